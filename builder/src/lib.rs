@@ -1,0 +1,23 @@
+//! Source tree in, layers and process types out: the lifecycle of Cloud Native Buildpacks.
+//!
+//! [`source`] lays a tree from outside out safely; [`build`] runs detect, restore, build and export over it; [`launch`]
+//! says with what environment a process of the result is to be started. Buildpacks run in a sandbox, which this crate asks for
+//! through [`Sandbox`]; it knows neither git nor SSH nor HTTP, nor how sandboxes are made.
+//!
+//! Specification: `buildpacks/spec`, `buildpack.md` and `platform.md`, Buildpack API 0.7 to 0.12.
+
+pub mod launch;
+pub mod procfile;
+pub mod source;
+
+mod buildpack;
+mod digest;
+mod image;
+mod lifecycle;
+mod sandbox;
+
+pub use buildpack::{Buildpack, BuildpackError};
+pub use digest::{Digest, InvalidDigest};
+pub use image::{EnvAction, EnvChange, Image, Layer, ProcessType};
+pub use lifecycle::{BuildError, Request, build};
+pub use sandbox::{Bind, Output, Sandbox, SandboxError, Step, StepExit};

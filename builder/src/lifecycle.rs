@@ -1,0 +1,93 @@
+//! detect -> restore -> build -> export.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError};
+
+/// What to build, with what, and where things are.
+pub struct Request<'a> {
+    /// The tree, laid out by [`crate::source`]; buildpacks may change it, and it is the release's code afterwards.
+    /// Owned by `owner`.
+    pub source: &'a Path,
+    /// An empty directory for this build, on the same file system as `store`. The caller removes it.
+    pub scratch: &'a Path,
+    /// What earlier builds of this app kept. May be empty or missing; never trusted further than its digests.
+    pub cache: &'a Path,
+    /// The content-addressed store of layers, shared by all apps.
+    pub store: &'a Path,
+    /// Result of the build whose release serves now, for reuse of its layers.
+    pub previous: Option<&'a Image>,
+    /// Buildpacks to try, in order.
+    pub order: &'a [Buildpack],
+    /// The user (and group) outside under which steps run; files they must change are given to it. None: the caller's own (no privileges to change it).
+    pub owner: Option<u32>,
+    /// Shown read-only in every step: tool chains, the operator's configuration of package tools.
+    pub tools: &'a [Bind],
+    /// The operator's environment for build tools (`PATH`, proxies, certificate bundles, package index settings).
+    pub env: &'a [(String, String)],
+    /// The user's build-scoped variables (`/platform/env`).
+    pub platform_env: &'a [(String, String)],
+    /// Extra symbolic links inside (link, target): how `/home/app/env` leads to a layer.
+    pub symlinks: &'a [(std::path::PathBuf, std::path::PathBuf)],
+    /// Build from nothing: no cache, no reuse.
+    pub clean: bool,
+    /// Bound of all detects together.
+    pub detect_timeout: Duration,
+    /// Bound of all builds together.
+    pub build_timeout: Duration,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No buildpack wants this tree.
+    #[error("no buildpack recognises this app")]
+    NothingDetected,
+    /// A buildpack's build failed; it has said why in the output.
+    #[error("{buildpack} failed: {how}")]
+    Failed {
+        /// Its id.
+        buildpack: String,
+        /// "exited with status 1", …
+        how: String,
+    },
+    /// A bound was passed.
+    #[error("{phase} took longer than {} s", limit.as_secs())]
+    TimedOut {
+        /// `detect` or `build`.
+        phase: &'static str,
+        /// The bound.
+        limit: Duration,
+    },
+    /// The Procfile cannot be read.
+    #[error("Procfile: {0}")]
+    Procfile(#[from] crate::procfile::ProcfileError),
+    /// A buildpack wrote something that the specification does not allow.
+    #[error("{buildpack}: {file}: {reason}")]
+    Malformed {
+        /// Its id.
+        buildpack: String,
+        /// Which file of its.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The sandbox itself failed.
+    #[error("sandbox: {0}")]
+    Sandbox(#[from] SandboxError),
+    /// Reading or writing on the server failed.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        doing: String,
+        /// The operating system's answer; `StorageFull` and `QuotaExceeded` deserve words of their own.
+        source: std::io::Error,
+    },
+}
+
+/// Builds `request.source`. On success every layer named in the image is durable in the store.
+/// Dropping the future stops the build; the caller then removes `scratch` and the source.
+pub async fn build(_request: &Request<'_>, _sandbox: &dyn Sandbox, _output: &dyn Output) -> Result<Image, BuildError> {
+    todo!()
+}

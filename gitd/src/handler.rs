@@ -1,0 +1,106 @@
+//! What the server asks of whoever embeds it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{Channel, Ended, Incoming, ObjectId, Output};
+
+/// Decides who may come in.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// A client proved that it holds the private key of `login.key`. None refuses it.
+    /// (Also asked, with the same answer expected, before the proof, when a client only offers a key.)
+    async fn authenticate(&self, login: &Login) -> Option<Arc<dyn Session>>;
+}
+
+/// Who asks to come in.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user name of the SSH login.
+    pub user: String,
+    /// The public key, as in an `authorized_keys` line: algorithm and base64, no comment.
+    pub key: String,
+    /// `SHA256:…`, as OpenSSH prints it.
+    pub fingerprint: String,
+    /// Where the client connects from.
+    pub peer: SocketAddr,
+}
+
+/// One authenticated connection. Its methods may run at the same time, one call per channel.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// False once the key has been removed: asked before each new channel's request is served.
+    async fn still_allowed(&self) -> bool;
+
+    /// The repository behind the path of `git-receive-pack 'PATH'` or `git-upload-pack 'PATH'`, made if need be.
+    async fn repository(&self, access: Access, path: &str) -> Result<PathBuf, Refusal>;
+
+    /// One ref is to move. All objects are in `incoming` and have been checked; nothing is permanent yet.
+    ///
+    /// Whatever is written to `output` appears at the pusher at once, behind `remote: `. The future is to
+    /// watch [`Output::cancelled`]: the pusher went away or pressed Ctrl-C. When it returns Ok, objects are made permanent
+    /// (unless [`Incoming::keep`] did that already) and the ref moves; when it returns a refusal nothing changes.
+    async fn update(
+        &self,
+        repository: &std::path::Path,
+        update: &RefUpdate,
+        incoming: &Incoming,
+        output: &Output,
+    ) -> Result<(), Refusal>;
+
+    /// A command line (`ssh HOST COMMAND`).
+    async fn exec(&self, line: &str, channel: Channel) -> Ended;
+
+    /// A login shell (`ssh HOST`).
+    async fn shell(&self, channel: Channel) -> Ended;
+
+    /// A subsystem such as `sftp`. None: there is no such subsystem.
+    async fn subsystem(&self, name: &str, channel: Channel) -> Option<Ended>;
+
+    /// A connection to `host:port` as seen from where the session leads (`ssh -L`).
+    async fn forward(&self, host: &str, port: u16) -> Result<Box<dyn Duplex>, Refusal>;
+}
+
+/// A byte stream in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// What a client wants of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Clone or fetch.
+    Read,
+    /// Push.
+    Write,
+}
+
+/// One command of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefUpdate {
+    /// Full name, such as `refs/heads/main`.
+    pub name: String,
+    /// What it is now, None if it does not exist.
+    pub old: Option<ObjectId>,
+    /// What it is to become, None to delete it.
+    pub new: Option<ObjectId>,
+}
+
+/// Why something is not done. `reason` is one short line for git's own report (`! [remote rejected] main -> main (REASON)`)
+/// or for standard error; what needs more room has been written to the output before.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// One line, no line ends.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal with this reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+}

@@ -1,0 +1,22 @@
+//! An SSH server that speaks git, without git.
+//!
+//! russh takes the connection, a public key becomes a [`Session`] by asking the [`Handler`], and each channel of
+//! it becomes one of: a push (`git-receive-pack`, on gitoxide), a command, a shell, a subsystem, a forwarded
+//! connection. What those mean is the handler's business: this crate does not know what an app or a deploy is.
+//!
+//! The order in a push is the crate's promise: the pack goes into a quarantine, is checked, the handler is asked
+//! ([`Session::update`]) with its output streamed to the pusher, and only when it agrees does the ref move.
+
+mod channel;
+mod handler;
+mod incoming;
+mod repository;
+mod server;
+
+pub use channel::{Channel, Ended, Output, Terminal, WindowSize};
+pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session};
+pub use incoming::Incoming;
+pub use repository::{EntryKind, Repository, RepositoryError, TreeEntry};
+pub use server::{Limits, Server, ServerError};
+/// Name of a git object (SHA-1).
+pub type ObjectId = gix::ObjectId;
