@@ -1,1 +1,6 @@
+//! scratch
+mod clock;
+mod home;
+mod names;
+mod store;
 fn main() {}

@@ -1,0 +1,69 @@
+//! What the product's parts share, and the operations that users ask for.
+//!
+//! The operations themselves stand where their subject is: [`crate::apps`], [`crate::pipeline`] (whatever makes a
+//! release), [`crate::formation`] (whatever changes what runs), [`crate::inside`] (shells and one-offs).
+
+use std::sync::Arc;
+
+use engine::Engine;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::edge::Edge;
+use crate::failure::{Failure, Result};
+use crate::formation::Formations;
+use crate::home::Home;
+use crate::names::AppName;
+use crate::store::{App, Store};
+use crate::toolchain::Toolchain;
+
+/// The running server. One per process, shared by everything that serves a user.
+pub struct Platform {
+    /// Where things are on disk.
+    pub home: Home,
+    /// What is true.
+    pub store: Store,
+    /// What runs things.
+    pub engine: Arc<dyn Engine>,
+    /// What the router was told.
+    pub edge: Edge,
+    /// What runs of each app.
+    pub formations: Formations,
+    /// Interpreters and installers of this machine.
+    pub toolchain: Toolchain,
+    /// How users reach the server.
+    pub address: Address,
+    /// Owns every task that outlives the call which started it; the server waits for it at the end.
+    pub tasks: TaskTracker,
+    /// Cancelled when the server is to end. Instances stay.
+    pub shutdown: CancellationToken,
+}
+
+/// How users reach the server: for URLs and `ssh-config`.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Apps are served at `APP.DOMAIN`.
+    pub domain: router::HostName,
+    /// Real port of HTTP.
+    pub http_port: u16,
+    /// Real port of SSH.
+    pub ssh_port: u16,
+}
+
+impl Address {
+    /// Where an app is reached.
+    pub fn url(&self, app: &AppName) -> String {
+        match self.http_port {
+            80 => format!("http://{app}.{}", self.domain),
+            port => format!("http://{app}.{}:{port}", self.domain),
+        }
+    }
+}
+
+impl Platform {
+    /// The app of this name, or the failure to tell the user.
+    pub fn app(&self, name: &AppName) -> Result<App> {
+        let app = self.store.app(name)?.filter(|app| !app.destroying);
+        app.ok_or_else(|| Failure::no_app(name.as_str()))
+    }
+}

@@ -1,0 +1,161 @@
+//! The server's settings: flag over environment over file over default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// What `airstrip serve` runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Home directory.
+    pub home: PathBuf,
+    /// Where SSH listens.
+    pub ssh: SocketAddr,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Apps are served at `APP.DOMAIN`.
+    pub domain: router::HostName,
+}
+
+/// What was given explicitly, as flags (or, by clap, in the environment).
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Home directory [default: /var/lib/airstrip as root, else $XDG_DATA_HOME/airstrip]
+    #[arg(long, env = "AIRSTRIP_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// SSH address [default: 127.0.0.1:2222]
+    #[arg(long, env = "AIRSTRIP_SSH", value_name = "ADDR")]
+    pub ssh: Option<String>,
+    /// HTTP address [default: 127.0.0.1:8080]
+    #[arg(long, env = "AIRSTRIP_HTTP", value_name = "ADDR")]
+    pub http: Option<String>,
+    /// HTTPS address [default: off]
+    #[arg(long, env = "AIRSTRIP_HTTPS", value_name = "ADDR")]
+    pub https: Option<String>,
+    /// Apps are served at APP.DOMAIN [default: localhost]
+    #[arg(long, env = "AIRSTRIP_DOMAIN", value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Configuration file [default: /etc/airstrip/airstrip.toml if it exists]
+    #[arg(long, env = "AIRSTRIP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The configuration file: the same names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSettings {
+    home: Option<PathBuf>,
+    ssh: Option<String>,
+    http: Option<String>,
+    https: Option<String>,
+    domain: Option<String>,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A value that is not of its form.
+    #[error("{name} = {value:?}: {reason}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What is expected.
+        reason: String,
+    },
+    /// The configuration file cannot be read, or has an unknown key.
+    #[error("configuration file {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+    /// Neither a home nor a place for one.
+    #[error("there is no home directory to put airstrip's home in: give --home DIR")]
+    NoHome,
+}
+
+const DEFAULT_FILE: &str = "/etc/airstrip/airstrip.toml";
+
+impl Settings {
+    /// Puts flags, file and defaults together.
+    pub fn resolve(flags: Flags) -> Result<Self, SettingsError> {
+        let file = read_file(flags.config.as_deref())?;
+        if let Some(https) = flags.https.or(file.https) {
+            let reason = "TLS is not available in this version: put a proxy that ends TLS in front, and leave https out".into();
+            return Err(SettingsError::Value { name: "https", value: https, reason });
+        }
+        Ok(Self {
+            home: home(flags.home.or(file.home))?,
+            ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
+            http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
+            domain: domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?,
+        })
+    }
+}
+
+/// The home to use, for commands that only need to find the daemon.
+pub fn home(given: Option<PathBuf>) -> Result<PathBuf, SettingsError> {
+    if let Some(home) = given {
+        return Ok(home);
+    }
+    if nix::unistd::geteuid().is_root() {
+        return Ok("/var/lib/airstrip".into());
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let data = data.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".local/share")));
+    data.map(|data| data.join("airstrip")).ok_or(SettingsError::NoHome)
+}
+
+fn read_file(given: Option<&Path>) -> Result<FileSettings, SettingsError> {
+    let path = given.unwrap_or(Path::new(DEFAULT_FILE));
+    let error = |reason: String| SettingsError::File { path: path.to_owned(), reason };
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|e| error(e.message().to_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && given.is_none() => Ok(FileSettings::default()),
+        Err(e) => Err(error(e.to_string())),
+    }
+}
+
+fn address(name: &'static str, given: Option<String>, default: &str) -> Result<SocketAddr, SettingsError> {
+    let value = given.unwrap_or_else(|| default.to_owned());
+    value.parse().map_err(|_| {
+        let reason = "expected an IP address and a port, such as 0.0.0.0:2222 or [::]:2222".into();
+        SettingsError::Value { name, value, reason }
+    })
+}
+
+fn domain(value: String) -> Result<router::HostName, SettingsError> {
+    router::HostName::new(&value).map_err(|e| SettingsError::Value { name: "domain", value, reason: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(text: &str, flags: Flags) -> Result<Settings, SettingsError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Settings::resolve(Flags { config: Some(file.path().to_owned()), ..flags })
+    }
+
+    #[test]
+    fn flag_over_file_over_default() {
+        let flags = Flags { ssh: Some("127.0.0.1:0".into()), ..Flags::default() };
+        let settings = with_file("ssh = \"127.0.0.1:1\"\ndomain = \"Example.org\"", flags).unwrap();
+        assert_eq!(settings.ssh.port(), 0);
+        assert_eq!(settings.http.port(), 8080);
+        assert_eq!(settings.domain.as_str(), "example.org");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let unknown = with_file("sssh = \"x\"", Flags::default()).unwrap_err().to_string();
+        assert!(unknown.contains("sssh"), "{unknown}");
+        let address = with_file("http = \"localhost\"", Flags::default()).unwrap_err().to_string();
+        assert!(address.contains("http") && address.contains("localhost"), "{address}");
+    }
+}

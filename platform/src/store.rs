@@ -1,0 +1,158 @@
+//! The durable truth: apps, releases, configuration, scale, domains and keys, in SQLite.
+//!
+//! One method is one fact, and one transaction. Calls block for microseconds (reads) or one fsync (writes), and are
+//! made directly from asynchronous code: the daemon's traffic runs on the router's own threads.
+
+mod apps;
+mod keys;
+mod releases;
+mod schema;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+pub use apps::{App, AppId};
+pub use keys::{Key, Role};
+pub use releases::{Config, NewRelease, Release};
+
+/// The database of one home.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<Connection>,
+}
+
+/// The database could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("no space left on the server for its database")]
+    DiskFull,
+    /// A name is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// Anything else SQLite says.
+    #[error("database: {0}")]
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::DiskFull,
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+/// What a method of the store gives.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+impl Store {
+    /// Opens or makes the database (readable by its owner only) and brings its schema up to date.
+    pub fn open(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        // SQLite would make the file with the umask's mode; configuration in it is secret.
+        let _made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        Self::prepare(Connection::open(path)?)
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self> {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// A statement that panicked left no transaction open (rusqlite rolls back on drop), so a poisoned lock is usable.
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn transaction<T>(&self, body: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let value = body(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+}
+
+/// Now, as kept in the database: RFC 3339, UTC, milliseconds.
+fn now() -> String {
+    crate::clock::timestamp(jiff::Timestamp::now())
+}
+
+/// Reads a checked type from a text column.
+fn parsed<T: std::str::FromStr>(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|e: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Version;
+
+    fn store() -> Store {
+        Store::prepare(Connection::open_in_memory().unwrap()).unwrap()
+    }
+
+    fn release(store: &Store, app: AppId, config: &[(&str, &str)]) -> Version {
+        let version = store.next_version(app).unwrap();
+        let config = config.iter().map(|(k, v)| (k.parse().unwrap(), (*v).to_owned())).collect();
+        let new = NewRelease {
+            version,
+            actor: "me".into(),
+            description: "Deploy".into(),
+            code: version,
+            origin: version,
+            moved: Some(("refs/heads/main".into(), "a".repeat(40))),
+            commit: Some("a".repeat(40)),
+            config,
+            first_scale: vec![("web".parse().unwrap(), 1)],
+        };
+        store.commit_release(app, &new).unwrap();
+        version
+    }
+
+    #[test]
+    fn a_release_is_one_fact() {
+        let store = store();
+        let app = store.create_app(&"blog".parse().unwrap()).unwrap();
+        assert_eq!(app.current, None);
+        let version = release(&store, app.id, &[("A", "1")]);
+        let app = store.app(&app.name).unwrap().unwrap();
+        assert_eq!((app.current, app.deploy_branch.as_deref()), (Some(version), Some("main")));
+        assert_eq!(store.scale(app.id).unwrap(), vec![("web".parse().unwrap(), 1)]);
+        assert_eq!(store.config(app.id).unwrap().len(), 1);
+        assert_eq!(store.next_version(app.id).unwrap(), Version(2));
+    }
+
+    #[test]
+    fn names_are_unique_and_ids_are_never_reused() {
+        let store = store();
+        let name = "blog".parse().unwrap();
+        let first = store.create_app(&name).unwrap();
+        assert!(matches!(store.create_app(&name), Err(StoreError::Exists(_))));
+        store.delete_app(first.id).unwrap();
+        assert_ne!(store.create_app(&name).unwrap().id, first.id);
+    }
+
+    #[test]
+    fn a_scale_that_was_set_survives_the_next_release() {
+        let store = store();
+        let app = store.create_app(&"blog".parse().unwrap()).unwrap();
+        release(&store, app.id, &[]);
+        store.set_scale(app.id, &[("web".parse().unwrap(), 3)]).unwrap();
+        release(&store, app.id, &[]);
+        assert_eq!(store.scale(app.id).unwrap(), vec![("web".parse().unwrap(), 3)]);
+    }
+}

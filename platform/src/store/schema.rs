@@ -1,0 +1,75 @@
+//! The database's tables, as numbered migrations. Append only: a released step is never changed.
+
+use rusqlite::Connection;
+
+/// Step N takes the schema from `user_version` N to N + 1.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE apps (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: the app's user outside is made from it
+        name TEXT NOT NULL UNIQUE,
+        created_at TEXT NOT NULL,
+        deploy_branch TEXT,
+        current INTEGER,                        -- version of the release that is to serve
+        stopped INTEGER NOT NULL DEFAULT 0,
+        maintenance INTEGER NOT NULL DEFAULT 0,
+        checks_timeout INTEGER NOT NULL DEFAULT 60,
+        renamed_from TEXT,                      -- set while its directory may still have the old name
+        destroying INTEGER NOT NULL DEFAULT 0   -- set while its directory is being removed
+    ) STRICT;
+    CREATE TABLE releases (
+        app INTEGER NOT NULL REFERENCES apps(id) ON DELETE CASCADE,
+        version INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        description TEXT NOT NULL,
+        code INTEGER NOT NULL,                  -- version whose directory holds the code and the image
+        origin INTEGER NOT NULL,                -- version whose code and config these are: its own, or that rolled back to
+        ref_name TEXT,                          -- the ref that this release moved, and where to
+        commit_id TEXT,
+        PRIMARY KEY (app, version)
+    ) STRICT;
+    CREATE TABLE release_config (
+        app INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (app, version, key),
+        FOREIGN KEY (app, version) REFERENCES releases(app, version) ON DELETE CASCADE
+    ) STRICT;
+    CREATE TABLE config (                       -- what the next release starts from
+        app INTEGER NOT NULL REFERENCES apps(id) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (app, key)
+    ) STRICT;
+    CREATE TABLE scale (
+        app INTEGER NOT NULL REFERENCES apps(id) ON DELETE CASCADE,
+        process TEXT NOT NULL,
+        instances INTEGER NOT NULL,
+        PRIMARY KEY (app, process)
+    ) STRICT;
+    CREATE TABLE domains (
+        domain TEXT PRIMARY KEY,
+        app INTEGER NOT NULL REFERENCES apps(id) ON DELETE CASCADE
+    ) STRICT;
+    CREATE TABLE keys (
+        name TEXT PRIMARY KEY,
+        public_key TEXT NOT NULL UNIQUE,        -- algorithm and base64
+        fingerprint TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        app INTEGER REFERENCES apps(id) ON DELETE CASCADE,
+        role TEXT NOT NULL                      -- admin or deploy
+    ) STRICT;
+"];
+
+/// Brings the schema up to date; each step is one transaction.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).map(|v| usize::try_from(v).unwrap_or(0))?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", i64::try_from(step + 1).unwrap_or(i64::MAX))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
