@@ -1,32 +1,92 @@
 //! The listening side.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::Table;
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::sync::Semaphore;
+
+use crate::edge::Edge;
+use crate::worker::{Shutdown, Worker};
+use crate::{Limits, Table};
+
+/// Connections that the kernel completes before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// After this long without a packet the kernel asks whether the client is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A running edge: one thread and one single-threaded runtime per core, each accepting on the same address.
-pub struct Router {}
+/// Dropped without [`shutdown`](Self::shutdown) it cuts everything.
+pub struct Router {
+    address: SocketAddr,
+    table: Arc<ArcSwap<Table>>,
+    shutdown: Shutdown,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Router {
     /// Listens on `address` with an empty table.
-    pub fn bind(_address: SocketAddr) -> Result<Self, RouterError> {
-        todo!()
+    pub fn bind(address: SocketAddr) -> Result<Self, RouterError> {
+        Self::with_limits(address, &Limits::default())
+    }
+
+    /// Listens on `address` with an empty table, within these limits.
+    pub fn with_limits(address: SocketAddr, limits: &Limits) -> Result<Self, RouterError> {
+        let (address, listeners) = listen(address, limits).map_err(|source| RouterError::Bind { address, source })?;
+        let mut router = Self { address, table: Arc::default(), shutdown: Shutdown::default(), threads: Vec::new() };
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        for (thread, listener) in listeners.into_iter().enumerate() {
+            let edge = Edge::new(
+                Arc::clone(&router.table),
+                limits.clone(),
+                thread,
+                address.port(),
+                router.shutdown.open.clone(),
+            );
+            let worker = Worker {
+                edge: Arc::new(edge),
+                shutdown: router.shutdown.clone(),
+                slots: Arc::clone(&slots),
+                accepting: router.shutdown.open.token(),
+            };
+            router.threads.push(start(thread, worker, listener).map_err(RouterError::Thread)?);
+        }
+        router.shutdown.open.close();
+        Ok(router)
     }
 
     /// Where it listens (the real port).
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
 
     /// Requests that begin from now on see `table`.
-    pub fn swap(&self, _table: Table) {
-        todo!()
+    pub fn swap(&self, table: Table) {
+        self.table.store(Arc::new(table));
     }
 
     /// Stops accepting, lets what is in flight end for at most `grace`, cuts the rest; returns when all threads have ended.
-    pub async fn shutdown(self, _grace: Duration) {
-        todo!()
+    pub async fn shutdown(mut self, grace: Duration) {
+        self.shutdown.stop.cancel();
+        let threads = std::mem::take(&mut self.threads);
+        let mut ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(join));
+        if tokio::time::timeout(grace, &mut ended).await.is_err() {
+            tracing::info!("shutdown: cutting the requests that are still in flight");
+            self.shutdown.cut.cancel();
+            // A task of ours that panicked has said so; there is nothing left to wait for.
+            let _ = ended.await;
+        }
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.shutdown.stop.cancel();
+        self.shutdown.cut.cancel();
     }
 }
 
@@ -44,4 +104,52 @@ pub enum RouterError {
     /// A thread could not be started.
     #[error("starting the router: {0}")]
     Thread(std::io::Error),
+}
+
+/// One listener per thread on the same address, among which the kernel spreads the connections.
+///
+/// The first binds before it allows sharing, so that an address somebody else listens on is an error, even if it is
+/// another router of the same user.
+fn listen(address: SocketAddr, limits: &Limits) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let first = socket(address)?;
+    first.bind(&address.into())?;
+    first.set_reuse_port(true)?;
+    let bound = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    for _ in 1..limits.threads {
+        let next = socket(address)?;
+        next.set_reuse_port(true)?;
+        next.bind(&bound.into())?;
+        sockets.push(next);
+    }
+    let listeners = sockets.into_iter().map(|socket| activate(socket, limits)).collect::<Result<_, _>>()?;
+    Ok((bound, listeners))
+}
+
+fn socket(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Accepted connections inherit these options. The user timeout makes the kernel end a connection whose client takes
+/// nothing of an answer; keepalive, one whose client has vanished.
+fn activate(socket: Socket, limits: &Limits) -> std::io::Result<TcpListener> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(limits.stall))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn start(thread: usize, worker: Worker, listener: TcpListener) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(format!("router-{thread}")).spawn(move || runtime.block_on(worker.run(listener)))
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the router panicked");
+    }
 }

@@ -1,7 +1,9 @@
 //! The route table: made anew for every change, never altered, swapped whole.
 
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crate::Target;
@@ -17,12 +19,19 @@ pub struct InvalidHostName(pub String);
 
 impl HostName {
     /// Checks a name; upper case becomes lower case, one final dot is dropped.
-    pub fn new(_name: &str) -> Result<Self, InvalidHostName> {
-        todo!()
+    pub fn new(name: &str) -> Result<Self, InvalidHostName> {
+        normal(name).map(|name| Self(name.into_owned())).ok_or_else(|| InvalidHostName(name.to_owned()))
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a table can be asked with a borrowed name: hash and order are those of the text.
+impl Borrow<str> for HostName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -56,4 +65,39 @@ pub enum State {
     Serving(Vec<Arc<Target>>),
     /// Nothing answers; the text says why in one sentence for the visitor (503).
     Unavailable(String),
+}
+
+impl Service {
+    /// The targets that answer now; none if unavailable.
+    pub(crate) fn targets(&self) -> &[Arc<Target>] {
+        match &self.state {
+            State::Serving(targets) => targets,
+            State::Unavailable(_) => &[],
+        }
+    }
+}
+
+/// A host name as it stands in a table, or None if it is none. Borrowed when there was nothing to change: this runs for every request.
+pub(crate) fn normal(name: &str) -> Option<Cow<'_, str>> {
+    if name.contains(':') {
+        return ipv6(name);
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.len() > 253 || !name.split('.').all(is_label) {
+        return None;
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(name.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(name))
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn ipv6(name: &str) -> Option<Cow<'_, str>> {
+    let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    inside.parse::<Ipv6Addr>().ok().map(|address| Cow::Owned(address.to_string()))
 }

@@ -1,10 +1,16 @@
 //! One thing that answers requests, and what is in flight to it.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::pool::Pool;
 
 /// Opens connections to a target.
 #[async_trait]
@@ -16,12 +22,30 @@ pub trait Dial: Send + Sync + 'static {
 /// One upstream of a service. Shared by every table that names it; the count of what is in flight is its own.
 pub struct Target {
     name: String,
+    dial: Box<dyn Dial>,
+    /// How many are in flight, and in the highest bit whether it drains: one word, so that whoever enters either is
+    /// seen by the drain or sees it.
+    load: AtomicUsize,
+    /// Told when a draining target has nothing in flight.
+    empty: Notify,
+    /// Ends every connection to it.
+    cut: CancellationToken,
+    pool: Pool,
 }
+
+const DRAINING: usize = 1 << (usize::BITS - 1);
 
 impl Target {
     /// A target of this name (for logs), reached by `dial`.
-    pub fn new(_name: impl Into<String>, _dial: impl Dial) -> Self {
-        todo!()
+    pub fn new(name: impl Into<String>, dial: impl Dial) -> Self {
+        Self {
+            name: name.into(),
+            dial: Box::new(dial),
+            load: AtomicUsize::new(0),
+            empty: Notify::new(),
+            cut: CancellationToken::new(),
+            pool: Pool::default(),
+        }
     }
 
     /// Its name.
@@ -31,18 +55,78 @@ impl Target {
 
     /// Requests and upgraded connections in flight.
     pub fn in_flight(&self) -> usize {
-        todo!()
+        self.load.load(Ordering::SeqCst) & !DRAINING
     }
 
     /// Waits until nothing is in flight; after `limit` cuts what is left (upgraded connections too). Idle pooled connections are closed.
-    /// Call it after a table without this target has been swapped in.
-    pub async fn drain(&self, _limit: Duration) {
-        todo!()
+    /// Call it after a table without this target has been swapped in. A drained target takes no request any more.
+    pub async fn drain(&self, limit: Duration) {
+        self.load.fetch_or(DRAINING, Ordering::SeqCst);
+        self.pool.clear();
+        if tokio::time::timeout(limit, self.emptied()).await.is_err() {
+            tracing::info!(
+                target = self.name,
+                in_flight = self.in_flight(),
+                "drain limit reached: cutting what is left"
+            );
+        }
+        self.cut.cancel();
+        self.pool.clear();
+    }
+
+    async fn emptied(&self) {
+        loop {
+            let told = self.empty.notified();
+            if self.in_flight() == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Counts one more in flight; None if the target drains or has been drained.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let before = self.load.fetch_add(1, Ordering::SeqCst);
+        let entered = InFlight(Arc::clone(self));
+        (before & DRAINING == 0).then_some(entered)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.load.load(Ordering::SeqCst) & DRAINING != 0
+    }
+
+    pub(crate) fn dialer(&self) -> &dyn Dial {
+        &*self.dial
+    }
+
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// One request or upgraded connection in flight; dropping it ends the count.
+pub(crate) struct InFlight(Arc<Target>);
+
+impl InFlight {
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.load.fetch_sub(1, Ordering::SeqCst) == DRAINING | 1 {
+            self.0.empty.notify_waiters();
+        }
     }
 }

@@ -1,0 +1,205 @@
+//! Both bodies of an exchange on their way through.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep};
+
+use crate::limits::LINGER;
+use crate::upstream::Lease;
+
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    /// One of our own pages.
+    Page(Full<Bytes>),
+    /// What the app sends.
+    Passing(Passing),
+}
+
+/// An app's body, with the connection it comes over and its place in the target's count.
+pub(crate) struct Passing {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    ended: bool,
+}
+
+impl AnswerBody {
+    pub(crate) fn page(text: Bytes) -> Self {
+        Self::Page(Full::new(text))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::Page(Full::default())
+    }
+
+    pub(crate) fn passing(incoming: Incoming, lease: Lease) -> Self {
+        Self::Passing(Passing { incoming, lease: Some(lease), ended: false })
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Page(page) => Pin::new(page).poll_frame(cx).map_err(|never| match never {}),
+            Self::Passing(passing) => passing.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Page(page) => page.is_end_stream(),
+            Self::Passing(passing) => passing.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Page(page) => page.size_hint(),
+            Self::Passing(passing) => passing.incoming.size_hint(),
+        }
+    }
+}
+
+impl Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        self.ended |= frame.is_none();
+        Poll::Ready(frame)
+    }
+}
+
+/// Only a body read to its end leaves a connection that another request may use; otherwise it closes here.
+impl Drop for Passing {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && (self.ended || self.incoming.is_end_stream())
+        {
+            lease.give_back();
+        }
+    }
+}
+
+/// The body of a request, as hyper's client reads it.
+pub(crate) struct RequestBody {
+    incoming: Option<Incoming>,
+    /// The client waits for `100 Continue`, which hyper sends when the body is first read.
+    expects: bool,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// None if there is no body.
+    progress: Option<Progress>,
+}
+
+/// Why a request's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("reading the request's body: {0}")]
+    Client(#[from] hyper::Error),
+    #[error("the client sent nothing of its body for {0:?}")]
+    Stalled(Duration),
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, expects: bool, stall: Duration) -> Self {
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        let progress = incoming.as_ref().map(|_| Progress::new());
+        Self { incoming, expects, stall, timer: None, progress }
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self { incoming: None, expects: false, stall: Duration::ZERO, timer: None, progress: None }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.incoming.is_none()
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        self.progress.clone()
+    }
+
+    /// Pending, unless nothing has come for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let stall = self.stall;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(BodyError::Stalled(stall))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(incoming).poll_frame(cx);
+        self.expects = false;
+        let Poll::Ready(frame) = polled else { return self.poll_stall(cx).map(|error| Some(Err(error))) };
+        self.timer = None;
+        if let Some(progress) = &self.progress {
+            progress.touch();
+        }
+        if !matches!(frame, Some(Ok(_))) {
+            self.incoming = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Client)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// What the app did not want is read and thrown away for a while, so that the client can read the answer.
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take()
+            && !self.expects
+            && !incoming.is_end_stream()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(tokio::time::timeout(LINGER, discard(incoming)));
+        }
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+/// When the last part of a request's body was passed on.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    began: Instant,
+    millis: Arc<AtomicU64>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { began: Instant::now(), millis: Arc::default() }
+    }
+
+    fn touch(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,151 @@
+//! What happens to one request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
+use tokio_util::task::TaskTracker;
+
+use crate::body::{AnswerBody, RequestBody};
+use crate::head::{self, Client};
+use crate::limits::Limits;
+use crate::page::{self, Refusal};
+use crate::table::{Service, State, Table};
+use crate::tunnel;
+use crate::upstream::{Failed, Failure, Lease, Upstream};
+
+/// How often the table is read again when all targets of a service have begun to drain.
+const REREADS: usize = 3;
+
+/// One thread's view of the router.
+pub(crate) struct Edge {
+    table: Arc<ArcSwap<Table>>,
+    upstream: Upstream,
+    port: HeaderValue,
+    /// Counts requests, to rotate between equally loaded targets.
+    turn: AtomicUsize,
+    tunnels: TaskTracker,
+}
+
+impl Edge {
+    pub(crate) fn new(
+        table: Arc<ArcSwap<Table>>,
+        limits: Limits,
+        thread: usize,
+        port: u16,
+        tunnels: TaskTracker,
+    ) -> Self {
+        Self {
+            table,
+            upstream: Upstream { limits, thread },
+            port: HeaderValue::from(port),
+            turn: AtomicUsize::new(0),
+            tunnels,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.upstream.limits
+    }
+
+    pub(crate) fn port(&self) -> HeaderValue {
+        self.port.clone()
+    }
+
+    /// The app's answer, or a page that says why there is none.
+    pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<AnswerBody> {
+        let html = page::wants_html(request.headers());
+        let last = head::ends_connection(request.headers());
+        let mut response = self.pass(client, request).await.unwrap_or_else(|refusal| refusal.response(html));
+        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Closes connections to apps that have been idle for too long.
+    pub(crate) fn sweep(&self) {
+        for service in self.table.load().hosts.values() {
+            service.targets().iter().for_each(|target| target.pool().sweep(self.upstream.thread));
+        }
+    }
+
+    async fn pass(&self, client: &Client, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Refusal> {
+        let upgrade = head::wanted_upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+        let (mut parts, body) = request.into_parts();
+        let body = RequestBody::new(body, parts.headers.contains_key(header::EXPECT), self.limits().stall);
+        let host = head::check(&parts).map_err(Refusal::Malformed)?;
+        let service = self.service(&host)?;
+        let (protocol, upgrade) = upgrade.unzip();
+        head::to_app(&mut parts, host.clone(), client, protocol);
+        let (service, response, lease) = self.send(&host, service, Request::from_parts(parts, body)).await?;
+        self.relay(&service, response, lease, upgrade)
+    }
+
+    /// The service at a host.
+    fn service(&self, host: &HeaderValue) -> Result<Arc<Service>, Refusal> {
+        let name = head::host_name(host).map_err(Refusal::Malformed)?;
+        match self.table.load().hosts.get(&*name) {
+            Some(service) => Ok(Arc::clone(service)),
+            None => Err(Refusal::UnknownHost(name.into_owned())),
+        }
+    }
+
+    /// Sends to the service; reads the table again if it was replaced in between.
+    async fn send(
+        &self,
+        host: &HeaderValue,
+        mut service: Arc<Service>,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Arc<Service>, Response<Incoming>, Lease), Refusal> {
+        for _ in 0..REREADS {
+            if let State::Unavailable(why) = &service.state {
+                return Err(Refusal::Unavailable { app: service.name.clone(), why: why.clone() });
+            }
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            request = match self.upstream.send(service.targets(), turn, request).await {
+                Ok((response, lease)) => return Ok((service, response, lease)),
+                Err(Failed { failure: Failure::Drained, request: Some(request) }) => *request,
+                Err(failed) => return Err(self.refusal(&service, &failed.failure)),
+            };
+            service = self.service(host)?;
+        }
+        Err(Refusal::Unavailable { app: service.name.clone(), why: "it is being replaced".to_owned() })
+    }
+
+    fn refusal(&self, service: &Service, failure: &Failure) -> Refusal {
+        let app = service.name.clone();
+        tracing::warn!(app, %failure, "no answer");
+        match failure {
+            Failure::Drained | Failure::Connect(_) => Refusal::Unreachable { app },
+            Failure::Closed(_) => Refusal::Silent { app },
+            Failure::Garbled(_) => Refusal::Garbled { app },
+            Failure::Client(_) => Refusal::Stalled,
+            Failure::Late => Refusal::Late { app, seconds: self.limits().answer.as_secs() },
+        }
+    }
+
+    /// Makes the app's answer ours: its body with the lease, or a tunnel if it switches protocols.
+    fn relay(
+        &self,
+        service: &Service,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            head::to_client(response.headers_mut(), None);
+            return Ok(response.map(|body| AnswerBody::passing(body, lease)));
+        }
+        let Some(upgrade) = upgrade else { return Err(Refusal::Garbled { app: service.name.clone() }) };
+        let app = hyper::upgrade::on(&mut response);
+        let protocol = response.headers().get(header::UPGRADE).cloned();
+        head::to_client(response.headers_mut(), protocol);
+        self.tunnels.spawn(tunnel::run(upgrade, app, lease.into_in_flight()));
+        Ok(response.map(|_| AnswerBody::empty()))
+    }
+}

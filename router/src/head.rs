@@ -1,0 +1,237 @@
+//! Heads of requests and responses: what is refused, what is removed, what is added.
+//!
+//! hyper has parsed them and refuses what breaks the syntax; here is what it lets through and a router must not.
+//! Of a request with both `Content-Length` and `Transfer-Encoding` hyper takes the latter and drops the former, and the
+//! body is framed anew towards the app; so that nobody before us can disagree about where it ends, a connection that
+//! carried a chunked request takes no further one (RFC 9112, 6.1).
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::http::uri::{PathAndQuery, Uri};
+use hyper::{Method, Request, Version};
+
+use crate::table::normal;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// What is said about the client to the app, the same for all requests of a connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    /// Its address.
+    pub(crate) address: HeaderValue,
+    /// The port it connected to.
+    pub(crate) port: HeaderValue,
+}
+
+impl Client {
+    pub(crate) fn new(peer: SocketAddr, port: HeaderValue) -> Self {
+        // Digits, dots and colons are always a header value.
+        let address = HeaderValue::from_str(&peer.ip().to_canonical().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { address, port }
+    }
+}
+
+/// Why a request is answered with 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("it names no host")]
+    NoHost,
+    #[error("it has more than one Host header")]
+    ManyHosts,
+    #[error("its Host header is not a host name with an optional port")]
+    BadHost,
+    #[error("its target and its Host header name different hosts")]
+    OtherHost,
+    #[error("its method or the form of its target is not for a web server")]
+    Form,
+    #[error("its Transfer-Encoding is not supported")]
+    TransferEncoding,
+}
+
+/// Checks a request; the result is the `Host` to use: from its header, or from a target in absolute form.
+pub(crate) fn check(parts: &Parts) -> Result<HeaderValue, Malformed> {
+    check_framing(&parts.headers)?;
+    check_form(parts)?;
+    let from_header = host_header(&parts.headers)?;
+    let Some(authority) = parts.uri.authority() else {
+        return from_header.cloned().ok_or(Malformed::NoHost);
+    };
+    match from_header {
+        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(host.clone()),
+        Some(_) => Err(Malformed::OtherHost),
+        None if parts.version == Version::HTTP_10 => {
+            HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::BadHost)
+        }
+        None => Err(Malformed::NoHost),
+    }
+}
+
+fn check_framing(headers: &HeaderMap) -> Result<(), Malformed> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Malformed::TransferEncoding),
+    }
+}
+
+fn check_form(parts: &Parts) -> Result<(), Malformed> {
+    let uri = &parts.uri;
+    let asterisk = uri.path() == "*" && parts.method == Method::OPTIONS;
+    let origin = uri.path().starts_with('/');
+    let scheme = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+    let authority_only = uri.authority().is_some() && uri.scheme().is_none();
+    if parts.method == Method::CONNECT || authority_only || !scheme || !(origin || asterisk) {
+        return Err(Malformed::Form);
+    }
+    Ok(())
+}
+
+fn host_header(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Malformed> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() { Err(Malformed::ManyHosts) } else { Ok(host) }
+}
+
+/// The name in a `Host` header, as it stands in a table.
+pub(crate) fn host_name(host: &HeaderValue) -> Result<Cow<'_, str>, Malformed> {
+    let text = host.to_str().map_err(|_| Malformed::BadHost)?;
+    if text.is_empty() {
+        return Err(Malformed::NoHost);
+    }
+    let (name, port) = split_port(text);
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 5 {
+        return Err(Malformed::BadHost);
+    }
+    normal(name).ok_or(Malformed::BadHost)
+}
+
+fn split_port(text: &str) -> (&str, &str) {
+    let after_address = text.rfind(']').map_or(0, |end| end + 1);
+    match text[after_address..].find(':') {
+        Some(colon) => (&text[..after_address + colon], &text[after_address + colon + 1..]),
+        None => (text, ""),
+    }
+}
+
+/// The protocol a client asks to switch to. Not `h2c`: an app that spoke it would take requests past all the checks here.
+pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let protocol = request.headers().get(header::UPGRADE)?;
+    let asked = request.version() == Version::HTTP_11
+        && connection_options(request.headers()).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    let h2c = protocol.to_str().is_ok_and(|text| text.split(',').any(|name| name.trim().eq_ignore_ascii_case("h2c")));
+    (asked && !h2c).then(|| protocol.clone())
+}
+
+/// Whether no further request may come over the connection of this one.
+pub(crate) fn ends_connection(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Makes the head that the app gets: origin form, hop-by-hop headers gone, the forwarded ones ours.
+pub(crate) fn to_app(parts: &mut Parts, host: HeaderValue, client: &Client, upgrade: Option<HeaderValue>) {
+    if parts.uri.authority().is_some() {
+        parts.uri = origin_form(&parts.uri);
+    }
+    parts.version = Version::HTTP_11;
+    let trailers = wants_trailers(&parts.headers);
+    let headers = &mut parts.headers;
+    remove(headers, |name| is_hop_by_hop(name) || is_ours(name));
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    headers.insert(FORWARDED_FOR, client.address.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PORT, client.port.clone());
+    headers.insert(FORWARDED_HOST, host.clone());
+    headers.insert(header::HOST, host);
+    announce_upgrade(headers, upgrade);
+}
+
+/// Makes the head that the client gets.
+pub(crate) fn to_client(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+    remove(headers, is_hop_by_hop);
+    announce_upgrade(headers, upgrade);
+}
+
+fn announce_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::TE)
+        .and_then(|te| te.to_str().ok())
+        .is_some_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+}
+
+/// Removes the headers that `unwanted` names, and those that `Connection` lists; never what says where the message goes or ends.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let listed: Vec<HeaderName> = connection_options(headers)
+        .filter_map(|option| option.parse().ok())
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect();
+    let named: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in listed.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
+
+/// `Trailer` stays: it announces what hyper then passes on. `Expect` goes: it has been met once the body is asked for.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+    )
+}
+
+/// Headers that an app may take for our word (`Proxy` becomes `HTTP_PROXY` in CGI's environment). With `_` for `-` they
+/// look the same to an app behind WSGI or CGI.
+fn is_ours(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if name.contains('_') {
+        let name = name.replace('_', "-");
+        return says_who(&name) || matches!(name.as_str(), "content-length" | "transfer-encoding");
+    }
+    says_who(name)
+}
+
+fn says_who(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "proxy")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+}

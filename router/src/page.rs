@@ -1,0 +1,99 @@
+//! The answers that are the router's own: each says which host or app, and what happened.
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use crate::body::AnswerBody;
+use crate::head::Malformed;
+
+/// Why a request was not answered by an app.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The request itself is at fault.
+    Malformed(Malformed),
+    /// Nothing is served at this host.
+    UnknownHost(String),
+    /// The service cannot be asked now, for this reason.
+    Unavailable { app: String, why: String },
+    /// No connection to any instance.
+    Unreachable { app: String },
+    /// It closed the connection before it had answered.
+    Silent { app: String },
+    /// What came back was not HTTP.
+    Garbled { app: String },
+    /// The request's body stopped coming.
+    Stalled,
+    /// No answer within this many seconds.
+    Late { app: String, seconds: u64 },
+}
+
+impl Refusal {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownHost(_) => StatusCode::NOT_FOUND,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Garbled { .. } => StatusCode::BAD_GATEWAY,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// What happened, in one sentence.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::Malformed(why) => format!("the request was refused: {why}"),
+            Self::UnknownHost(host) => format!("no app is served at `{host}`"),
+            Self::Unavailable { app, why } => format!("the app `{app}` is not available: {why}"),
+            Self::Unreachable { app } => format!("the app `{app}` does not accept connections"),
+            Self::Silent { app } => format!("the app `{app}` closed the connection without an answer"),
+            Self::Garbled { app } => format!("the app `{app}` sent something that is not an HTTP response"),
+            Self::Stalled => "the rest of the request did not arrive".to_owned(),
+            Self::Late { app, seconds } => format!("the app `{app}` did not answer within {seconds} seconds"),
+        }
+    }
+
+    /// The whole answer, as HTML if the client takes it.
+    pub(crate) fn response(&self, html: bool) -> Response<AnswerBody> {
+        let (kind, text) =
+            if html { ("text/html; charset=utf-8", self.html()) } else { ("text/plain; charset=utf-8", self.text()) };
+        let mut response = Response::new(AnswerBody::page(Bytes::from(text)));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(self, Self::Unavailable { .. }) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        if matches!(self, Self::Malformed(_) | Self::Stalled) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn text(&self) -> String {
+        format!("{}: {}\n", self.status().as_u16(), self.sentence())
+    }
+
+    fn html(&self) -> String {
+        let code = self.status().as_u16();
+        let reason = self.status().canonical_reason().unwrap_or_default();
+        let sentence = escape(&self.sentence());
+        format!(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n\
+             <title>{code} {reason}</title>\n\
+             <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:20vh auto;padding:0 1rem;color:#222}}h1{{font-size:1.4rem}}</style>\n\
+             <h1>{code} {reason}</h1>\n<p>{code}: {sentence}</p>\n</html>\n"
+        )
+    }
+}
+
+/// Whether the client takes HTML: browsers name it, tools mostly send `*/*` or nothing.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/html")))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

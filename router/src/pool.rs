@@ -1,0 +1,77 @@
+//! Idle connections to one target.
+//!
+//! Each of the router's threads has a shelf, because a connection is driven by the thread that opened it and is
+//! cheapest there. A thread whose shelf is empty takes from the others before it dials: otherwise the connections to an
+//! app would multiply with the threads.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::limits::IDLE;
+use crate::upstream::Connection;
+
+/// Shelves; threads beyond this share.
+const SHELVES: usize = 16;
+
+/// Most idle connections on a shelf.
+const SHELF_ROOM: usize = 128;
+
+#[derive(Default)]
+pub(crate) struct Pool {
+    shelves: [Mutex<Vec<Idle>>; SHELVES],
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Pool {
+    /// The connection used last by this thread, else one of another thread's.
+    pub(crate) fn take(&self, thread: usize) -> Option<Connection> {
+        (0..SHELVES).find_map(|offset| self.take_from((thread + offset) % SHELVES))
+    }
+
+    /// Keeps a connection, if it can take another request now.
+    pub(crate) fn put(&self, connection: Connection) {
+        if !connection.is_ready() {
+            return;
+        }
+        let mut idle = self.shelf(connection.thread() % SHELVES);
+        if idle.len() < SHELF_ROOM {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// Closes what has been idle for too long on this thread's shelf.
+    pub(crate) fn sweep(&self, thread: usize) {
+        self.shelf(thread % SHELVES).retain(Idle::is_fresh);
+    }
+
+    /// Closes all.
+    pub(crate) fn clear(&self) {
+        for index in 0..SHELVES {
+            self.shelf(index).clear();
+        }
+    }
+
+    fn take_from(&self, index: usize) -> Option<Connection> {
+        let mut idles = self.shelf(index);
+        while let Some(idle) = idles.pop() {
+            if idle.is_fresh() {
+                return Some(idle.connection);
+            }
+        }
+        None
+    }
+
+    fn shelf(&self, index: usize) -> MutexGuard<'_, Vec<Idle>> {
+        self.shelves[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn is_fresh(&self) -> bool {
+        self.connection.is_ready() && self.since.elapsed() < IDLE
+    }
+}

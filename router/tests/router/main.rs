@@ -1,0 +1,12 @@
+//! The router against small servers in the same process: raw sockets where precise bytes matter, hyper elsewhere.
+
+mod deploys;
+mod headers;
+mod health;
+mod hostile;
+mod pages;
+mod retries;
+mod routing;
+mod streaming;
+mod support;
+mod upgrades;
