@@ -1,6 +1,6 @@
 //! Names of layers: hashes of their content.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,14 @@ impl Digest {
     /// Its text, which is its directory's name in the store.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn from_sha256(hash: &[u8]) -> Self {
+        let mut text = String::from("sha256-");
+        for byte in hash {
+            let _infallible = write!(text, "{byte:02x}");
+        }
+        Self(text)
     }
 }
 

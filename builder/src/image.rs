@@ -30,6 +30,9 @@ pub struct Layer {
     pub digest: Digest,
     /// Where it must appear inside.
     pub target: PathBuf,
+    /// What its buildpack noted about it, as TOML, if a later build may reuse it without having its directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
 }
 
 /// Something that can be run.

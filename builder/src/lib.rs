@@ -10,11 +10,15 @@ pub mod launch;
 pub mod procfile;
 pub mod source;
 
+mod blocking;
 mod buildpack;
 mod digest;
+mod directory;
+mod environment;
 mod image;
 mod lifecycle;
 mod sandbox;
+mod tree;
 
 pub use buildpack::{Buildpack, BuildpackError};
 pub use digest::{Digest, InvalidDigest};

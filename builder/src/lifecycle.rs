@@ -1,8 +1,22 @@
 //! detect -> restore -> build -> export.
+//!
+//! Groups are of one buildpack so far. Not yet: `exec.d`, `profile.d`, `build.toml`, software bills of material.
 
+mod cache;
+mod detect;
+mod export;
+mod files;
+mod plan;
+mod processes;
+mod restore;
+mod run;
+mod workplace;
+
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use self::workplace::Workplace;
 use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError};
 
 /// What to build, with what, and where things are.
@@ -88,6 +102,47 @@ pub enum BuildError {
 
 /// Builds `request.source`. On success every layer named in the image is durable in the store.
 /// Dropping the future stops the build; the caller then removes `scratch` and the source.
-pub async fn build(_request: &Request<'_>, _sandbox: &dyn Sandbox, _output: &dyn Output) -> Result<Image, BuildError> {
-    todo!()
+pub async fn build(request: &Request<'_>, sandbox: &dyn Sandbox, output: &dyn Output) -> Result<Image, BuildError> {
+    // A mistake in it should not cost a build to learn of.
+    let procfile = processes::read_procfile(request.source)?;
+    let workplace = Workplace::prepare(request)?;
+    let Some(group) = detect::detect(&workplace, sandbox, output).await? else {
+        // Whoever brings all that it needs may bring just a Procfile.
+        return if procfile.is_empty() {
+            Err(BuildError::NothingDetected)
+        } else {
+            image(request, &[], Vec::new(), output).await
+        };
+    };
+    let restored = restore::restore(&workplace, &group).await?;
+    let built = run::build(&workplace, &group, sandbox, output).await?;
+    let layers = export::export(&workplace, &built, &restored).await?;
+    let image = image(request, &built, layers, output).await?;
+    cache::save(&workplace, &built, &image.layers, restored).await;
+    Ok(image)
+}
+
+async fn image(
+    request: &Request<'_>,
+    built: &[run::Built],
+    layers: Vec<crate::Layer>,
+    output: &dyn Output,
+) -> Result<Image, BuildError> {
+    Ok(Image {
+        env: export::launch_environment(request.store, &layers)?,
+        layers,
+        processes: processes::discover(request.source, built, output).await?,
+        buildpacks: built.iter().map(|built| format!("{}@{}", built.buildpack.id, built.buildpack.version)).collect(),
+    })
+}
+
+impl BuildError {
+    fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+
+    fn malformed(buildpack: &str, file: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Malformed { buildpack: buildpack.to_owned(), file: file.into(), reason: reason.into() }
+    }
 }

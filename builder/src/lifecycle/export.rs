@@ -1,0 +1,180 @@
+//! Launch layers go into the content-addressed store.
+//!
+//! A layer is sealed (owners and modes) and on disk before it gets its name there, so a name that exists is of a layer that is
+//! whole, after any crash. What is in the store already is not written again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::run::{Built, BuiltLayer};
+use super::workplace::{Workplace, layers_target};
+use super::{BuildError, files, restore::Restored};
+use crate::blocking::Cancel;
+use crate::directory::Directory;
+use crate::environment::{self, LAUNCH_ROOTS};
+use crate::tree::TreeError;
+use crate::{Digest, EnvChange, Layer, blocking, tree};
+
+/// Puts the launch layers of all buildpacks into the store, in the order of the buildpacks and of the layers' names.
+pub(super) async fn export(
+    workplace: &Workplace<'_>,
+    built: &[Built],
+    restored: &Restored,
+) -> Result<Vec<Layer>, BuildError> {
+    let mut pending = Vec::new();
+    for built in built {
+        for layer in built.layers.iter().filter(|layer| layer.types.launch) {
+            pending.push(pend(workplace, built, layer, restored)?);
+        }
+    }
+    let caches = built.iter().flat_map(|built| &built.layers).any(|layer| layer.types.cache);
+    let (scratch, store) = (workplace.request.scratch.to_owned(), workplace.request.store.to_owned());
+    let privileged = workplace.request.owner.is_some();
+    let exported =
+        blocking::run(move |cancel| Export { scratch, store, caches, privileged }.run(pending, cancel)).await;
+    exported.unwrap_or_else(|| Err(BuildError::io("exporting layers")(io::ErrorKind::Interrupted.into())))
+}
+
+/// The changes to the environment of launched processes: for each buildpack first those of all layers' roots, then those of their
+/// files.
+pub(super) fn launch_environment(store: &Path, layers: &[Layer]) -> Result<Vec<EnvChange>, BuildError> {
+    let mut changes = Vec::new();
+    for of_one_buildpack in layers.chunk_by(|one, next| one.buildpack == next.buildpack) {
+        let mut others = Vec::new();
+        for layer in of_one_buildpack {
+            let on_reading = |error| files::on_reading(&layer.buildpack, &layer.name, error);
+            let opened = Directory::open(&store.join(layer.digest.as_str())).map_err(on_reading)?;
+            let target = layer.target.to_string_lossy();
+            changes.extend(environment::of_roots(&opened, &target, LAUNCH_ROOTS).map_err(on_reading)?);
+            others.extend(environment::of_files(&opened, "env").map_err(on_reading)?);
+            others.extend(environment::of_launch_files(&opened).map_err(on_reading)?);
+        }
+        changes.append(&mut others);
+    }
+    Ok(changes)
+}
+
+/// A launch layer on its way.
+struct Pending {
+    buildpack: String,
+    name: String,
+    target: PathBuf,
+    metadata: Option<String>,
+    content: Content,
+}
+
+enum Content {
+    /// This directory, made by the build.
+    Made(PathBuf),
+    /// Known from an earlier build.
+    Reused(Digest),
+}
+
+fn pend(
+    workplace: &Workplace<'_>,
+    built: &Built,
+    layer: &BuiltLayer,
+    restored: &Restored,
+) -> Result<Pending, BuildError> {
+    let id = &built.buildpack.id;
+    let malformed = |reason: &str| BuildError::malformed(id, format!("{}.toml", layer.name), reason);
+    let content = if layer.has_directory {
+        Content::Made(workplace.layers(&built.buildpack).join(&layer.name))
+    } else {
+        let digest = restored.reusable(id, &layer.name);
+        Content::Reused(
+            digest.cloned().ok_or_else(|| malformed("the layer has no directory, now or in an earlier build"))?,
+        )
+    };
+    let metadata = layer.types.launch_only().then(|| toml::to_string(&layer.metadata)).transpose();
+    Ok(Pending {
+        buildpack: id.clone(),
+        name: layer.name.clone(),
+        target: format!("{}/{}", layers_target(&built.buildpack), layer.name).into(),
+        metadata: metadata.map_err(|error| malformed(&error.to_string()))?,
+        content,
+    })
+}
+
+struct Export {
+    scratch: PathBuf,
+    store: PathBuf,
+    /// Whether there are cached layers, which must be on disk too before anything describes them.
+    caches: bool,
+    privileged: bool,
+}
+
+impl Export {
+    fn run(&self, pending: Vec<Pending>, cancel: &Cancel) -> Result<Vec<Layer>, BuildError> {
+        let mut layers = Vec::new();
+        let mut new = Vec::new();
+        for Pending { buildpack, name, target, metadata, content } in pending {
+            let digest = match content {
+                Content::Made(path) => self.prepare(&buildpack, &name, path, &mut new, cancel)?,
+                Content::Reused(digest) => self.check(digest)?,
+            };
+            layers.push(Layer { buildpack, name, digest, target, metadata });
+        }
+        if !new.is_empty() || self.caches {
+            self.sync()?;
+        }
+        self.place(new)?;
+        Ok(layers)
+    }
+
+    /// Hashes a directory and, if the store does not have it, makes it ready for the store.
+    fn prepare(
+        &self,
+        buildpack: &str,
+        name: &str,
+        path: PathBuf,
+        new: &mut Vec<(PathBuf, Digest)>,
+        cancel: &Cancel,
+    ) -> Result<Digest, BuildError> {
+        let on_tree = |error| on_tree(buildpack, name, error);
+        let digest = tree::digest(&path, cancel).map_err(on_tree)?;
+        if !self.store.join(digest.as_str()).is_dir() {
+            tree::seal(&path, self.privileged, cancel).map_err(on_tree)?;
+            new.push((path, digest.clone()));
+        }
+        Ok(digest)
+    }
+
+    fn check(&self, digest: Digest) -> Result<Digest, BuildError> {
+        let path = self.store.join(digest.as_str());
+        fs::metadata(&path).map_err(BuildError::io(format!("reusing the layer {}", path.display())))?;
+        Ok(digest)
+    }
+
+    fn sync(&self) -> Result<(), BuildError> {
+        let synced = Directory::open(&self.scratch).and_then(|scratch| scratch.sync_file_system());
+        synced.map_err(BuildError::io("making layers durable"))
+    }
+
+    fn place(&self, new: Vec<(PathBuf, Digest)>) -> Result<(), BuildError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        for (path, digest) in new {
+            let target = self.store.join(digest.as_str());
+            match fs::rename(&path, &target) {
+                // Another build, or another layer of this one, has just put the same there.
+                Err(_) if target.is_dir() => {}
+                other => other.map_err(BuildError::io(format!("placing {}", target.display())))?,
+            }
+        }
+        let synced = Directory::open(&self.store).and_then(|store| store.sync());
+        synced.map_err(BuildError::io(format!("making {} durable", self.store.display())))
+    }
+}
+
+fn on_tree(buildpack: &str, layer: &str, error: TreeError) -> BuildError {
+    match error {
+        TreeError::Refused { path, reason } => BuildError::malformed(buildpack, format!("{layer}/{path}"), reason),
+        TreeError::Io { path, source } => {
+            BuildError::Io { doing: format!("exporting {path} of layer {layer} of {buildpack}"), source }
+        }
+        TreeError::Cancelled => BuildError::io("exporting layers")(io::ErrorKind::Interrupted.into()),
+    }
+}

@@ -1,0 +1,227 @@
+//! What every step of a build shares: the directories below `scratch`, where they appear inside, and the environment.
+//!
+//! | below `scratch` | inside | |
+//! |---|---|---|
+//! | `platform/env/NAME` | `/platform` | the user's build-scoped variables |
+//! | `plan-N/plan.toml` | `/cnb/plan` | the plan that a detect writes, or a build reads |
+//! | `layers/ID/` | `/layers/ID` | what a buildpack makes; `ID` with `_` for `/` |
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{BuildError, Request};
+use crate::directory::{self, Directory};
+use crate::environment::{self, Environment};
+use crate::{Bind, Buildpack, Step};
+
+const APP: &str = "/home/app/code";
+const LAYERS: &str = "/layers";
+const PLATFORM: &str = "/platform";
+const PLAN: &str = "/cnb/plan";
+
+/// The directories of one build and how steps see them.
+pub(super) struct Workplace<'a> {
+    pub(super) request: &'a Request<'a>,
+    target: Vec<(&'static str, String)>,
+    plans: AtomicUsize,
+}
+
+/// A directory with a `plan.toml`, for one step.
+pub(super) struct Plan(PathBuf);
+
+impl<'a> Workplace<'a> {
+    /// Makes what is common to all steps.
+    pub(super) fn prepare(request: &'a Request<'a>) -> Result<Self, BuildError> {
+        let made = write_platform(request);
+        made.map_err(BuildError::io(format!("preparing {}", request.scratch.display())))?;
+        Ok(Self { request, target: target(), plans: AtomicUsize::new(0) })
+    }
+
+    /// Where a buildpack's layers are on the host.
+    pub(super) fn layers(&self, buildpack: &Buildpack) -> PathBuf {
+        self.request.scratch.join("layers").join(buildpack.directory_name())
+    }
+
+    /// Makes a `plan.toml` with this content, writable for a step if it is for a detect.
+    pub(super) fn plan(&self, content: &str, writable: bool) -> Result<Plan, BuildError> {
+        let path = self.request.scratch.join(format!("plan-{}", self.plans.fetch_add(1, Ordering::Relaxed)));
+        let owner = self.request.owner.filter(|_| writable);
+        let made = make_directory(&path, owner).and_then(|plan| write_file(&plan, b"plan.toml", content, 0o644, owner));
+        made.map_err(BuildError::io(format!("writing {}", path.display())))?;
+        Ok(Plan(path))
+    }
+
+    /// `bin/detect <platform> <plan>` in the app's directory, which cannot be changed.
+    pub(super) fn detect_step(&self, buildpack: &Buildpack, plan: &Plan) -> Step {
+        let mut env = self.environment(buildpack);
+        env.set("CNB_BUILD_PLAN_PATH", format!("{PLAN}/plan.toml"));
+        let arguments = [PLATFORM.into(), format!("{PLAN}/plan.toml")];
+        let mut step = self.step("detect", buildpack, &arguments, env);
+        step.binds.push(bind(self.request.source, APP, false));
+        step.binds.push(bind(&plan.0, PLAN, true));
+        step
+    }
+
+    /// `bin/build <layers> <platform> <plan>` in the app's directory. `earlier` are those whose layers it may read.
+    pub(super) fn build_step(
+        &self,
+        buildpack: &Buildpack,
+        plan: &Plan,
+        mut env: Environment,
+        earlier: &[&Buildpack],
+    ) -> Step {
+        let own = layers_target(buildpack);
+        env.set("CNB_LAYERS_DIR", own.clone());
+        env.set("CNB_BP_PLAN_PATH", format!("{PLAN}/plan.toml"));
+        let arguments = [own.clone(), PLATFORM.into(), format!("{PLAN}/plan.toml")];
+        let mut step = self.step("build", buildpack, &arguments, env);
+        step.binds.push(bind(self.request.source, APP, true));
+        step.binds.push(bind(&plan.0, PLAN, false));
+        for other in earlier {
+            step.binds.push(bind(&self.layers(other), &layers_target(other), false));
+        }
+        step.binds.push(bind(&self.layers(buildpack), &own, true));
+        step.network = true;
+        step
+    }
+
+    /// What a buildpack's programs find before other buildpacks' changes: the operator's, the user's, the specification's.
+    pub(super) fn environment(&self, buildpack: &Buildpack) -> Environment {
+        let mut env = Environment::new(self.request.env.iter().cloned());
+        for (name, value) in self.request.platform_env.iter().filter(|_| !buildpack.clear_env) {
+            if environment::is_search_path(name) {
+                env.apply(&environment::in_front(name, value));
+            } else {
+                env.set(name, value.clone());
+            }
+        }
+        for (name, value) in &self.target {
+            env.set(name, value.clone());
+        }
+        env.set("CNB_BUILDPACK_DIR", buildpack.target());
+        env.set("CNB_PLATFORM_DIR", PLATFORM);
+        env
+    }
+
+    fn step(&self, phase: &str, buildpack: &Buildpack, arguments: &[String], env: Environment) -> Step {
+        let mut argv = vec![format!("{}/bin/{phase}", buildpack.target())];
+        argv.extend_from_slice(arguments);
+        let mut binds = self.request.tools.to_vec();
+        binds.push(bind(&buildpack.directory, &buildpack.target(), false));
+        binds.push(bind(&self.request.scratch.join("platform"), PLATFORM, false));
+        Step {
+            name: format!("{phase} {}", buildpack.id),
+            argv,
+            env: env.into_pairs(),
+            cwd: APP.into(),
+            binds,
+            symlinks: self.request.symlinks.to_vec(),
+            network: false,
+        }
+    }
+}
+
+impl Plan {
+    /// The directory that it is in.
+    pub(super) fn open(&self) -> Result<Directory, BuildError> {
+        Directory::open(&self.0).map_err(BuildError::io(format!("opening {}", self.0.display())))
+    }
+}
+
+/// Where a buildpack's layers are inside.
+pub(super) fn layers_target(buildpack: &Buildpack) -> String {
+    format!("{LAYERS}/{}", buildpack.directory_name())
+}
+
+/// The directory of the app inside.
+pub(super) fn app_directory() -> &'static str {
+    APP
+}
+
+/// Makes a directory and gives it to `owner`.
+pub(super) fn make_directory(path: &Path, owner: Option<u32>) -> io::Result<Directory> {
+    fs::create_dir(path)?;
+    let made = Directory::open(path)?;
+    owner.map_or(Ok(()), |owner| directory::give(&made, owner))?;
+    Ok(made)
+}
+
+/// Makes a file and gives it to `owner`.
+pub(super) fn write_file(
+    parent: &Directory,
+    name: &[u8],
+    content: &str,
+    mode: u32,
+    owner: Option<u32>,
+) -> io::Result<()> {
+    let mut file = parent.create(name, mode)?;
+    file.write_all(content.as_bytes())?;
+    owner.map_or(Ok(()), |owner| directory::give(&file, owner))
+}
+
+fn bind(source: &Path, target: &str, writable: bool) -> Bind {
+    Bind { source: source.to_owned(), target: target.into(), writable }
+}
+
+fn write_platform(request: &Request<'_>) -> io::Result<()> {
+    fs::create_dir(request.scratch.join("layers"))?;
+    let platform = request.scratch.join("platform");
+    make_directory(&platform, request.owner)?;
+    let variables = make_directory(&platform.join("env"), request.owner)?;
+    for (name, value) in request.platform_env {
+        if !is_variable(name) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} cannot name a variable")));
+        }
+        // They may be secret: for the build's user alone.
+        write_file(&variables, name.as_bytes(), value, 0o600, request.owner)?;
+    }
+    Ok(())
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'='))
+}
+
+/// `CNB_TARGET_*` and the like. The system that is shown inside is the host's.
+fn target() -> Vec<(&'static str, String)> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let distribution = field(&release, "ID").unwrap_or("linux").to_owned();
+    let version = field(&release, "VERSION_ID").unwrap_or("rolling").to_owned();
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    };
+    vec![
+        ("CNB_STACK_ID", format!("{distribution}-{version}")),
+        ("CNB_TARGET_OS", "linux".into()),
+        ("CNB_TARGET_ARCH", architecture.into()),
+        ("CNB_TARGET_DISTRO_NAME", distribution),
+        ("CNB_TARGET_DISTRO_VERSION", version),
+        ("CNB_EXEC_ENV", "production".into()),
+    ]
+}
+
+fn field<'a>(release: &'a str, name: &str) -> Option<&'a str> {
+    let value = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.trim().trim_matches(['"', '\''])).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_os_release() {
+        let release = "PRETTY_NAME=\"Debian 12\"\nVERSION_ID=\"12\"\nID=debian\nID_LIKE=x\nEMPTY=\n";
+        assert_eq!(field(release, "ID"), Some("debian"));
+        assert_eq!(field(release, "VERSION_ID"), Some("12"));
+        assert_eq!(field(release, "EMPTY"), None);
+        assert_eq!(field(release, "VERSION"), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! Trees that a build left: hashed, sealed, copied, and never followed out of.
+//!
+//! The hash of a tree is SHA-256 over `airstrip tree 1\n` and, for each name of a directory in bytewise order,
+//! a letter (`d` directory, `f` file, `x` file with any execute bit, `l` symbolic link), the name and, but for directories, the
+//! content or target, each after its length (eight bytes, little end first). A directory's entries follow it,
+//! ended by `u`. Owners, times, other mode bits and which names are links to one file do not count.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{FileStat, Mode, fchmod};
+use sha2::{Digest as _, Sha256};
+
+use crate::Digest;
+use crate::blocking::Cancel;
+use crate::directory::{self, Directory, Found, found};
+
+/// Deeper trees are refused: every level holds a file descriptor and a stack frame.
+const DEEPEST: usize = 200;
+/// A name that no layer is likely to have, for a file on its way to replace another.
+const ASIDE: &[u8] = b".airstrip-aside";
+
+/// Why a tree could not be worked through.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TreeError {
+    /// Something that cannot be part of a layer.
+    #[error("{path}: {reason}")]
+    Refused { path: String, reason: String },
+    /// Reading or writing failed.
+    #[error("{path}: {source}")]
+    Io { path: String, source: io::Error },
+    /// Nobody wants the result.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Hash of the tree at `root`.
+pub(crate) fn digest(root: &Path, cancel: &Cancel) -> Result<Digest, TreeError> {
+    let mut hasher = Hasher { sha: Sha256::new(), buffer: vec![0; 128 * 1024] };
+    hasher.sha.update(b"airstrip tree 1\n");
+    visit(root, cancel, &mut hasher)?;
+    Ok(Digest::from_sha256(&hasher.sha.finalize()))
+}
+
+/// Makes the tree at `root` nobody's to change: owned by root if `privileged`, files 0444 or 0555, directories 0755, and no file
+/// shared with another tree by a hard link.
+pub(crate) fn seal(root: &Path, privileged: bool, cancel: &Cancel) -> Result<(), TreeError> {
+    visit(root, cancel, &mut Seal { owner: privileged.then_some(0) })
+}
+
+/// Copies the tree at `from` to the new directory `to`, writable for its owner, times kept.
+pub(crate) fn copy(from: &Path, to: &Path, owner: Option<u32>, cancel: &Cancel) -> Result<(), TreeError> {
+    let made = to.parent().zip(to.file_name()).ok_or(io::ErrorKind::InvalidInput.into()).and_then(|(parent, name)| {
+        let made = Directory::open(parent)?.make_directory(name.as_bytes())?;
+        owner.map_or(Ok(()), |owner| directory::give(&made, owner))?;
+        Ok(made)
+    });
+    let made = made.map_err(|source| TreeError::Io { path: to.display().to_string(), source })?;
+    visit(from, cancel, &mut Copy { into: vec![made], owner })
+}
+
+/// What to do at each entry of a tree.
+trait Visitor {
+    fn enter(&mut self, name: &[u8], directory: &Directory, stat: &FileStat) -> io::Result<()>;
+    fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, cancel: &Cancel) -> io::Result<()>;
+    fn symlink(&mut self, parent: &Directory, name: &[u8]) -> io::Result<()>;
+    fn leave(&mut self) {}
+    /// Called once for the root.
+    fn root(&mut self, _directory: &Directory) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn visit(root: &Path, cancel: &Cancel, visitor: &mut impl Visitor) -> Result<(), TreeError> {
+    let opened = Directory::open(root).and_then(|directory| visitor.root(&directory).map(|()| directory));
+    let directory = opened.map_err(|source| TreeError::Io { path: root.display().to_string(), source })?;
+    visit_entries(&directory, &mut PathBuf::new(), 0, cancel, visitor)
+}
+
+fn visit_entries(
+    directory: &Directory,
+    path: &mut PathBuf,
+    depth: usize,
+    cancel: &Cancel,
+    visitor: &mut impl Visitor,
+) -> Result<(), TreeError> {
+    if depth > DEEPEST {
+        return Err(refused(path, &format!("is more than {DEEPEST} directories deep")));
+    }
+    for name in directory.names().map_err(|error| on_io(path, error))? {
+        if cancel.is_cancelled() {
+            return Err(TreeError::Cancelled);
+        }
+        path.push(OsStr::from_bytes(&name));
+        let stat = directory.stat(&name).map_err(|error| on_io(path, error))?;
+        match found(&stat) {
+            Found::Directory => {
+                let below = directory.directory(&name).map_err(|error| on_io(path, error))?;
+                visitor.enter(&name, &below, &stat).map_err(|error| on_io(path, error))?;
+                visit_entries(&below, path, depth + 1, cancel, visitor)?;
+                visitor.leave();
+            }
+            Found::File => visitor.file(directory, &name, &stat, cancel).map_err(|error| on_io(path, error))?,
+            Found::Symlink => visitor.symlink(directory, &name).map_err(|error| on_io(path, error))?,
+            Found::Special => return Err(refused(path, "is neither a file, a directory nor a symbolic link")),
+        }
+        path.pop();
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, reason: &str) -> TreeError {
+    TreeError::Refused { path: path.display().to_string(), reason: reason.to_owned() }
+}
+
+fn on_io(path: &Path, source: io::Error) -> TreeError {
+    if source.kind() == io::ErrorKind::Interrupted {
+        return TreeError::Cancelled;
+    }
+    TreeError::Io { path: path.display().to_string(), source }
+}
+
+fn is_executable(stat: &FileStat) -> bool {
+    stat.st_mode & 0o111 != 0
+}
+
+struct Hasher {
+    sha: Sha256,
+    buffer: Vec<u8>,
+}
+
+impl Hasher {
+    fn field(&mut self, bytes: &[u8]) {
+        self.sha.update((bytes.len() as u64).to_le_bytes());
+        self.sha.update(bytes);
+    }
+
+    fn content(&mut self, mut file: File, cancel: &Cancel) -> io::Result<()> {
+        let length = file.metadata()?.size();
+        self.sha.update(length.to_le_bytes());
+        let mut seen = 0;
+        loop {
+            if cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let count = match file.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            seen += count as u64;
+            self.sha.update(&self.buffer[..count]);
+        }
+        if seen == length { Ok(()) } else { Err(io::Error::other("changed while it was read")) }
+    }
+}
+
+impl Visitor for Hasher {
+    fn enter(&mut self, name: &[u8], _: &Directory, _: &FileStat) -> io::Result<()> {
+        self.sha.update(b"d");
+        self.field(name);
+        Ok(())
+    }
+
+    fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, cancel: &Cancel) -> io::Result<()> {
+        self.sha.update(if is_executable(stat) { b"x" } else { b"f" });
+        self.field(name);
+        self.content(parent.file(name)?, cancel)
+    }
+
+    fn symlink(&mut self, parent: &Directory, name: &[u8]) -> io::Result<()> {
+        self.sha.update(b"l");
+        self.field(name);
+        self.field(parent.link_target(name)?.as_bytes());
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.sha.update(b"u");
+    }
+}
+
+struct Seal {
+    owner: Option<u32>,
+}
+
+impl Seal {
+    fn seal(&self, open: impl std::os::fd::AsFd, mode: u32) -> io::Result<()> {
+        if let Some(owner) = self.owner {
+            directory::give(&open, owner)?;
+        }
+        Ok(fchmod(&open, Mode::from_bits_truncate(mode))?)
+    }
+}
+
+impl Visitor for Seal {
+    fn root(&mut self, directory: &Directory) -> io::Result<()> {
+        self.seal(directory, 0o755)
+    }
+
+    fn enter(&mut self, _: &[u8], directory: &Directory, _: &FileStat) -> io::Result<()> {
+        self.seal(directory, 0o755)
+    }
+
+    fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, _: &Cancel) -> io::Result<()> {
+        if stat.st_nlink > 1 {
+            // The other name may be in a cache that later builds can write to.
+            copy_file(&parent.file(name)?, parent, ASIDE, 0o600)?;
+            parent.rename(ASIDE, name)?;
+        }
+        self.seal(&parent.file(name)?, if is_executable(stat) { 0o555 } else { 0o444 })
+    }
+
+    fn symlink(&mut self, parent: &Directory, name: &[u8]) -> io::Result<()> {
+        self.owner.map_or(Ok(()), |owner| parent.give(name, owner))
+    }
+}
+
+struct Copy {
+    /// Handles of the new directories from the root to the one that is being filled.
+    into: Vec<Directory>,
+    owner: Option<u32>,
+}
+
+impl Copy {
+    fn current(&self) -> io::Result<&Directory> {
+        self.into.last().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Visitor for Copy {
+    fn enter(&mut self, name: &[u8], _: &Directory, _: &FileStat) -> io::Result<()> {
+        let made = self.current()?.make_directory(name)?;
+        self.owner.map_or(Ok(()), |owner| directory::give(&made, owner))?;
+        self.into.push(made);
+        Ok(())
+    }
+
+    fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, _: &Cancel) -> io::Result<()> {
+        let mode = if is_executable(stat) { 0o755 } else { 0o644 };
+        let copied = copy_file(&parent.file(name)?, self.current()?, name, mode)?;
+        self.owner.map_or(Ok(()), |owner| directory::give(&copied, owner))
+    }
+
+    fn symlink(&mut self, parent: &Directory, name: &[u8]) -> io::Result<()> {
+        let into = self.current()?;
+        into.make_symlink(name, parent.link_target(name)?.as_bytes())?;
+        self.owner.map_or(Ok(()), |owner| into.give(name, owner))
+    }
+
+    fn leave(&mut self) {
+        self.into.pop();
+    }
+}
+
+/// Copies a file's bytes (inside the kernel, by reference where the file system can) and its time of change.
+fn copy_file(mut from: &File, into: &Directory, name: &[u8], mode: u32) -> io::Result<File> {
+    let mut to = into.create(name, mode)?;
+    io::copy(&mut from, &mut to)?;
+    to.set_modified(from.metadata()?.modified()?)?;
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests;

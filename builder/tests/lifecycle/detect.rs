@@ -1,0 +1,193 @@
+//! Which buildpack builds, what it is told, and what process types come of it.
+
+use std::fs;
+use std::time::Duration;
+
+use builder::BuildError;
+
+use crate::workshop::Workshop;
+
+#[tokio::test]
+async fn the_first_that_passes_builds() {
+    let mut shop = Workshop::new();
+    shop.buildpack("ruby", "test -f Gemfile || exit 100", "exit 1");
+    shop.buildpack(
+        "python",
+        "echo not shown; test -f requirements.txt || exit 100",
+        "echo '-----> Python app detected'",
+    );
+    shop.buildpack("any", "exit 0", "exit 1");
+    shop.app_file("requirements.txt", "");
+    shop.app_file("Procfile", "web: gunicorn wsgi\nworker: python w.py\n");
+    let image = shop.build().await.unwrap();
+    assert_eq!(shop.steps(), ["detect test/ruby", "detect test/python", "build test/python"]);
+    assert_eq!(image.buildpacks, ["test/python@1.0.0"]);
+    assert_eq!(image.processes[1].argv, ["sh", "-c", "python w.py"]);
+    insta::assert_snapshot!(shop.printed(), @"
+    -----> Python app detected
+    -----> Discovering process types
+           Procfile declares types -> web, worker
+    ");
+}
+
+#[tokio::test]
+async fn nothing_detected() {
+    let mut shop = Workshop::new();
+    shop.buildpack("python", "exit 100", "exit 1");
+    assert!(matches!(shop.build().await, Err(BuildError::NothingDetected)));
+    shop.app_file("Procfile", "# nothing\n");
+    assert!(matches!(shop.build().await, Err(BuildError::NothingDetected)));
+    assert_eq!(shop.printed(), "");
+}
+
+#[tokio::test]
+async fn a_procfile_alone_is_enough() {
+    let mut shop = Workshop::new();
+    shop.buildpack("python", "exit 100", "exit 1");
+    shop.app_file("Procfile", "web: ./server\n");
+    let image = shop.build().await.unwrap();
+    assert_eq!(image.processes[0].command, "./server");
+    assert!(image.layers.is_empty() && image.buildpacks.is_empty());
+}
+
+#[tokio::test]
+async fn a_broken_procfile_costs_no_build() {
+    let mut shop = Workshop::new();
+    shop.buildpack("any", "exit 0", "exit 0");
+    shop.app_file("Procfile", "gunicorn wsgi\n");
+    insta::assert_snapshot!(shop.build().await.unwrap_err(), @"Procfile: line 1: there is no colon; expected NAME: COMMAND, for example web: gunicorn wsgi");
+    fs::remove_file(shop.path("app/Procfile")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", shop.path("app/Procfile")).unwrap();
+    insta::assert_snapshot!(shop.build().await.unwrap_err(), @"Procfile: line 1: the file is not a regular file; expected a text file");
+    assert!(shop.steps().is_empty());
+}
+
+#[tokio::test]
+async fn a_detect_that_breaks_counts_only_if_no_other_passes() {
+    let mut shop = Workshop::new();
+    shop.buildpack("broken", "echo 'cannot go on' >&2; exit 3", "exit 1");
+    insta::assert_snapshot!(shop.build().await.unwrap_err(), @"test/broken failed: detect exited with status 3");
+    assert_eq!(shop.printed(), "cannot go on\n");
+    shop.buildpack("killed", "kill -9 $$", "exit 1");
+    shop.buildpack("fine", "exit 0", "exit 0");
+    assert_eq!(shop.build().await.unwrap().buildpacks, ["test/fine@1.0.0"]);
+}
+
+#[tokio::test]
+async fn a_failing_build() {
+    let mut shop = Workshop::new();
+    let error = shop.build_with("echo ' !     no such package'; exit 4").await.unwrap_err();
+    insta::assert_snapshot!(error, @"test/x failed: exited with status 4");
+    assert_eq!(shop.printed(), " !     no such package\n");
+    let error = shop.build_with("kill -9 $$").await.unwrap_err();
+    insta::assert_snapshot!(error, @"test/x failed: was killed (signal 9; did it run out of memory?)");
+}
+
+#[tokio::test]
+async fn phases_are_bounded_in_time() {
+    let mut shop = Workshop::new();
+    shop.timeout = Duration::from_millis(200);
+    let error = shop.build_with("exec sleep 600").await.unwrap_err();
+    assert!(matches!(error, BuildError::TimedOut { phase: "build", .. }), "{error}");
+    shop.order.clear();
+    shop.buildpack("slow", "exec sleep 600", "exit 0");
+    let error = shop.build().await.unwrap_err();
+    assert!(matches!(error, BuildError::TimedOut { phase: "detect", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_buildpack_is_told() {
+    let mut shop = Workshop::new();
+    shop.platform_env = vec![("NPM_TOKEN".into(), "s3cret".into()), ("PATH".into(), "/opt/user/bin".into())];
+    shop.buildpack(
+        "x",
+        r#"test "$#" = 2 && test "$2" = "$CNB_BUILD_PLAN_PATH" && test -z "${CNB_LAYERS_DIR:-}"
+           printf '[[provides]]\nname="tool"\n[[requires]]\nname="tool"\n[requires.metadata]\nversion="3"\n' > "$2""#,
+        r#"test "$1" = "$CNB_LAYERS_DIR" && test "$2" = "$CNB_PLATFORM_DIR" && test "$3" = "$CNB_BP_PLAN_PATH"
+           cat "$3"; cat "$2/env/NPM_TOKEN"; echo
+           echo "$NPM_TOKEN $PATH $OPERATOR $CNB_TARGET_OS $CNB_TARGET_DISTRO_NAME" | sed "s/$(. /etc/os-release; echo $ID)/DISTRO/"
+           test -f "$CNB_BUILDPACK_DIR/buildpack.toml" && : "$CNB_TARGET_ARCH $CNB_TARGET_DISTRO_VERSION $CNB_STACK_ID""#,
+    );
+    shop.build().await.unwrap();
+    insta::assert_snapshot!(shop.printed(), @r#"
+    [[entries]]
+    name = "tool"
+
+    [entries.metadata]
+    version = "3"
+    s3cret
+    s3cret /opt/user/bin:/usr/bin:/bin yes linux DISTRO
+    -----> Discovering process types
+           Procfile declares types -> (none)
+    "#);
+    let steps = shop.sandbox.steps.lock().unwrap();
+    let [detect, build] = &steps[..] else { panic!("{steps:?}") };
+    let writable = |step: &builder::Step| {
+        let binds = step.binds.iter().filter(|bind| bind.writable);
+        binds.map(|bind| bind.target.display().to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((writable(detect).as_str(), detect.network), ("/cnb/plan", false));
+    assert_eq!((writable(build).as_str(), build.network), ("/home/app/code /layers/test_x", true));
+    assert_eq!(
+        build.argv,
+        ["/cnb/buildpacks/test_x/1.0.0/bin/build", "/layers/test_x", "/platform", "/cnb/plan/plan.toml"]
+    );
+}
+
+#[tokio::test]
+async fn a_plan_that_nobody_satisfies_is_a_failed_detection() {
+    let mut shop = Workshop::new();
+    shop.buildpack("x", r#"printf '[[requires]]\nname="jvm"\n' > "$2""#, "exit 1");
+    assert!(matches!(shop.build().await, Err(BuildError::NothingDetected)));
+    shop.order.clear();
+    shop.buildpack("y", r#"echo '[[requires' > "$2""#, "exit 1");
+    insta::assert_snapshot!(shop.build().await.unwrap_err(), @"test/y: plan.toml: line 1: unclosed array table, expected `]]`");
+}
+
+#[tokio::test]
+async fn process_types_of_a_buildpack() {
+    let mut shop = Workshop::new();
+    shop.app_file("Procfile", "worker: mine\n");
+    let launch = r#"cat > "$1/launch.toml" <<'X'
+[[processes]]
+type = "web"
+command = ["old"]
+[[processes]]
+type = "worker"
+command = ["theirs"]
+[[processes]]
+type = "web"
+command = ["python", "-c"]
+args = ["print('hi')"]
+default = true
+working-dir = "/home/app/code/site"
+X"#;
+    let image = shop.build_with(launch).await.unwrap();
+    let shown: Vec<_> = image.processes.iter().map(|p| format!("{}: {} {:?}", p.name, p.command, p.argv)).collect();
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    web: python -c 'print('\''hi'\'')' ["sh", "-c", "cd -- \"$0\" && exec \"$@\"", "/home/app/code/site", "python", "-c", "print('hi')"]
+    worker: mine ["sh", "-c", "mine"]
+    "#);
+    insta::assert_snapshot!(shop.printed(), @"
+    -----> Discovering process types
+           Procfile declares types -> worker
+           Default types for buildpack -> web
+    ");
+    let fault = async |shop: &mut Workshop, text: &str| {
+        shop.build_with(&format!("printf '[[processes]]\\n{text}' > \"$1/launch.toml\"")).await.unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(fault(&mut shop, r#"type="a b"\ncommand=["x"]"#).await, @r#"test/x: launch.toml: "a b" cannot name a process type (1 to 30 letters, digits, - and _)"#);
+    insta::assert_snapshot!(fault(&mut shop, r#"type="web"\ncommand="x""#).await, @"test/x: launch.toml: the command of web has the wrong type: a list since Buildpack API 0.9, a text before");
+    insta::assert_snapshot!(fault(&mut shop, r#"type="web"\ncommand=[]"#).await, @"test/x: launch.toml: web has no command, or one with a NUL byte");
+    insta::assert_snapshot!(fault(&mut shop, r#"type="web""#).await, @"test/x: launch.toml: line 1: missing field `command`");
+}
+
+#[tokio::test]
+async fn process_types_before_api_0_9() {
+    let mut shop = Workshop::new();
+    let script = r#"printf '[[processes]]\ntype="web"\ncommand="run $PORT"\n[[processes]]\ntype="direct"\ncommand="run"\nargs=["$PORT"]\ndirect=true' > "$1/launch.toml""#;
+    shop.buildpack_with_api("x", "0.8", "exit 0", script);
+    let image = shop.build().await.unwrap();
+    assert_eq!(image.processes[0].argv, ["sh", "-c", "run $PORT"]);
+    assert_eq!(image.processes[1].argv, ["run", "$PORT"]);
+}

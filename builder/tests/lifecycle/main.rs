@@ -1,0 +1,8 @@
+//! The lifecycle with buildpacks written as shell scripts.
+
+#![expect(clippy::unwrap_used, reason = "functions of tests beside the test itself")]
+
+mod detect;
+mod export;
+mod restore;
+mod workshop;

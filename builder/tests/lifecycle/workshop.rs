@@ -1,0 +1,211 @@
+//! An app, a store and a cache in a temporary directory, buildpacks as shell scripts, and a sandbox that runs them as
+//! plain processes: paths inside are replaced by those of the binds in arguments, environment and working directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use builder::{BuildError, Buildpack, Image, Output, Request, Sandbox, SandboxError, Step, StepExit, build};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// Runs steps without any confinement, and remembers them.
+pub(crate) struct PlainProcesses {
+    pub(crate) steps: Mutex<Vec<Step>>,
+    owner: Option<u32>,
+}
+
+#[async_trait]
+impl Sandbox for PlainProcesses {
+    async fn run(&self, step: &Step, output: &dyn Output) -> Result<StepExit, SandboxError> {
+        self.steps.lock().unwrap().push(step.clone());
+        let mut command = Command::new(on_host(step, &step.argv[0]));
+        command.args(step.argv[1..].iter().map(|argument| on_host(step, argument)));
+        command.env_clear().envs(step.env.iter().map(|(name, value)| (name, mapped(step, value))));
+        command.current_dir(on_host(step, step.cwd.to_str().unwrap()));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        if let Some(owner) = self.owner {
+            command.uid(owner).gid(owner);
+        }
+        let ended = command.spawn().unwrap().wait_with_output().await.unwrap();
+        output.write(&ended.stdout).await;
+        output.write(&ended.stderr).await;
+        Ok(match ended.status.code() {
+            Some(status) => StepExit::Status(status),
+            None => StepExit::Signal(ended.status.signal().unwrap()),
+        })
+    }
+}
+
+fn mapped(step: &Step, value: &str) -> String {
+    value.split(':').map(|part| on_host(step, part)).collect::<Vec<_>>().join(":")
+}
+
+fn on_host(step: &Step, path: &str) -> String {
+    let matching = step.binds.iter().filter_map(|bind| Some((bind, Path::new(path).strip_prefix(&bind.target).ok()?)));
+    match matching.max_by_key(|(bind, _)| bind.target.as_os_str().len()) {
+        Some((bind, rest)) if rest.as_os_str().is_empty() => bind.source.display().to_string(),
+        Some((bind, rest)) => bind.source.join(rest).display().to_string(),
+        None => path.to_owned(),
+    }
+}
+
+/// Keeps what a build prints.
+#[derive(Default)]
+pub(crate) struct Printed(Mutex<Vec<u8>>);
+
+#[async_trait]
+impl Output for Printed {
+    async fn write(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+    }
+}
+
+/// One app on one server.
+pub(crate) struct Workshop {
+    root: TempDir,
+    pub(crate) order: Vec<Buildpack>,
+    pub(crate) sandbox: PlainProcesses,
+    pub(crate) previous: Option<Image>,
+    pub(crate) clean: bool,
+    pub(crate) timeout: Duration,
+    pub(crate) platform_env: Vec<(String, String)>,
+    printed: Printed,
+    builds: usize,
+}
+
+impl Workshop {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for directory in ["app", "buildpacks", "store", "scratch"] {
+            fs::create_dir(root.path().join(directory)).unwrap();
+        }
+        // As root, builds run as somebody else, as they do on a server.
+        let owner = nix::unistd::geteuid().is_root().then_some(65534);
+        let new = Self {
+            root,
+            order: Vec::new(),
+            sandbox: PlainProcesses { steps: Mutex::default(), owner },
+            previous: None,
+            clean: false,
+            timeout: Duration::from_secs(60),
+            platform_env: Vec::new(),
+            printed: Printed::default(),
+            builds: 0,
+        };
+        new.give(&new.path("app"));
+        new
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.root.path().join(below)
+    }
+
+    pub(crate) fn give(&self, path: &Path) {
+        if let Some(owner) = self.sandbox.owner {
+            chown(path, Some(owner), Some(owner)).unwrap();
+        }
+    }
+
+    /// Writes a file of the app.
+    pub(crate) fn app_file(&self, name: &str, content: &str) {
+        let path = self.path("app").join(name);
+        fs::write(&path, content).unwrap();
+        self.give(&path);
+    }
+
+    /// Adds a buildpack `test/NAME` to the order. Scripts of `sh`; for `build`, `$1` is the directory of layers.
+    pub(crate) fn buildpack(&mut self, name: &str, detect: &str, build: &str) {
+        self.buildpack_with_api(name, "0.10", detect, build);
+    }
+
+    pub(crate) fn buildpack_with_api(&mut self, name: &str, api: &str, detect: &str, build: &str) {
+        let directory = self.path("buildpacks").join(format!("{name}-{}", self.order.len()));
+        fs::create_dir_all(directory.join("bin")).unwrap();
+        let descriptor = format!("api = \"{api}\"\n[buildpack]\nid = \"test/{name}\"\nversion = \"1.0.0\"\n");
+        fs::write(directory.join("buildpack.toml"), descriptor).unwrap();
+        for (program, script) in [("detect", detect), ("build", build)] {
+            let path = directory.join("bin").join(program);
+            fs::write(&path, format!("#!/bin/sh\nset -eu\n{script}\n")).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        self.order.push(Buildpack::open(&directory).unwrap());
+    }
+
+    /// Builds with the only buildpack `test/x`, which detects always.
+    pub(crate) async fn build_with(&mut self, script: &str) -> Result<Image, BuildError> {
+        self.order.clear();
+        self.buildpack("x", "exit 0", script);
+        let _replaced = fs::remove_dir_all(self.path("buildpacks/x-0"));
+        self.order.clear();
+        self.buildpack("x", "exit 0", script);
+        self.build().await
+    }
+
+    pub(crate) async fn build(&mut self) -> Result<Image, BuildError> {
+        self.builds += 1;
+        let scratch = self.path(&format!("scratch/{}", self.builds));
+        fs::create_dir(&scratch).unwrap();
+        let env = [("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("OPERATOR".to_owned(), "yes".to_owned())];
+        let request = Request {
+            source: &self.path("app"),
+            scratch: &scratch,
+            cache: &self.path("cache"),
+            store: &self.path("store"),
+            previous: self.previous.as_ref(),
+            order: &self.order,
+            owner: self.sandbox.owner,
+            tools: &[],
+            env: &env,
+            platform_env: &self.platform_env,
+            symlinks: &[],
+            clean: self.clean,
+            detect_timeout: self.timeout,
+            build_timeout: self.timeout,
+        };
+        let built = build(&request, &self.sandbox, &self.printed).await;
+        fs::remove_dir_all(&scratch).unwrap();
+        built
+    }
+
+    /// What has been printed since the last time.
+    pub(crate) fn printed(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.printed.0.lock().unwrap())).unwrap()
+    }
+
+    /// Names of the steps since the last time.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        std::mem::take(&mut *self.sandbox.steps.lock().unwrap()).into_iter().map(|step| step.name).collect()
+    }
+
+    /// Content of a file of a layer in the store.
+    pub(crate) fn stored(&self, image: &Image, layer: &str, file: &str) -> String {
+        let layer = image.layers.iter().find(|l| l.name == layer).unwrap();
+        fs::read_to_string(self.path("store").join(layer.digest.as_str()).join(file)).unwrap()
+    }
+
+    /// Names in the store.
+    pub(crate) fn store(&self) -> Vec<String> {
+        names(&self.path("store"))
+    }
+}
+
+pub(crate) fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The environment of a process of the image.
+pub(crate) fn launched(image: &Image, process: &str, base: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let base = base.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    builder::launch::environment(image, process, base).into_iter().collect()
+}
