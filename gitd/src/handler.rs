@@ -36,6 +36,11 @@ pub trait Session: Send + Sync {
     /// False once the key has been removed: asked before each new channel's request is served.
     async fn still_allowed(&self) -> bool;
 
+    /// The options of `git push -o` that [`Session::update`] understands. Others are rejected. None: options are not offered.
+    fn push_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The repository behind the path of `git-receive-pack 'PATH'` or `git-upload-pack 'PATH'`, made if need be.
     async fn repository(&self, access: Access, path: &str) -> Result<PathBuf, Refusal>;
 
@@ -43,7 +48,8 @@ pub trait Session: Send + Sync {
     ///
     /// Whatever is written to `output` appears at the pusher at once, behind `remote: `. The future is to
     /// watch [`Output::cancelled`]: the pusher went away or pressed Ctrl-C. When it returns Ok, objects are made permanent
-    /// (unless [`Incoming::keep`] did that already) and the ref moves; when it returns a refusal nothing changes.
+    /// (unless [`Incoming::keep`] did that already) and the ref moves, even if the pusher has gone by then; when it
+    /// returns a refusal nothing changes. A minute after the cancellation it is dropped, and nothing changes either.
     async fn update(
         &self,
         repository: &std::path::Path,
@@ -87,6 +93,8 @@ pub struct RefUpdate {
     pub old: Option<ObjectId>,
     /// What it is to become, None to delete it.
     pub new: Option<ObjectId>,
+    /// The options of the push (`git push -o`), all of them among [`Session::push_options`].
+    pub options: Vec<String>,
 }
 
 /// Why something is not done. `reason` is one short line for git's own report (`! [remote rejected] main -> main (REASON)`)

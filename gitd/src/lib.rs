@@ -7,16 +7,37 @@
 //! The order in a push is the crate's promise: the pack goes into a quarantine, is checked, the handler is asked
 //! ([`Session::update`]) with its output streamed to the pusher, and only when it agrees does the ref move.
 
+mod authentication;
 mod channel;
+mod connection;
+mod durable;
+mod forward;
+mod git_command;
 mod handler;
+mod host_key;
 mod incoming;
+mod inlet;
+mod objects;
+mod open_channel;
+mod outlet;
+mod pktline;
+mod push_lock;
+mod quarantine;
+mod receive;
+mod refs;
 mod repository;
+mod serve;
 mod server;
+mod signal;
+mod skeleton;
+mod socket;
+mod tree;
 
 pub use channel::{Channel, Ended, Output, Terminal, WindowSize};
 pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session};
 pub use incoming::Incoming;
 pub use repository::{EntryKind, Repository, RepositoryError, TreeEntry};
 pub use server::{Limits, Server, ServerError};
+
 /// Name of a git object (SHA-1).
 pub type ObjectId = gix::ObjectId;

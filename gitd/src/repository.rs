@@ -1,8 +1,13 @@
 //! A bare repository on disk, for uses outside a push. Everything here blocks.
 
-use std::path::Path;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::ObjectId;
+use gix::refs::FullName;
+
+use crate::refs::{self, Refs};
+use crate::{ObjectId, durable, quarantine, skeleton, tree};
 
 /// One entry of a commit's tree.
 #[derive(Debug)]
@@ -31,41 +36,74 @@ pub enum EntryKind {
 }
 
 /// A bare repository.
-pub struct Repository {}
+pub struct Repository {
+    path: PathBuf,
+}
 
 impl Repository {
     /// Makes an empty bare repository (durable on return) if there is none, and opens it.
-    pub fn init(_path: &Path) -> Result<Self, RepositoryError> {
-        todo!()
+    pub fn init(path: &Path) -> Result<Self, RepositoryError> {
+        if !path.exists() {
+            skeleton::create(path).map_err(|error| RepositoryError::io("making", path, error))?;
+        }
+        Self::open(path)
     }
 
     /// Opens an existing one; drops what crashed pushes left in it (quarantines, locks).
-    pub fn open(_path: &Path) -> Result<Self, RepositoryError> {
-        todo!()
+    /// Pushes in flight, in this process or another, are not disturbed.
+    pub fn open(path: &Path) -> Result<Self, RepositoryError> {
+        if !path.join("objects").is_dir() || !path.join("HEAD").is_file() {
+            return Err(RepositoryError::failed("opening", path, "not a bare git repository"));
+        }
+        quarantine::clean(path).map_err(|error| RepositoryError::io("cleaning", path, error))?;
+        Ok(Self { path: path.to_owned() })
     }
 
     /// What a ref points to.
-    pub fn find_ref(&self, _name: &str) -> Result<Option<ObjectId>, RepositoryError> {
-        todo!()
+    pub fn find_ref(&self, name: &str) -> Result<Option<ObjectId>, RepositoryError> {
+        Refs::open(&self.path).find(&self.parse(name)?)
     }
 
     /// Makes a ref point to an object that exists, or deletes it, whatever it was before; durable on return.
-    pub fn set_ref(&self, _name: &str, _to: Option<ObjectId>) -> Result<(), RepositoryError> {
-        todo!()
+    pub fn set_ref(&self, name: &str, to: Option<ObjectId>) -> Result<(), RepositoryError> {
+        let _writing =
+            quarantine::announce(&self.path).map_err(|error| RepositoryError::io("locking", &self.path, error))?;
+        let (name, refs) = (self.parse(name)?, Refs::open(&self.path));
+        let Some(to) = to else { return refs.delete(&name) };
+        if !tree::exists(&self.objects(), to) {
+            return Err(RepositoryError::failed(
+                "setting",
+                &self.path.join(name.as_bstr().to_string()),
+                "no such object",
+            ));
+        }
+        refs.set(&name, to)
     }
 
     /// Points `HEAD` to a branch, so that a clone checks it out.
-    pub fn set_head(&self, _branch: &str) -> Result<(), RepositoryError> {
-        todo!()
+    pub fn set_head(&self, branch: &str) -> Result<(), RepositoryError> {
+        let name = self.parse(&format!("refs/heads/{branch}"))?;
+        let head = self.path.join("HEAD");
+        durable::write(&head, format!("ref: {}\n", name.as_bstr()).as_bytes(), 0o644)
+            .map_err(|error| RepositoryError::io("writing", &head, error))
     }
 
     /// As [`crate::Incoming::visit`].
     pub fn visit<E: From<RepositoryError>>(
         &self,
-        _commit: ObjectId,
-        _visitor: &mut dyn FnMut(TreeEntry<'_>) -> Result<(), E>,
+        commit: ObjectId,
+        visitor: &mut dyn FnMut(TreeEntry<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        todo!()
+        tree::visit(&self.objects(), commit, None, visitor)
+    }
+
+    fn objects(&self) -> PathBuf {
+        self.path.join("objects")
+    }
+
+    fn parse(&self, name: &str) -> Result<FullName, RepositoryError> {
+        refs::parse_name(name.as_bytes())
+            .map_err(|reason| RepositoryError::failed("naming", &self.path.join(name), reason))
     }
 }
 
@@ -86,4 +124,20 @@ pub enum RepositoryError {
     /// The object does not exist or is of the wrong kind.
     #[error("{0} is not a commit here")]
     NotACommit(ObjectId),
+}
+
+impl RepositoryError {
+    pub(crate) fn failed(doing: &str, path: &Path, reason: impl Display) -> Self {
+        Self::Failed { doing: format!("{doing} {}", path.display()), reason: reason.to_string() }
+    }
+
+    pub(crate) fn io(doing: &str, path: &Path, error: impl Into<io::Error>) -> Self {
+        let error = error.into();
+        if is_disk_full(error.kind()) { Self::DiskFull } else { Self::failed(doing, path, error) }
+    }
+}
+
+/// No space, or no more of it for us.
+pub(crate) fn is_disk_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -5,7 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Handler;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::{Algorithm, HashAlg};
+use russh::server::Config;
+use russh::{MethodKind, MethodSet, Preferred, SshId};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::{self, Connection, WINDOW};
+use crate::push_lock::PushLocks;
+use crate::{Handler, host_key};
 
 /// Bounds on what a client can make the server hold.
 #[derive(Debug, Clone)]
@@ -27,33 +38,86 @@ impl Default for Limits {
     }
 }
 
-/// A running SSH server.
-pub struct Server {}
+/// A running SSH server. Dropped without [`Server::shutdown`] it stops by itself, but nobody waits for its tasks.
+pub struct Server {
+    address: SocketAddr,
+    host_key: String,
+    service: Arc<Service>,
+    connections: TaskTracker,
+}
 
 impl Server {
     /// Listens on `address`; reads the host key, or makes one (0600, durable) if the file does not exist.
     pub async fn bind(
-        _address: SocketAddr,
-        _host_key: PathBuf,
-        _limits: Limits,
-        _handler: Arc<dyn Handler>,
+        address: SocketAddr,
+        host_key: PathBuf,
+        limits: Limits,
+        handler: Arc<dyn Handler>,
     ) -> Result<Self, ServerError> {
-        todo!()
+        let key = host_key::load_or_create(&host_key)?;
+        let public = host_key::public(&key)
+            .map_err(|error| ServerError::HostKey { path: host_key, reason: error.to_string() })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| ServerError::Bind { address, source })?;
+        let address = listener.local_addr().map_err(|source| ServerError::Bind { address, source })?;
+        let service = Arc::new(Service::new(handler, limits));
+        let connections = TaskTracker::new();
+        let accepting = accept(listener, Arc::new(config(key)), Arc::clone(&service), connections.clone());
+        connections.spawn(accepting);
+        Ok(Self { address, host_key: public, service, connections })
     }
 
     /// Where it listens (the real port).
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
 
     /// The host's public key, as in `known_hosts`: algorithm and base64.
     pub fn host_key(&self) -> &str {
-        todo!()
+        &self.host_key
     }
 
     /// Stops accepting, lets pushes and commands in flight finish for at most `grace`, then disconnects. Returns when no task is left.
-    pub async fn shutdown(self, _grace: Duration) {
-        todo!()
+    pub async fn shutdown(self, grace: Duration) {
+        self.service.stopping.cancel();
+        self.service.work.close();
+        let _still_busy = tokio::time::timeout(grace, self.service.work.wait()).await;
+        self.service.disconnect.cancel();
+        self.connections.close();
+        self.connections.wait().await;
+        self.service.work.wait().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.service.stopping.cancel();
+        self.service.disconnect.cancel();
+    }
+}
+
+/// What all connections of a server share.
+pub(crate) struct Service {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) limits: Limits,
+    pub(crate) push_locks: PushLocks,
+    /// Pushes, commands, shells and forwarded connections in flight.
+    pub(crate) work: TaskTracker,
+    /// No new connections, no new channels.
+    pub(crate) stopping: CancellationToken,
+    /// Every connection is to end.
+    pub(crate) disconnect: CancellationToken,
+}
+
+impl Service {
+    fn new(handler: Arc<dyn Handler>, limits: Limits) -> Self {
+        Self {
+            handler,
+            limits,
+            push_locks: PushLocks::default(),
+            work: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            disconnect: CancellationToken::new(),
+        }
     }
 }
 
@@ -76,4 +140,62 @@ pub enum ServerError {
         /// The cause.
         reason: String,
     },
+}
+
+async fn accept(listener: TcpListener, config: Arc<Config>, service: Arc<Service>, connections: TaskTracker) {
+    let slots = Arc::new(Semaphore::new(service.limits.connections));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = service.stopping.cancelled() => return,
+        };
+        match (accepted, Arc::clone(&slots).try_acquire_owned()) {
+            (Ok((stream, peer)), Ok(slot)) => {
+                let serving = serve(stream, peer, Arc::clone(&config), Arc::clone(&service));
+                connections.spawn(async move {
+                    serving.await;
+                    drop(slot);
+                });
+            }
+            (Ok((_, peer)), Err(_)) => tracing::warn!(%peer, "too many connections, one is refused"),
+            (Err(error), _) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                // Out of descriptors, most likely: the connection stays in the queue, so do not spin.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, config: Arc<Config>, service: Arc<Service>) {
+    let connection = Connection::new(peer, Arc::clone(&service));
+    match connection::run(stream, connection, config, &service).await {
+        Ok(()) => tracing::debug!(%peer, "connection ended"),
+        Err(error) => tracing::debug!(%peer, %error, "connection ended"),
+    }
+}
+
+fn config(key: PrivateKey) -> Config {
+    let keys: Vec<Algorithm> = Preferred::DEFAULT
+        .key
+        .iter()
+        .filter(|algorithm| !matches!(algorithm, Algorithm::Rsa { hash: None | Some(HashAlg::Sha256) }))
+        .cloned()
+        .collect();
+    Config {
+        server_id: SshId::Standard(concat!("SSH-2.0-airstrip_", env!("CARGO_PKG_VERSION")).into()),
+        methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
+        // A public key cannot be guessed; the time only hides whether a key is known, and agents offer several.
+        auth_rejection_time: Duration::from_millis(50),
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![key],
+        preferred: Preferred { key: keys.into(), ..Preferred::DEFAULT },
+        window_size: WINDOW,
+        // Answers to keepalives count as activity: only a client that is gone or stopped runs into either.
+        keepalive_interval: Some(Duration::from_secs(30)),
+        keepalive_max: 4,
+        inactivity_timeout: Some(Duration::from_secs(600)),
+        nodelay: true,
+        ..Config::default()
+    }
 }

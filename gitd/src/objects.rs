@@ -1,0 +1,18 @@
+//! Reading objects, with a bound on the memory that one of them may take.
+
+use std::io;
+use std::path::Path;
+
+use gix::odb::Handle;
+use gix::odb::store::init::Options;
+
+/// Unpacked bytes kept to rebuild deltas from.
+const DELTA_BASES: usize = 16 << 20;
+
+/// Opens an object directory (and those it borrows from). Objects above `limit` bytes are errors.
+pub(crate) fn open(directory: &Path, limit: Option<usize>) -> io::Result<Handle> {
+    let options = Options { alloc_limit_bytes: limit, ..Options::default() };
+    let mut handle = gix::odb::at_opts(directory, gix::hash::Kind::Sha1, None, options)?;
+    handle.set_pack_cache(|| Box::new(gix_pack::cache::lru::MemoryCappedHashmap::new(DELTA_BASES)));
+    Ok(handle)
+}

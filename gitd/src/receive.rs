@@ -1,0 +1,192 @@
+//! A push, from the advertisement to the report. (gitprotocol-pack(5), "Pushing Data To a Server"; version 0, which
+//! is what every client speaks for a push)
+//!
+//! The pack goes into a quarantine and is checked; then, one push at a time for each repository and one command after
+//! the other: the command is checked, the [`Session`] asked, the objects made permanent, the ref moved.
+
+mod advertisement;
+mod connectivity;
+mod progress;
+mod report;
+mod request;
+mod unpack;
+mod update;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
+use tokio_util::io::SyncIoBridge;
+use tokio_util::sync::CancellationToken;
+
+use crate::server::Service;
+use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, pktline};
+use connectivity::ConnectivityError;
+use report::Report;
+use request::{PushRequest, RequestError};
+use unpack::UnpackError;
+use update::Updates;
+
+/// How long a pusher whose pack was refused may go on sending it.
+const DRAIN: Duration = Duration::from_secs(300);
+
+/// Serves `git-receive-pack PATH` on a channel.
+pub(crate) async fn receive_pack(service: &Service, session: &dyn Session, path: &str, mut channel: Channel) -> Ended {
+    let served = async {
+        let repository = session.repository(Access::Write, path).await?;
+        let refs = advertisement::advertise(repository.clone(), session.push_options()).await?;
+        let _gone = channel.stdout.write_all(&refs).await;
+        let Some(request) = PushRequest::read(&mut channel.stdin).await? else { return Ok(true) };
+        Ok::<bool, Failure>(Push { service, session, repository, request: Arc::new(request) }.serve(&mut channel).await)
+    };
+    match served.await {
+        Ok(true) => Ended::Status(0),
+        Ok(false) => Ended::Status(1),
+        Err(failure) => {
+            let mut message = Vec::new();
+            pktline::data(&mut message, format!("ERR {failure}").as_bytes());
+            let _gone = channel.stdout.write_all(&message).await;
+            Ended::Status(128)
+        }
+    }
+}
+
+/// Why there is not even a report.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    #[error("{0}")]
+    Repository(#[from] crate::RepositoryError),
+    #[error("internal error")]
+    Panicked(#[from] JoinError),
+}
+
+type Input = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A push whose commands are known.
+struct Push<'a> {
+    service: &'a Service,
+    session: &'a dyn Session,
+    repository: PathBuf,
+    request: Arc<PushRequest>,
+}
+
+impl Push<'_> {
+    /// Does what is asked for and reports. Whether everything went well.
+    async fn serve(&self, channel: &mut Channel) -> bool {
+        let (output, text) = Output::new(channel.hangup.clone());
+        let (finish, done) = oneshot::channel();
+        let side_band = self.request.capabilities.side_band;
+        let input = std::mem::replace(&mut channel.stdin, Box::new(tokio::io::empty()));
+        let work = async {
+            let worked = self.work(input, &output).await;
+            let _relay_ended = finish.send(());
+            worked
+        };
+        let ((report, rest), ()) = tokio::join!(work, progress::relay(&mut channel.stdout, side_band, text, done));
+        send_report(&mut channel.stdout, &report.encode(self.request.capabilities)).await;
+        if let Some(rest) = rest {
+            drain(rest).await;
+        }
+        report.succeeded()
+    }
+
+    /// The report, and the input if there may be more of it.
+    async fn work(&self, input: Input, output: &Output) -> (Report, Option<Input>) {
+        let commands = &self.request.commands;
+        let (received, rest) = self.receive(input, output.cancelled()).await;
+        match received {
+            Ok(incoming) => (Report::new(commands, self.update(incoming, output).await), None),
+            Err(error) => {
+                tracing::info!(repository = %self.repository.display(), %error, "pack refused");
+                output.line(&format!("fatal: {error}")).await;
+                (Report::unpack_failed(commands, &error.to_string()), rest)
+            }
+        }
+    }
+
+    /// Takes the pack, if there is one.
+    async fn receive(&self, input: Input, gone: &CancellationToken) -> (Result<Incoming, UnpackError>, Option<Input>) {
+        if !self.request.has_pack() {
+            return (Ok(Incoming::new(&self.repository, None, self.service.limits.object_bytes)), None);
+        }
+        let (repository, limits) = (self.repository.clone(), self.service.limits.clone());
+        let received = interruptible(gone, move |interrupt| {
+            let mut input = SyncIoBridge::new(input);
+            let received = unpack::unpack(&repository, &mut input, &limits, interrupt);
+            (received, input.into_inner())
+        });
+        match received.await {
+            Ok((received, input)) => (received, Some(input)),
+            Err(error) => (Err(UnpackError::Broken(error.to_string())), None),
+        }
+    }
+
+    /// Checks what came and does one command after the other.
+    async fn update(&self, incoming: Incoming, output: &Output) -> Vec<Result<(), String>> {
+        let refused = |reason: &str| vec![Err(reason.to_owned()); self.request.commands.len()];
+        if let Err(error) = self.check(&incoming, output.cancelled()).await {
+            tracing::info!(repository = %self.repository.display(), %error, "objects refused");
+            return refused(&error.to_string());
+        }
+        let Some(_only_writer) = self.wait_for_others(output).await else { return refused("push cancelled") };
+        let updates = Updates { session: self.session, request: &self.request, incoming: Arc::new(incoming), output };
+        updates.run().await
+    }
+
+    async fn check(&self, incoming: &Incoming, gone: &CancellationToken) -> Result<(), ConnectivityError> {
+        if !self.request.has_pack() {
+            return Ok(());
+        }
+        let (objects, limit) = (incoming.objects(), self.service.limits.object_bytes);
+        interruptible(gone, move |interrupt| connectivity::check(&objects, limit, interrupt))
+            .await
+            .unwrap_or_else(|error| Err(ConnectivityError::Failed(error.to_string())))
+    }
+
+    /// The right to change the repository; None if the pusher did not wait for it.
+    async fn wait_for_others(&self, output: &Output) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        let locks = &self.service.push_locks;
+        if let Some(lock) = locks.try_lock(&self.repository) {
+            return Some(lock);
+        }
+        output.line("Waiting for another push to finish...").await;
+        tokio::select! {
+            lock = locks.lock(&self.repository) => Some(lock),
+            () = output.cancelled().cancelled() => None,
+        }
+    }
+}
+
+/// Runs blocking work with a flag that is raised when the pusher goes away.
+async fn interruptible<T: Send + 'static>(
+    gone: &CancellationToken,
+    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&flag);
+    let mut task = spawn_blocking(move || work(&flag));
+    tokio::select! {
+        done = &mut task => return done,
+        () = gone.cancelled() => raised.store(true, Ordering::Relaxed),
+    }
+    task.await
+}
+
+async fn send_report(stdout: &mut (dyn AsyncWrite + Send + Unpin), report: &[u8]) {
+    let _gone = stdout.write_all(report).await;
+}
+
+/// A client reads the report only after it has sent its pack: were the channel closed before, it would see a broken
+/// pipe instead of the reason.
+async fn drain(mut input: Input) {
+    let _enough = timeout(DRAIN, copy(&mut input, &mut sink())).await;
+}

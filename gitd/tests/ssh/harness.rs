@@ -1,0 +1,328 @@
+//! A server in a temporary home, a key, and a handler that does what a test tells it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output as Finished, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Limits, Login, Output, RefUpdate, Refusal, Repository};
+use gitd::{Server, Session};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::exec;
+
+/// No step of a test takes longer, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the handler does with a ref update.
+#[derive(Clone)]
+pub enum Decision {
+    /// Writes a line, then agrees.
+    Accept,
+    /// Writes a line, then refuses with this reason.
+    Refuse(&'static str),
+    /// Writes a line, then waits for [`World::release`] or for the pusher to go.
+    Hold,
+}
+
+/// What a test can see and steer of its handler.
+pub struct World {
+    pub home: TempDir,
+    pub server: Option<Server>,
+    pub state: Arc<State>,
+}
+
+pub struct State {
+    repositories: PathBuf,
+    allowed: Mutex<Vec<String>>,
+    pub decision: Mutex<Decision>,
+    pub release: Notify,
+    pub cancelled: Notify,
+    pub updates: Mutex<Vec<RefUpdate>>,
+    pub visited: Mutex<Vec<String>>,
+    pub channels: Notify,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with_limits(Limits::default()).await
+    }
+
+    pub async fn with_limits(limits: Limits) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let state = Arc::new(State {
+            repositories: home.path().join("repos"),
+            allowed: Mutex::new(Vec::new()),
+            decision: Mutex::new(Decision::Accept),
+            release: Notify::new(),
+            cancelled: Notify::new(),
+            updates: Mutex::new(Vec::new()),
+            visited: Mutex::new(Vec::new()),
+            channels: Notify::new(),
+        });
+        let handler = Arc::new(TestHandler(Arc::clone(&state)));
+        let address = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(address, home.path().join("host_key"), limits, handler).await.unwrap();
+        let world = Self { home, server: Some(server), state };
+        world.make_key("key", "ed25519").await;
+        world.allow("key");
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.as_ref().unwrap().address().port()
+    }
+
+    pub fn repository(&self, name: &str) -> PathBuf {
+        self.state.repositories.join(name)
+    }
+
+    pub fn decide(&self, decision: Decision) {
+        *self.state.decision.lock().unwrap() = decision;
+    }
+
+    /// Lets one held update go on.
+    pub fn release(&self) {
+        self.state.release.notify_one();
+    }
+
+    pub async fn make_key(&self, name: &str, kind: &str) {
+        let path = self.path(name);
+        let arguments = ["-q", "-N", "", "-C", "a comment", "-t", kind, "-f"];
+        let made = Command::new("ssh-keygen").args(arguments).arg(path).status().await.unwrap();
+        assert!(made.success());
+    }
+
+    pub fn allow(&self, name: &str) {
+        let line = std::fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap();
+        let key = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        self.state.allowed.lock().unwrap().push(key);
+    }
+
+    pub fn forbid_all(&self) {
+        self.state.allowed.lock().unwrap().clear();
+    }
+
+    /// The options of every `ssh` here.
+    pub fn ssh_options(&self, key: &str) -> Vec<String> {
+        let key = self.path(key).display().to_string();
+        let options = ["-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"];
+        let more = ["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-i", &key];
+        options.iter().chain(&more).map(ToString::to_string).collect()
+    }
+
+    /// `ssh` to the server, arguments to be added.
+    pub fn ssh(&self) -> Command {
+        self.ssh_with("key")
+    }
+
+    pub fn ssh_with(&self, key: &str) -> Command {
+        let mut command = Command::new("ssh");
+        command.args(self.ssh_options(key)).args(["-p", &self.port().to_string(), "airstrip@127.0.0.1"]);
+        command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// `git` in a directory, with nobody's configuration.
+    pub fn git(&self, directory: &Path) -> Command {
+        let ssh = format!("ssh {}", self.ssh_options("key").join(" "));
+        let mut command = Command::new("git");
+        command
+            .arg("-C")
+            .arg(directory)
+            .env("GIT_SSH_COMMAND", ssh)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("HOME", self.home.path())
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.org");
+        }
+        command
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        format!("ssh://airstrip@127.0.0.1:{}/{name}", self.port())
+    }
+
+    /// Runs git to its successful end and returns what it printed, both streams.
+    pub async fn git_ok(&self, directory: &Path, arguments: &[&str]) -> String {
+        let finished = run(self.git(directory).args(arguments)).await;
+        assert!(finished.status.success(), "git {arguments:?}: {}", printed(&finished));
+        printed(&finished)
+    }
+
+    /// Runs git to its failure and returns what it printed, both streams.
+    pub async fn git_fails(&self, directory: &Path, arguments: &[&str]) -> String {
+        let finished = run(self.git(directory).args(arguments)).await;
+        assert!(!finished.status.success(), "git {arguments:?}: {}", printed(&finished));
+        printed(&finished)
+    }
+
+    /// A working copy with one commit on `main` and the server as `origin`.
+    pub async fn work_tree(&self, app: &str) -> PathBuf {
+        let work = self.path(&format!("work-{app}"));
+        std::fs::create_dir(&work).unwrap();
+        self.git_ok(&work, &["init", "-q", "-b", "main"]).await;
+        self.git_ok(&work, &["remote", "add", "origin", &self.url(app)]).await;
+        self.commit(&work, "file", "one\n").await;
+        work
+    }
+
+    /// Commits one file; the commit's id.
+    pub async fn commit(&self, work: &Path, file: &str, content: &str) -> String {
+        let path = work.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        self.git_ok(work, &["add", "--all"]).await;
+        self.git_ok(work, &["commit", "-q", "-m", "a change"]).await;
+        self.head(work).await
+    }
+
+    pub async fn head(&self, work: &Path) -> String {
+        self.git_ok(work, &["rev-parse", "HEAD"]).await.trim().to_owned()
+    }
+
+    /// What a ref of a repository of the server points to.
+    pub fn server_ref(&self, app: &str, name: &str) -> Option<String> {
+        let repository = Repository::open(&self.repository(app)).unwrap();
+        repository.find_ref(name).unwrap().map(|id| id.to_string())
+    }
+
+    /// The repository is sound and nothing of a push is left over.
+    pub async fn assert_clean(&self, app: &str) {
+        let repository = self.repository(app);
+        let entries = std::fs::read_dir(repository.join("objects")).unwrap();
+        let names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(names.iter().all(|name| !name.starts_with("incoming")), "{names:?}");
+        let packs = std::fs::read_dir(repository.join("objects/pack")).unwrap();
+        for pack in packs {
+            let name = pack.unwrap().file_name().into_string().unwrap();
+            assert!(name.starts_with("pack-") && (name.ends_with(".pack") || name.ends_with(".idx")), "{name}");
+        }
+        self.git_ok(&repository, &["fsck", "--full", "--strict", "--no-dangling"]).await;
+    }
+
+    /// Stops the server in order.
+    pub async fn stop(mut self) {
+        let server = self.server.take().unwrap();
+        timeout(PATIENCE, server.shutdown(Duration::from_secs(5))).await.unwrap();
+    }
+}
+
+pub async fn run(command: &mut Command) -> Finished {
+    timeout(PATIENCE, command.output()).await.expect("it takes too long").unwrap()
+}
+
+pub fn printed(finished: &Finished) -> String {
+    format!("{}{}", String::from_utf8_lossy(&finished.stdout), String::from_utf8_lossy(&finished.stderr))
+}
+
+struct TestHandler(Arc<State>);
+
+#[async_trait]
+impl Handler for TestHandler {
+    async fn authenticate(&self, login: &Login) -> Option<Arc<dyn Session>> {
+        assert!(login.fingerprint.starts_with("SHA256:"));
+        assert_eq!(login.user, "airstrip");
+        let allowed = self.0.allowed.lock().unwrap().contains(&login.key);
+        allowed
+            .then(|| Arc::new(TestSession { state: Arc::clone(&self.0), key: login.key.clone() }) as Arc<dyn Session>)
+    }
+}
+
+struct TestSession {
+    state: Arc<State>,
+    key: String,
+}
+
+#[async_trait]
+impl Session for TestSession {
+    async fn still_allowed(&self) -> bool {
+        self.state.allowed.lock().unwrap().contains(&self.key)
+    }
+
+    fn push_options(&self) -> &'static [&'static str] {
+        &["no-cache", "dry-run"]
+    }
+
+    async fn repository(&self, access: Access, path: &str) -> Result<PathBuf, Refusal> {
+        let name = path.trim_start_matches('/').trim_end_matches(".git").to_owned();
+        if name.is_empty() || name.contains(['/', '.']) {
+            return Err(Refusal::new(format!("'{name}' is no name of an app")));
+        }
+        let path = self.state.repositories.join(name);
+        if access == Access::Read && !path.exists() {
+            return Err(Refusal::new("no such app"));
+        }
+        Repository::init(&path).map_err(|error| Refusal::new(error.to_string()))?;
+        Ok(path)
+    }
+
+    async fn update(&self, _: &Path, update: &RefUpdate, incoming: &Incoming, output: &Output) -> Result<(), Refusal> {
+        self.state.updates.lock().unwrap().push(update.clone());
+        if let Some(new) = update.new {
+            let mut visited = Vec::new();
+            incoming
+                .visit(new, &mut |entry| {
+                    let path = String::from_utf8_lossy(entry.path);
+                    let content = String::from_utf8_lossy(entry.content);
+                    visited.push(format!("{:?} {path} {content:?}", entry.kind));
+                    Ok::<(), gitd::RepositoryError>(())
+                })
+                .map_err(|error| Refusal::new(error.to_string()))?;
+            *self.state.visited.lock().unwrap() = visited;
+        }
+        output.line("-----> Building").await;
+        let decision = self.state.decision.lock().unwrap().clone();
+        match decision {
+            Decision::Accept => Ok(()),
+            Decision::Refuse(reason) => Err(Refusal::new(reason)),
+            Decision::Hold => self.hold(output).await,
+        }
+    }
+
+    async fn exec(&self, line: &str, channel: Channel) -> Ended {
+        exec::serve(line, channel, &self.state).await
+    }
+
+    async fn shell(&self, channel: Channel) -> Ended {
+        exec::serve("shell", channel, &self.state).await
+    }
+
+    async fn subsystem(&self, name: &str, channel: Channel) -> Option<Ended> {
+        if name != "sftp" {
+            return None;
+        }
+        Some(exec::serve("echo", channel, &self.state).await)
+    }
+
+    async fn forward(&self, host: &str, port: u16) -> Result<Box<dyn Duplex>, Refusal> {
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| Refusal::new(error.to_string()))?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl TestSession {
+    async fn hold(&self, output: &Output) -> Result<(), Refusal> {
+        tokio::select! {
+            () = self.state.release.notified() => Ok(()),
+            () = output.cancelled().cancelled() => {
+                self.state.cancelled.notify_one();
+                Err(Refusal::new("cancelled"))
+            }
+        }
+    }
+}
