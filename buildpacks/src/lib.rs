@@ -3,7 +3,12 @@
 //! The program is started under the name `bin/detect` or `bin/build` of a buildpack's directory and finds which buildpack it is
 //! in `$CNB_BUILDPACK_DIR/buildpack.toml`. Nothing here knows airstrip: any platform that speaks CNB can run these.
 
+mod output;
 mod python;
+
+use std::env;
+use std::fs;
+use std::path::Path;
 
 /// A buildpack's directory, apart from its two executables.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +22,10 @@ pub struct BuiltIn {
 }
 
 /// Every built-in buildpack, in the order in which they are to be tried.
-pub const BUILT_IN: &[BuiltIn] = &[];
+pub const BUILT_IN: &[BuiltIn] =
+    &[BuiltIn { id: PYTHON, version: env!("CARGO_PKG_VERSION"), descriptor: python::DESCRIPTOR }];
+
+const PYTHON: &str = "airstrip/python";
 
 /// A program that buildpacks use if it is on the `PATH`, and that can be had from the package index.
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +39,59 @@ pub struct Tool {
 }
 
 /// The installer that the python buildpack prefers.
-pub const UV: Tool = Tool { name: "uv", version: "", requirements: "" };
+pub const UV: Tool = Tool { name: "uv", version: "0.13.8", requirements: include_str!("uv-requirements.txt") };
 
 /// Runs as a buildpack if the program was started as one (by the last part of its name); otherwise returns.
 pub fn run_if_buildpack() {
-    todo!()
+    let Some(directory) = env::var_os("CNB_BUILDPACK_DIR") else { return };
+    let Some(program) = env::args_os().next() else { return };
+    if !matches!(Path::new(&program).file_name().and_then(|name| name.to_str()), Some("detect" | "build")) {
+        return;
+    }
+    match id(Path::new(&directory)).as_deref() {
+        // Ends the process.
+        Ok(PYTHON) => libcnb::libcnb_runtime(&python::PythonBuildpack),
+        Ok(other) => refuse(&format!("{other} is not one of the built-in buildpacks")),
+        Err(reason) => refuse(reason),
+    }
+}
+
+/// The id in a buildpack's descriptor.
+fn id(directory: &Path) -> Result<String, String> {
+    let path = directory.join("buildpack.toml");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let table: toml::Table = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+    table
+        .get("buildpack")
+        .and_then(|buildpack| buildpack.get("id")?.as_str())
+        .map(str::to_owned)
+        .ok_or_else(|| format!("{}: no buildpack.id", path.display()))
+}
+
+fn refuse(reason: &str) -> ! {
+    output::error(&[reason]);
+    std::process::exit(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_carry_what_the_table_says() {
+        for built_in in BUILT_IN {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("buildpack.toml"), built_in.descriptor).unwrap();
+            assert_eq!(id(directory.path()).unwrap(), built_in.id);
+            let table: toml::Table = built_in.descriptor.parse().unwrap();
+            assert_eq!(table["buildpack"]["version"].as_str(), Some(built_in.version));
+            assert_eq!(table["api"].as_str(), Some("0.10"));
+        }
+    }
+
+    #[test]
+    fn uv_is_pinned_by_hash() {
+        assert!(UV.requirements.contains(&format!("{}=={} \\\n", UV.name, UV.version)), "{}", UV.requirements);
+        assert_eq!(UV.requirements.matches("--hash=sha256:").count(), 4);
+    }
 }

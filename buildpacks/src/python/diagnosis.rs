@@ -1,0 +1,231 @@
+//! Recognises what uv and pip say when they fail, and says it in words that lead to a remedy.
+//!
+//! Both speak for people, and change their words: whatever is not recognised here is shown as it is.
+
+use super::errors::{Message, disk_full, message};
+
+/// Recognises what an installer says. The first that fits counts.
+pub(super) fn failed(log: &[String]) -> Option<Message> {
+    let text = log.join("\n");
+    // Sentences may be broken anywhere.
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    full(&flat)
+        .or_else(|| unreachable_index(&flat))
+        .or_else(|| hash(&flat))
+        .or_else(|| syntax(&text))
+        .or_else(|| missing_file(&flat))
+        .or_else(|| stale_lock(&flat))
+        .or_else(|| compiler(&flat))
+        .or_else(|| no_package(&flat))
+        .or_else(|| no_version(&flat))
+        .or_else(|| conflict(&flat))
+}
+
+fn has(text: &str, any: &[&str]) -> bool {
+    any.iter().any(|part| text.contains(part))
+}
+
+/// What stands between two texts.
+fn between<'a>(text: &'a str, before: &str, after: &[char]) -> Option<&'a str> {
+    let rest = text.split_once(before)?.1;
+    Some(rest.split(after).next().unwrap_or(rest).trim_matches(['`', '"', '\'', ',', '.', ':']))
+}
+
+fn full(text: &str) -> Option<Message> {
+    has(text, &["No space left on device", "Disk quota exceeded", "os error 28", "os error 122"]).then(disk_full)
+}
+
+fn unreachable_index(text: &str) -> Option<Message> {
+    let signs = [
+        "dns error",
+        "error sending request",
+        "Failed to establish a new connection",
+        "Connection refused",
+        "Temporary failure in name resolution",
+        "timed out",
+        "UnknownIssuer",
+        "CERTIFICATE_VERIFY_FAILED",
+        "invalid peer certificate",
+    ];
+    if !has(text, &signs) {
+        return None;
+    }
+    let address = between(text, "Failed to fetch: ", &[' ']).or(between(text, "for url (", &[')']));
+    let address = address.map_or(String::new(), |address| format!(" ({address})"));
+    let certificate = has(text, &["UnknownIssuer", "CERTIFICATE_VERIFY_FAILED", "invalid peer certificate"]);
+    Some(if certificate {
+        message(
+            "The package index is not trusted",
+            format!("The package index{address} shows a certificate that the server does not trust."),
+            &["Set SSL_CERT_FILE or PIP_CERT of the platform to a bundle with the index's authority."],
+        )
+    } else {
+        message(
+            "The package index cannot be reached",
+            format!("The server has no connection to the package index{address}."),
+            &[
+                "Push again: the cause may be temporary.",
+                "Check the server's network and proxy settings.",
+                "Check the index addresses in requirements.txt and in the server's pip or uv configuration.",
+            ],
+        )
+    })
+}
+
+fn hash(text: &str) -> Option<Message> {
+    if text.contains("Hash mismatch for") || text.contains("DO NOT MATCH THE HASHES") {
+        let package = between(text, "Hash mismatch for ", &[' ']);
+        let package = package.or(between(text, "from the requirements file: ", &[' '])).unwrap_or("a package");
+        return Some(message(
+            format!("Hash mismatch for {package}"),
+            "The file that the index delivers is not the one whose hash the requirements name.",
+            &[
+                "If you changed the version, update its hashes, for example with: uv pip compile --generate-hashes",
+                "If you did not, find out why the file changed before you trust it.",
+            ],
+        ));
+    }
+    let signs = ["Hash-checking is required", "Hashes are required in --require-hashes mode", "--require-hashes"];
+    has(text, &signs).then(|| {
+        let package = between(text, "no trusted hash was provided for: ", &[' ']);
+        let package = package.or(between(text, "all requirements must have their versions pinned with ==", &[' ']));
+        let package = package.filter(|name| !name.is_empty()).unwrap_or("a package");
+        message(
+            format!("No hash for {package}"),
+            "Some requirements have a hash, so every package that is installed must have one.",
+            &["List all packages with hashes: uv pip compile --generate-hashes", "Remove all hashes."],
+        )
+    })
+}
+
+/// uv counts characters, pip lines; both show the line.
+fn syntax(text: &str) -> Option<Message> {
+    let uv = text.contains("Couldn't parse requirement in") || text.contains("Unsupported requirement in");
+    let pip = text.contains("Invalid requirement:");
+    if !uv && !pip {
+        return None;
+    }
+    let file = between(text, "requirement in `", &['`']).or(between(text, "(from line ", &[')']));
+    let file = file.map_or("requirements.txt".to_owned(), |file| match file.split_once(" of ") {
+        Some((line, file)) => format!("{file}, line {line}"),
+        None => file.to_owned(),
+    });
+    let lines: Vec<_> = text.lines().collect();
+    let pointed =
+        lines.iter().position(|line| line.trim_start().starts_with('^')).and_then(|at| lines.get(at.checked_sub(1)?));
+    let shown = pointed.map(|line| line.trim()).or(between(text, "Invalid requirement: ", &['\n'])).unwrap_or_default();
+    Some(message(
+        "Syntax error in the requirements",
+        format!("{file}: this is no requirement:\n  {shown}"),
+        &["Write one requirement a line, such as: flask>=3.0"],
+    ))
+}
+
+fn missing_file(text: &str) -> Option<Message> {
+    let missing = has(text, &["Error parsing included file", "Could not open requirements file", "File not found:"]);
+    if !missing {
+        return None;
+    }
+    let file =
+        between(text, "failed to read from file `", &['`']).or(between(text, "No such file or directory: ", &[' ']));
+    let file = file.unwrap_or("a file");
+    Some(message(
+        "A requirements file is missing",
+        format!("The requirements include {file}, which is not in what was pushed."),
+        &["Commit the file, and push again.", "Remove the line that includes it."],
+    ))
+}
+
+fn stale_lock(text: &str) -> Option<Message> {
+    has(text, &["lockfile at `uv.lock` needs to be updated", "lockfile needs to be updated", "uv.lock` needs"]).then(
+        || {
+            message(
+                "uv.lock is out of date",
+                "pyproject.toml was changed since uv.lock was written.",
+                &["Run uv lock, commit uv.lock, and push again."],
+            )
+        },
+    )
+}
+
+fn compiler(text: &str) -> Option<Message> {
+    let build =
+        has(text, &["Failed to build", "failed to build", "Failed building wheel", "metadata-generation-failed"]);
+    if !build {
+        return None;
+    }
+    let package = between(text, "Failed to build ", &[' ']).or(between(text, "Failed building wheel for ", &[' ']));
+    let package = package.unwrap_or("a package");
+    let tools = [
+        "gcc",
+        "cc1",
+        "g++",
+        "Python.h",
+        "command 'cc'",
+        "cargo",
+        "rustc",
+        "cmake",
+        "pg_config",
+        "mysql_config",
+        "pkg-config",
+    ];
+    let cause = if has(text, &tools) {
+        "There is no ready-made file of it for this Python and machine, and the server lacks what it takes to compile it."
+    } else {
+        "There is no ready-made file of it for this Python and machine, and building it from its source failed."
+    };
+    Some(message(
+        format!("{package} cannot be built"),
+        cause,
+        &[
+            "Ask for a version that has a wheel for this Python (a newer one, often).",
+            "Ask for its binary variant if there is one, such as psycopg[binary] or psycopg2-binary.",
+            "Install a compiler and the headers that it needs on the server, for example: apt-get install gcc python3-dev",
+        ],
+    ))
+}
+
+fn no_package(text: &str) -> Option<Message> {
+    let uv = text.split(" was not found in the ").next().filter(|before| before.len() < text.len());
+    let name = uv.and_then(|before| before.split(' ').next_back());
+    let pip = text
+        .contains("(from versions: none)")
+        .then(|| between(text, "No matching distribution found for ", &[' ', ';']));
+    let name = name.or(pip.flatten())?.trim_matches('`');
+    Some(message(
+        format!("There is no package {name}"),
+        format!("The package index does not know {name}."),
+        &[
+            "Check the spelling in the requirements.",
+            "If it comes from an index of your own, name that with --extra-index-url.",
+        ],
+    ))
+}
+
+fn no_version(text: &str) -> Option<Message> {
+    let uv =
+        between(text, "there is no version of ", &[' ']).or(between(text, "only the following versions of ", &[' ']));
+    let python = has(text, &["does not satisfy Python", "Requires-Python"]);
+    let wanted = uv.or(between(text, "No matching distribution found for ", &[' ', ';']))?;
+    Some(message(
+        format!("No such version: {wanted}"),
+        if python {
+            "The package index has it, but not for this Python."
+        } else {
+            "The package index knows the package, but no such version of it for this Python and machine."
+        },
+        &["Ask for a version that exists.", "Ask for a Python that the version supports, in .python-version."],
+    ))
+}
+
+fn conflict(text: &str) -> Option<Message> {
+    let signs =
+        ["requirements are unsatisfiable", "ResolutionImpossible", "conflicting dependencies", "No solution found"];
+    has(text, &signs).then(|| {
+        message(
+            "The requirements contradict each other",
+            "There are no versions that fit all of them; which do not fit stands below.",
+            &["Loosen one of the requirements that are named.", "Remove the version from the one that matters least."],
+        )
+    })
+}

@@ -1,0 +1,225 @@
+//! The virtual environment: a launch layer that stays as it is while its key does.
+//!
+//! Of such a layer the lifecycle restores the metadata without the directory. libcnb takes that for a missing layer, so the metadata
+//! is read and written here; all other layers are libcnb's.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use libcnb::build::BuildContext;
+use libcnb::data::layer_name;
+use libcnb::generic::GenericMetadata;
+use libcnb::layer::{CachedLayerDefinition, InvalidMetadataAction, RestoredLayerAction, UncachedLayerDefinition};
+use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::PythonBuildpack;
+use super::bytecode;
+use super::errors::PythonError;
+use super::installer::{InstallError, Installer, Target};
+use super::interpreter::Interpreter;
+use crate::output;
+
+/// What is in the key and how the layer is laid out. To be raised when either changes.
+const FORMAT: &str = "airstrip python environment 1";
+
+/// The layer's metadata.
+#[derive(Debug, Serialize, Deserialize)]
+struct Metadata {
+    key: String,
+}
+
+/// The environment that a build is to provide.
+pub(super) struct Environment<'a> {
+    context: &'a BuildContext<PythonBuildpack>,
+    interpreter: &'a Interpreter,
+    installer: &'a Installer<'a>,
+    /// Its path inside: what its programs carry.
+    path: PathBuf,
+}
+
+/// It cannot be provided.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnvironmentError {
+    /// Installing failed.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// The platform promised a path that does not lead to the layer.
+    #[error("BP_PYTHON_ENV is {}, which does not lead to {}", path.display(), layer.display())]
+    Elsewhere {
+        /// The path.
+        path: PathBuf,
+        /// The layer's.
+        layer: PathBuf,
+    },
+    /// Reading or writing failed.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+impl<'a> Environment<'a> {
+    /// At the path that the platform names in `BP_PYTHON_ENV` (which must lead to the layer), else at the layer's.
+    pub(super) fn new(
+        context: &'a BuildContext<PythonBuildpack>,
+        interpreter: &'a Interpreter,
+        installer: &'a Installer<'a>,
+    ) -> Self {
+        let given = std::env::var_os("BP_PYTHON_ENV").filter(|path| !path.is_empty());
+        let path = given.map_or_else(|| context.layers_dir.join("env"), PathBuf::from);
+        Self { context, interpreter, installer, path }
+    }
+
+    /// Keeps the environment of the build before if it would be the same again, else makes it anew.
+    pub(super) fn provide(&self) -> libcnb::Result<(), PythonError> {
+        let key = self.key().map_err(PythonError::from)?;
+        let cache = self.context.cached_layer(
+            layer_name!("cache"),
+            CachedLayerDefinition {
+                build: false,
+                launch: false,
+                invalid_metadata_action: &|_| InvalidMetadataAction::DeleteLayer,
+                restored_layer_action: &|_: &GenericMetadata, _| RestoredLayerAction::KeepLayer,
+            },
+        )?;
+        if self.previous_key().as_ref() == Some(&key) {
+            output::step("Using the environment of the previous release: its requirements are unchanged");
+            return Ok(self.keep(&key).map_err(PythonError::from)?);
+        }
+        let layer =
+            self.context.uncached_layer(layer_name!("env"), UncachedLayerDefinition { build: false, launch: true })?;
+        self.make(&layer.path(), &cache.path()).map_err(PythonError::from)?;
+        layer.write_env(self.launch_env())?;
+        layer.write_metadata(Metadata { key })
+    }
+
+    /// Names all that the environment's content depends on.
+    fn key(&self) -> Result<String, EnvironmentError> {
+        let project = self.installer.project;
+        let target = &self.context.target;
+        let mut hash = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        add(FORMAT.as_bytes());
+        add(format!("{:?} {:?}", self.interpreter, self.installer.identity()).as_bytes());
+        add(self.path.as_os_str().as_encoded_bytes());
+        // The C library's kind is part of the SOABI; its version comes with the distribution.
+        add(format!("{} {} {}", target.arch, target.distro_name, target.distro_version).as_bytes());
+        for (file, content) in &project.requirements.files {
+            add(file.as_os_str().as_encoded_bytes());
+            add(content);
+        }
+        for path in &project.requirements.local {
+            tree(&project.directory.join(path), &mut add)?;
+        }
+        Ok(hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    }
+
+    fn metadata_file(&self) -> PathBuf {
+        self.context.layers_dir.join("env.toml")
+    }
+
+    fn previous_key(&self) -> Option<String> {
+        let table: toml::Table = fs::read_to_string(self.metadata_file()).ok()?.parse().ok()?;
+        Some(table.get("metadata")?.get("key")?.as_str()?.to_owned())
+    }
+
+    /// A layer's metadata with types, but without a directory, means the previous image's layer.
+    fn keep(&self, key: &str) -> Result<(), EnvironmentError> {
+        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = false\n\n[metadata]\nkey = \"{key}\"\n");
+        doing("writing the layer's metadata", fs::write(self.metadata_file(), text))
+    }
+
+    fn make(&self, layer: &Path, cache: &Path) -> Result<(), EnvironmentError> {
+        let packages = self.lay_out(layer)?;
+        let scratch = doing("making a temporary directory", tempfile::tempdir())?;
+        let target = Target { interpreter: self.interpreter, environment: &self.path, cache, scratch: scratch.path() };
+        self.installer.install(&target)?;
+        bytecode::compile(self.interpreter, &self.path.join(&packages));
+        write_lock(layer, &layer.join(&packages))
+    }
+
+    /// An empty virtual environment (PEP 405), without a process being started. Returns where its packages go.
+    fn lay_out(&self, layer: &Path) -> Result<PathBuf, EnvironmentError> {
+        let is_layer = |path: &Path| Some(path.canonicalize().ok()? == layer.canonicalize().ok()?);
+        if is_layer(&self.path) != Some(true) {
+            return Err(EnvironmentError::Elsewhere { path: self.path.clone(), layer: layer.to_owned() });
+        }
+        let python = format!("python{}", self.interpreter.minor());
+        let packages = Path::new("lib").join(&python).join("site-packages");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(layer.join(&packages))?;
+            fs::create_dir(layer.join("bin"))?;
+            symlink("lib", layer.join("lib64"))?;
+            symlink(&self.interpreter.program, layer.join("bin/python"))?;
+            for name in ["python3", &python] {
+                symlink("python", layer.join("bin").join(name))?;
+            }
+            fs::write(layer.join("pyvenv.cfg"), self.configuration())
+        };
+        doing("laying the environment out", write())?;
+        Ok(packages)
+    }
+
+    fn configuration(&self) -> String {
+        let program = self.interpreter.program.display();
+        let home = self.interpreter.program.parent().unwrap_or(Path::new("/")).display();
+        let version = &self.interpreter.version;
+        format!("home = {home}\ninclude-system-site-packages = false\nversion = {version}\nexecutable = {program}\n")
+    }
+
+    /// The `PATH` begins with the environment's own path, not only the layer's, so that programs are found where they say they are.
+    fn launch_env(&self) -> LayerEnv {
+        let mut env = LayerEnv::new();
+        env.insert(Scope::Launch, ModificationBehavior::Prepend, "PATH", self.path.join("bin"));
+        env.insert(Scope::Launch, ModificationBehavior::Delimiter, "PATH", ":");
+        env
+    }
+}
+
+/// What is installed, by the names of the packages' metadata directories, and removes what an installer leaves behind besides.
+fn write_lock(layer: &Path, packages: &Path) -> Result<(), EnvironmentError> {
+    let mut lines = Vec::new();
+    for entry in doing("reading the installed packages", fs::read_dir(packages))? {
+        let name = doing("reading the installed packages", entry)?.file_name();
+        let name = name.to_string_lossy();
+        lines.extend(name.strip_suffix(".dist-info").map(|name| format!("{}\n", name.replacen('-', "==", 1))));
+    }
+    lines.sort();
+    doing("writing the lock", fs::write(layer.join("requirements.lock"), lines.concat()))?;
+    // uv's, for its next run here, which there will not be.
+    let _ = fs::remove_file(layer.join(".lock"));
+    Ok(())
+}
+
+/// Hands on every name and content below `path`, in order. Symbolic links are not followed.
+fn tree(path: &Path, add: &mut dyn FnMut(&[u8])) -> Result<(), EnvironmentError> {
+    let reading = || format!("reading {}", path.display());
+    let kind = doing(reading(), fs::symlink_metadata(path))?.file_type();
+    add(path.as_os_str().as_encoded_bytes());
+    if kind.is_dir() {
+        let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
+        let mut entries: Vec<_> = doing(reading(), entries)?.iter().map(fs::DirEntry::path).collect();
+        entries.sort();
+        return entries.iter().try_for_each(|entry| tree(entry, add));
+    }
+    if kind.is_symlink() {
+        add(doing(reading(), fs::read_link(path))?.as_os_str().as_encoded_bytes());
+    } else if kind.is_file() {
+        add(&doing(reading(), fs::read(path))?);
+    }
+    Ok(())
+}
+
+fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, EnvironmentError> {
+    result.map_err(|source| EnvironmentError::Io { doing: what.into(), source })
+}

@@ -1,0 +1,178 @@
+//! What users read when a build fails: a title, the cause, what to do, and below that the tool's own last words.
+
+use std::io;
+
+use super::diagnosis::failed;
+use super::environment::EnvironmentError;
+use super::installer::InstallError;
+use super::interpreter::InterpreterError;
+use super::project::ProjectError;
+
+/// Why a build failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PythonError {
+    /// The tree.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// The interpreter.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The environment.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+}
+
+/// Words for a failure.
+pub(super) struct Message {
+    pub(super) title: String,
+    pub(super) cause: String,
+    pub(super) remedies: Vec<String>,
+    pub(super) log: Vec<String>,
+}
+
+pub(super) fn message(title: impl Into<String>, cause: impl Into<String>, remedies: &[&str]) -> Message {
+    let remedies = remedies.iter().map(|&remedy| remedy.to_owned()).collect();
+    Message { title: title.into(), cause: cause.into(), remedies, log: Vec::new() }
+}
+
+/// The lines to print.
+pub(super) fn describe(error: &PythonError) -> Vec<String> {
+    let message = match error {
+        PythonError::Project(error) => project(error),
+        PythonError::Interpreter(error) => interpreter(error),
+        PythonError::Environment(EnvironmentError::Install(error)) => install(error),
+        PythonError::Environment(EnvironmentError::Io { doing, source }) => file(doing, source),
+        PythonError::Environment(error @ EnvironmentError::Elsewhere { .. }) => message(
+            "The platform contradicts itself",
+            error.to_string(),
+            &["Report this to whoever runs the platform."],
+        ),
+    };
+    message.lines()
+}
+
+impl Message {
+    /// At most this much of what the tool said is shown: the end explains, the rest scrolls the explanation away.
+    const LOG: usize = 20;
+
+    fn lines(self) -> Vec<String> {
+        let mut lines = vec![format!("Error: {}", self.title), String::new()];
+        lines.extend(self.cause.lines().map(str::to_owned));
+        if let [remedy] = &self.remedies[..] {
+            lines.extend([String::new(), remedy.clone()]);
+        } else if !self.remedies.is_empty() {
+            lines.extend([String::new(), "What to do, one of:".to_owned()]);
+            lines.extend(self.remedies.iter().enumerate().map(|(at, remedy)| format!("{}. {remedy}", at + 1)));
+        }
+        if !self.log.is_empty() {
+            let skipped = self.log.len().saturating_sub(Self::LOG);
+            lines.extend([String::new(), "The installer's own words:".to_owned()]);
+            lines.extend(self.log.into_iter().skip(skipped).map(|line| format!("  {line}")));
+        }
+        lines
+    }
+}
+
+fn project(error: &ProjectError) -> Message {
+    match error {
+        ProjectError::TwoLocks(first, second) => message(
+            "Two lock files",
+            format!("The app has both {first} and {second}, which belong to different tools."),
+            &["Delete the one that is not kept up to date."],
+        ),
+        ProjectError::Unsupported(file) => message(
+            format!("{file} is not supported yet"),
+            format!("The app has {file}, but no requirements.txt."),
+            &[
+                if *file == "poetry.lock" {
+                    "Write a requirements.txt and commit it: poetry export -f requirements.txt -o requirements.txt"
+                } else {
+                    "Write a requirements.txt and commit it: pipenv requirements > requirements.txt"
+                },
+                "Move to uv, and commit its uv.lock: uvx migrate-to-uv",
+            ],
+        ),
+        ProjectError::Malformed { file, reason } => {
+            message(format!("{file} cannot be read"), reason, &["Correct the file."])
+        }
+        ProjectError::Version(error) => message(
+            "Unknown Python version",
+            format!("{}: {:?} is no Python version.", error.file, error.text),
+            &["Write a version such as 3.12, or delete the file to use the server's Python."],
+        ),
+        ProjectError::Io { file: name, source } => file(&format!("reading {name}"), source),
+    }
+}
+
+fn interpreter(error: &InterpreterError) -> Message {
+    match error {
+        InterpreterError::Missing => message(
+            "No Python on the server",
+            "There is no python3 on the server's PATH.",
+            &["Install Python on the server, for example: apt-get install python3"],
+        ),
+        InterpreterError::Broken { program, reason } => message(
+            "Python does not run",
+            format!("{program}: {reason}"),
+            &["Repair the server's Python, or start the platform with another python3 first on its PATH."],
+        ),
+        InterpreterError::OtherVersion { wish, available } => Message {
+            remedies: vec![
+                format!("Ask for the version that is there: write {} into {}.", minor(available), wish.file),
+                format!("Delete {} to use the server's Python.", wish.file),
+                format!("Install Python {wish} on the server."),
+            ],
+            ..message(
+                format!("Python {wish} is not available"),
+                format!("{} asks for Python {wish}. Available on this server: {available}.", wish.file),
+                &[],
+            )
+        },
+    }
+}
+
+fn minor(version: &str) -> String {
+    version.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+fn file(doing: &str, error: &io::Error) -> Message {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => disk_full(),
+        _ => message("The build cannot go on", format!("{doing}: {error}"), &[]),
+    }
+}
+
+pub(super) fn disk_full() -> Message {
+    message(
+        "No space left",
+        "The disk, or the space that a build may use, is full.",
+        &["Ask for fewer or smaller packages.", "Free space on the server, or allow builds more of it."],
+    )
+}
+
+fn install(error: &InstallError) -> Message {
+    match error {
+        InstallError::NoInstaller => message(
+            "Nothing to install packages with",
+            "Neither uv nor pip is available for the server's Python.",
+            &["Install uv on the server.", "Install pip on the server, for example: apt-get install python3-pip"],
+        ),
+        InstallError::NeedsUv(file) => message(
+            "uv is missing",
+            format!("{file} can be installed by uv only, which is not available on the server."),
+            &["Install uv on the server.", "Write a requirements.txt and commit it."],
+        ),
+        InstallError::Io { doing, source } => file(doing, source),
+        InstallError::Failed { command, log } => {
+            Message { log: log.clone(), ..failed(log).unwrap_or_else(|| unknown(command)) }
+        }
+    }
+}
+
+fn unknown(command: &str) -> Message {
+    message(
+        "Installing the dependencies failed",
+        format!("'{command}' failed; its own words are below."),
+        &["Correct the requirements.", "Try the same command in an empty environment of your own."],
+    )
+}

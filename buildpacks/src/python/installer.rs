@@ -1,0 +1,260 @@
+//! Installs a project's dependencies into an environment: with uv if it is there, else with the interpreter's own pip.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::command::{End, Limit, run};
+use super::index::IndexSettings;
+use super::interpreter::{Interpreter, on_path};
+use super::project::{Project, Source};
+use super::resolve;
+use crate::output;
+
+/// What is to be installed, and with what.
+#[derive(Debug)]
+pub(super) struct Installer<'a> {
+    pub(super) project: &'a Project,
+    /// A package besides what the project asks for.
+    pub(super) extra: Option<&'static str>,
+    pub(super) index: IndexSettings,
+    /// None: pip.
+    uv: Option<PathBuf>,
+}
+
+/// Where it is to be installed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// The interpreter that the environment is made for.
+    pub(super) interpreter: &'a Interpreter,
+    /// The environment, by its path inside.
+    pub(super) environment: &'a Path,
+    /// A directory that later builds of the app find again.
+    pub(super) cache: &'a Path,
+    /// A directory for this build only.
+    pub(super) scratch: &'a Path,
+}
+
+/// Nothing is installed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstallError {
+    /// Neither uv nor pip.
+    #[error("neither uv nor pip is there")]
+    NoInstaller,
+    /// What only uv can read.
+    #[error("{0} needs uv")]
+    NeedsUv(&'static str),
+    /// The installer said no.
+    #[error("{command} failed")]
+    Failed {
+        /// The command, for people.
+        command: String,
+        /// What it printed, progress left out.
+        log: Vec<String>,
+    },
+    /// It could not be run, or files not be read or written.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+}
+
+impl<'a> Installer<'a> {
+    /// Prefers uv.
+    pub(super) fn find(project: &'a Project, extra: Option<&'static str>, interpreter: &Interpreter) -> Self {
+        Self { project, extra, index: IndexSettings::read(&interpreter.program), uv: on_path("uv") }
+    }
+
+    /// What of it decides about the result. uv is known by its program's size and time: to ask it would cost more than all the rest.
+    pub(super) fn identity(&self) -> String {
+        let uv = self.uv.as_ref().and_then(|uv| uv.metadata().ok());
+        let tool = uv.map_or_else(|| "pip".to_owned(), |file| format!("uv {} {}", file.size(), file.mtime()));
+        format!("{tool} {:?} {:?} {:?}", self.project.source, self.extra, self.index)
+    }
+
+    /// Installs everything.
+    pub(super) fn install(&self, target: &Target<'_>) -> Result<(), InstallError> {
+        if self.project.source == Source::Nothing && self.extra.is_none() {
+            return Ok(());
+        }
+        match (&self.uv, self.project.source) {
+            (Some(uv), _) => {
+                self.announce("uv pip install");
+                resolve::install(self, uv, target)
+            }
+            (None, Source::UvLock) => Err(InstallError::NeedsUv("uv.lock")),
+            (None, Source::Pyproject) => Err(InstallError::NeedsUv("pyproject.toml without requirements.txt")),
+            (None, _) => {
+                let pip = pip(target.interpreter)?;
+                self.announce("pip install");
+                let mut command = self.pip_command(&pip, &target.environment.join("bin/python"), target);
+                command.args(["install", "--no-compile"]).args(self.arguments()).args(self.extra);
+                checked(&mut command, None, "pip install")
+            }
+        }
+    }
+
+    fn announce(&self, command: &str) {
+        let (arguments, extra) = (self.arguments().join(" "), self.extra.unwrap_or_default());
+        let text = format!("{command} {arguments} {extra}").split_whitespace().collect::<Vec<_>>().join(" ");
+        output::step(&format!("Installing dependencies using '{text}'"));
+    }
+
+    /// What to install, as arguments that uv and pip share.
+    fn arguments(&self) -> Vec<&'static str> {
+        match self.project.source {
+            Source::Requirements => vec!["-r", "requirements.txt"],
+            Source::UvLock => vec!["-r", "uv.lock"],
+            Source::Pyproject => vec!["-r", "pyproject.toml"],
+            Source::Nothing => vec![],
+        }
+    }
+
+    /// uv, told all that does not depend on what it is to do. The operator's settings come first.
+    pub(super) fn uv_command(&self, uv: &Path, target: &Target<'_>) -> Command {
+        let mut command = self.command(uv);
+        let defaults = [
+            ("UV_PYTHON_DOWNLOADS", "never"),
+            // A hard link would let a change of one environment reach the next through the cache.
+            ("UV_LINK_MODE", "copy"),
+            // As pip: the best version of all indexes, not of the first that has the name.
+            ("UV_INDEX_STRATEGY", "unsafe-best-match"),
+        ];
+        for (name, value) in defaults.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()) {
+            command.env(name, value);
+        }
+        command.envs(self.index.variables()).env("UV_CACHE_DIR", target.cache.join("uv"));
+        command.env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
+        command
+    }
+
+    /// pip of the interpreter's, run by `python`: that is what it installs for.
+    pub(super) fn pip_command(&self, pip: &Path, python: &Path, target: &Target<'_>) -> Command {
+        let mut command = self.command(python);
+        command.arg(pip).env("PIP_CACHE_DIR", target.cache.join("pip"));
+        command.envs([("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_NO_INPUT", "1"), ("PIP_PROGRESS_BAR", "off")]);
+        command.envs([("PIP_NO_COLOR", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
+        command
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.project.directory);
+        for variable in ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+}
+
+/// The directory of the interpreter's pip, which can be run as a program: so any pip installs into an environment that has none.
+pub(super) fn pip(interpreter: &Interpreter) -> Result<PathBuf, InstallError> {
+    let question = "import os, pip; print(os.path.dirname(pip.__file__))";
+    let output =
+        Command::new(&interpreter.program).args(["-I", "-c", question]).stdin(Stdio::null()).output().map_err(
+            |source| InstallError::Io { doing: format!("running {}", interpreter.program.display()), source },
+        )?;
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if output.status.success() && path.is_dir() { Ok(path) } else { Err(InstallError::NoInstaller) }
+}
+
+/// Runs a command that must succeed, showing its progress.
+pub(super) fn checked(command: &mut Command, limit: Option<Limit>, name: &str) -> Result<(), InstallError> {
+    match attempt(command, limit, name)? {
+        Attempt::Done => Ok(()),
+        Attempt::Failed(log) => Err(InstallError::Failed { command: name.to_owned(), log }),
+        Attempt::TimedOut => Err(InstallError::Failed { command: name.to_owned(), log: vec!["timed out".to_owned()] }),
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It did it.
+    Done,
+    /// It failed, and said this.
+    Failed(Vec<String>),
+    /// Its time was over.
+    TimedOut,
+}
+
+/// Runs a command, showing its progress and keeping (the end of) everything else that it says.
+pub(super) fn attempt(command: &mut Command, limit: Option<Limit>, name: &str) -> Result<Attempt, InstallError> {
+    const KEPT: usize = 200;
+    let mut log = Vec::new();
+    let end = run(command, limit, &mut |line| {
+        let line = without_passwords(line);
+        if is_progress(&line) {
+            output::detail(line.trim_start());
+        } else {
+            if log.len() == KEPT {
+                log.remove(KEPT / 2);
+            }
+            log.push(line);
+        }
+    })
+    .map_err(|source| InstallError::Io { doing: format!("running {name}"), source })?;
+    Ok(match end {
+        End::Exited(status) if status.success() => Attempt::Done,
+        End::Exited(_) => Attempt::Failed(log),
+        End::TimedOut => Attempt::TimedOut,
+    })
+}
+
+fn is_progress(line: &str) -> bool {
+    let starts = ["Resolved ", "Prepared ", "Installed ", "Downloading ", "Building ", "Built ", "Collecting "];
+    starts.iter().any(|start| line.trim_start().starts_with(start))
+        || [" + ", " - ", " ~ ", "Successfully installed "].iter().any(|start| line.starts_with(start))
+}
+
+/// Hides what stands before the `@` of a URL.
+fn without_passwords(line: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let host = after.split(|c: char| c == '/' || c.is_whitespace()).next().unwrap_or_default();
+        rest = host.rfind('@').map_or(after, |at| {
+            shown.push_str("****");
+            &after[at..]
+        });
+    }
+    shown + rest
+}
+
+/// Writes a file for an installer to read.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), InstallError> {
+    fs::write(path, text).map_err(|source| InstallError::Io { doing: format!("writing {}", path.display()), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn passwords_are_hidden() {
+        let cases = [
+            ("fetch https://u:p@h/x and http://t@h2", "fetch https://****@h/x and http://****@h2"),
+            ("https://h/a@b", "https://h/a@b"),
+            ("flask @ https://h", "flask @ https://h"),
+        ];
+        for (line, shown) in cases {
+            assert_eq!(without_passwords(line), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(line in "\\PC*") {
+            without_passwords(&line);
+            is_progress(&line);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The versions that pip would choose, at uv's speed.
+//!
+//! uv decides in an order of its own: of two unpinned requirements that do not fit at their newest it may keep the one and go back to
+//! the very first release of the other (`python-dateutil`, `boto3`: boto3 0.0.3). So it is first asked for the newest version of each
+//! requirement alone, and has to keep to these. Where they conflict, the requirement that others depend on gives way, for that is
+//! what they say about it; if none does, the one that depends. Whatever is not settled in a few seconds is left to pip.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::command::Limit;
+use super::installer::{Attempt, InstallError, Installer, Target, attempt, checked, pip, write};
+use super::project::Source;
+use super::requirements::normalise;
+use crate::output;
+
+/// For one attempt to find versions; what is installed afterwards may take its time.
+const RESOLVING: Limit = Limit { time: Duration::from_secs(20), until: Some("Resolved ") };
+
+/// Versions to keep to, by name.
+type Versions = BTreeMap<String, String>;
+
+/// Installs with `uv`.
+pub(super) fn install(installer: &Installer<'_>, uv: &Path, target: &Target<'_>) -> Result<(), InstallError> {
+    let uv = Uv { installer, program: uv, target };
+    let extra = target.scratch.join("extra.txt");
+    write(&extra, installer.extra.unwrap_or_default())?;
+    let requirements = &installer.project.requirements;
+    if installer.project.source == Source::UvLock || requirements.is_hashed() {
+        return uv.install_hashed(&extra);
+    }
+    let mut arguments: Vec<&Path> = match installer.project.source {
+        Source::Pyproject => vec!["pyproject.toml".as_ref()],
+        Source::Nothing => vec![],
+        Source::Requirements | Source::UvLock => vec!["requirements.txt".as_ref()],
+    };
+    arguments.extend(installer.extra.map(|_| extra.as_path()));
+    if requirements.is_pinned() {
+        return checked(&mut uv.pip_install(&arguments), None, "uv pip install");
+    }
+    uv.install_newest(&arguments)
+}
+
+struct Uv<'a> {
+    installer: &'a Installer<'a>,
+    program: &'a Path,
+    target: &'a Target<'a>,
+}
+
+impl Uv<'_> {
+    /// Every file must have one of the hashes; what the buildpack adds has none, and is installed apart.
+    fn install_hashed(&self, extra: &Path) -> Result<(), InstallError> {
+        let exported = self.target.scratch.join("exported.txt");
+        let file = if self.installer.project.source == Source::UvLock {
+            checked(&mut self.export(&exported), None, "uv export")?;
+            exported.as_path()
+        } else {
+            Path::new("requirements.txt")
+        };
+        let mut command = self.pip_install(&[file]);
+        if self.installer.project.source == Source::Requirements {
+            command.arg("--require-hashes");
+        }
+        checked(&mut command, None, "uv pip install")?;
+        if self.installer.extra.is_some() {
+            checked(&mut self.pip_install(&[extra]), None, "uv pip install")?;
+        }
+        Ok(())
+    }
+
+    /// See the module.
+    fn install_newest(&self, arguments: &[&Path]) -> Result<(), InstallError> {
+        let mut versions = self.newest(arguments)?;
+        let pinned = self.installer.project.requirements.pinned_names();
+        versions.retain(|name, _| !pinned.contains(name.as_str()));
+        loop {
+            match self.install_with(arguments, &versions, Some(RESOLVING))? {
+                Attempt::Done => return Ok(()),
+                Attempt::TimedOut => return self.install_as_pip_would(arguments, &versions),
+                Attempt::Failed(log) => {
+                    let yielding = yielding(&log, &versions);
+                    if yielding.is_empty() {
+                        return Err(InstallError::Failed { command: "uv pip install".to_owned(), log });
+                    }
+                    versions.retain(|name, _| !yielding.contains(name));
+                }
+            }
+        }
+    }
+
+    /// The newest version of each requirement, whatever it needs.
+    fn newest(&self, arguments: &[&Path]) -> Result<Versions, InstallError> {
+        let file = self.target.scratch.join("newest.txt");
+        let mut command = self.command("compile");
+        command.args(["--no-deps", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(&file);
+        command.args(arguments);
+        checked(&mut command, None, "uv pip install")?;
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| InstallError::Io { doing: format!("reading {}", file.display()), source })?;
+        Ok(pins(&text))
+    }
+
+    fn install_with(
+        &self,
+        arguments: &[&Path],
+        versions: &Versions,
+        limit: Option<Limit>,
+    ) -> Result<Attempt, InstallError> {
+        let constraints = self.target.scratch.join("constraints.txt");
+        let lines = versions.iter().map(|(name, version)| format!("{name}=={version}\n"));
+        write(&constraints, &lines.collect::<String>())?;
+        let mut command = self.pip_install(arguments);
+        command.arg("--constraint").arg(constraints);
+        attempt(&mut command, limit, "uv pip install")
+    }
+
+    /// Without a pip, uv may take all the time that it needs.
+    fn install_as_pip_would(&self, arguments: &[&Path], versions: &Versions) -> Result<(), InstallError> {
+        output::detail("The requirements are hard to fit together; this can take minutes. Pin versions to avoid it.");
+        let versions = match self.lock_of_pip(arguments) {
+            Ok(lock) => lock,
+            Err(InstallError::NoInstaller) => versions.clone(),
+            Err(error) => return Err(error),
+        };
+        match self.install_with(arguments, &versions, None)? {
+            Attempt::Done => Ok(()),
+            Attempt::Failed(log) => Err(InstallError::Failed { command: "uv pip install".to_owned(), log }),
+            Attempt::TimedOut => Err(InstallError::Failed { command: "uv pip install".to_owned(), log: Vec::new() }),
+        }
+    }
+
+    /// What pip would install.
+    fn lock_of_pip(&self, arguments: &[&Path]) -> Result<Versions, InstallError> {
+        if self.installer.project.source == Source::Pyproject {
+            return Err(InstallError::NoInstaller);
+        }
+        let report = self.target.scratch.join("report.json");
+        let python = self.target.environment.join("bin/python");
+        let mut command = self.installer.pip_command(&pip(self.target.interpreter)?, &python, self.target);
+        command.args(["install", "--quiet", "--dry-run", "--ignore-installed", "--report"]).arg(&report);
+        for file in arguments {
+            command.arg("-r").arg(file);
+        }
+        checked(&mut command, None, "pip install --dry-run")?;
+        let text = std::fs::read(&report)
+            .map_err(|source| InstallError::Io { doing: format!("reading {}", report.display()), source })?;
+        Ok(reported(&text))
+    }
+
+    fn pip_install(&self, files: &[&Path]) -> Command {
+        let mut command = self.command("install");
+        for file in files {
+            command.arg("-r").arg(file);
+        }
+        command
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = self.installer.uv_command(self.program, self.target);
+        command.args(["pip", verb, "--python"]).arg(self.target.environment.join("bin/python"));
+        if self.installer.index.no_index() {
+            command.arg("--no-index");
+        }
+        command
+    }
+
+    /// The lock as a requirements file. The project itself runs where it is.
+    fn export(&self, file: &Path) -> Command {
+        let mut command = self.installer.uv_command(self.program, self.target);
+        command.args(["export", "--quiet", "--locked", "--no-default-groups", "--no-emit-project", "--no-header"]);
+        command.args(["--format", "requirements.txt", "--output-file"]).arg(file);
+        command.arg("--python").arg(&self.target.interpreter.program);
+        if self.installer.index.no_index() {
+            command.arg("--no-index");
+        }
+        command
+    }
+}
+
+/// The lines `name==version`; URLs and paths have no version to keep to.
+fn pins(text: &str) -> Versions {
+    let pairs = text.lines().filter_map(|line| line.split(';').next()?.trim().split_once("=="));
+    let plain = pairs.map(|(name, version)| (name.split('[').next().unwrap_or(name), version));
+    plain.map(|(name, version)| (normalise(name), version.trim().to_owned())).collect()
+}
+
+/// pip's installation report (its version 1).
+fn reported(json: &[u8]) -> Versions {
+    let report: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    let packages = report.get("install").and_then(|list| list.as_array()).into_iter().flatten();
+    let texts = packages.filter_map(|package| {
+        let metadata = package.get("metadata")?;
+        Some((normalise(metadata.get("name")?.as_str()?), metadata.get("version")?.as_str()?.to_owned()))
+    });
+    texts.collect()
+}
+
+/// Which versions to give up after a conflict: of those that another package depends on, else of those that depend on another.
+fn yielding(log: &[String], versions: &Versions) -> BTreeSet<String> {
+    let text = log.join(" ");
+    let words: Vec<String> = text.split_whitespace().map(package).collect();
+    let around = |offset: usize| {
+        let triples = words.windows(4).filter(|triple| triple[1] == "depends" && triple[2] == "on");
+        triples.map(|triple| triple[offset].clone()).filter(|name| versions.contains_key(name)).collect::<BTreeSet<_>>()
+    };
+    let depended_on = around(3);
+    if depended_on.is_empty() { around(0) } else { depended_on }
+}
+
+/// The name in `name>=1.0,<2`.
+fn package(word: &str) -> String {
+    let end = word.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))).unwrap_or(word.len());
+    normalise(&word[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn versions(names: &[&str]) -> Versions {
+        names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect()
+    }
+
+    #[test]
+    fn the_one_that_others_depend_on_gives_way() {
+        let log = [
+            "error: No solution found when resolving dependencies",
+            "  cause: Because botocore>=1.44.5 depends on python-dateutil>=2.1,<3.0.0 and boto3>=1.44.5 depends on",
+            "         botocore>=1.44.5, we can conclude that boto3>=1.44.5 depends on python-dateutil>=2.1,<3.0.0.",
+            "         And because you require python-dateutil==4.0.0 and boto3==1.44.5, we can conclude that …",
+        ]
+        .map(str::to_owned);
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&["python-dateutil", "boto3", "flask"], &["python-dateutil"]),
+            (&["boto3", "flask"], &["boto3"]),
+            (&["flask"], &[]),
+            (&[], &[]),
+        ];
+        for (names, gone) in cases {
+            let expected: BTreeSet<String> = gone.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(yielding(&log, &versions(names)), expected, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn pins_are_read() {
+        let text = "flask==3.1\nPsycopg[binary]==3.2 ; python_version > '3'\n-e .\npkg @ file:///x\n";
+        let expected = [("flask", "3.1"), ("psycopg", "3.2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(pins(text), Versions::from(expected));
+    }
+
+    #[test]
+    fn pips_report_is_read() {
+        let json =
+            br#"{"version": "1", "install": [{"metadata": {"name": "Flask_X", "version": "3"}}, {"metadata": 1}]}"#;
+        assert_eq!(reported(json), Versions::from([("flask-x".to_owned(), "3".to_owned())]));
+        assert_eq!(reported(b"nonsense"), Versions::new());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC*", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            yielding(std::slice::from_ref(&text), &versions(&["a"]));
+            pins(&text);
+            reported(&bytes);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Tiny wheels, so that no test needs a package index.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Puts a pure wheel with one module (`VERSION = …`, and a function `main`) and one program of the package's name into `directory`.
+pub fn make(directory: &Path, name: &str, version: &str, requires: &[&str]) {
+    let script = r"
+import sys, zipfile
+directory, name, version, *requires = sys.argv[1:]
+module = name.replace('-', '_')
+info = f'{module}-{version}.dist-info'
+metadata = f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n' + ''.join(f'Requires-Dist: {r}\n' for r in requires)
+files = {
+    f'{module}.py': f'VERSION = {version!r}\ndef main():\n    import sys\n    print(sys.prefix)\n',
+    f'{info}/METADATA': metadata,
+    f'{info}/WHEEL': 'Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+    f'{info}/entry_points.txt': f'[console_scripts]\n{name} = {module}:main\n',
+}
+files[f'{info}/RECORD'] = ''.join(f'{path},,\n' for path in files) + f'{info}/RECORD,,\n'
+with zipfile.ZipFile(f'{directory}/{module}-{version}-py3-none-any.whl', 'w') as wheel:
+    for path, text in files.items():
+        wheel.writestr(path, text)
+";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(directory).args([name, version]).args(requires);
+    assert!(python.status().unwrap().success());
+    assert!(fs::read_dir(directory).unwrap().count() > 0);
+}
