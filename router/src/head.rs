@@ -234,4 +234,66 @@ fn says_who(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_is_found_in_its_header() {
+        for (header, name) in [
+            ("app", Ok("app")),
+            ("App.:80", Ok("app")),
+            ("app:", Ok("app")),
+            ("[::1]", Ok("::1")),
+            ("[::1]:80", Ok("::1")),
+            ("127.0.0.1:80", Ok("127.0.0.1")),
+            ("", Err(Malformed::NoHost)),
+            (":80", Err(Malformed::BadHost)),
+            ("::1", Err(Malformed::BadHost)),
+            ("app:80:80", Err(Malformed::BadHost)),
+            ("app:x", Err(Malformed::BadHost)),
+            ("[::1]x", Err(Malformed::BadHost)),
+            ("[app]", Err(Malformed::BadHost)),
+        ] {
+            let value = HeaderValue::from_static(header);
+            assert_eq!(host_name(&value).as_deref().map_err(|error| *error), name, "{header}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_must_be_asked_for_properly() {
+        for (version, connection, protocol, wanted) in [
+            (Version::HTTP_11, "upgrade", "websocket", true),
+            (Version::HTTP_11, "keep-alive, Upgrade", "x/1", true),
+            (Version::HTTP_11, "keep-alive", "websocket", false),
+            (Version::HTTP_10, "upgrade", "websocket", false),
+            (Version::HTTP_11, "upgrade", "h2c", false),
+            (Version::HTTP_11, "upgrade", "websocket, H2C", false),
+        ] {
+            let request =
+                Request::builder().version(version).header("connection", connection).header("upgrade", protocol);
+            assert_eq!(
+                wanted_upgrade(&request.body(()).unwrap()).is_some(),
+                wanted,
+                "{version:?} {connection} {protocol}"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_that_look_like_ours_are_ours() {
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-anything",
+            "x_forwarded_for",
+            "x-forwarded_for",
+            "forwarded",
+            "x-real-ip",
+            "x_real_ip",
+            "proxy",
+            "content_length",
+        ] {
+            assert!(is_ours(&HeaderName::from_static(name)), "{name}");
+        }
+        for name in ["x-forward", "content-length", "x_custom", "host", "via"] {
+            assert!(!is_ours(&HeaderName::from_static(name)), "{name}");
+        }
+    }
 }

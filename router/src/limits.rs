@@ -23,7 +23,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// Threads, each with its own runtime and listener. Default: one per core.
     pub threads: usize,
-    /// Most client connections at once; more wait in the kernel's queue. Default: 10 000.
+    /// Most client connections served at once; more wait. Default: 10 000.
     pub connections: usize,
     /// A request's head must be complete this long after the connection opened or the previous answer ended; so this
     /// is how long an idle connection is kept, too. Default: 30 s.

@@ -1,5 +1,6 @@
 //! The side towards the apps: choose a target, get a connection, send, and send again where that is safe.
 
+use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::body::{Progress, RequestBody};
+use crate::body::{BodyError, Progress, RequestBody};
 use crate::limits::{BUFFER_BYTES, Limits};
 use crate::target::{InFlight, Target};
 use crate::wire::{Answered, Wire};
@@ -201,7 +202,7 @@ fn protocol() -> http1::Builder {
 fn classify(error: hyper::Error) -> Failure {
     if error.is_parse() {
         Failure::Garbled(error)
-    } else if error.is_user() {
+    } else if error.source().is_some_and(<dyn Error>::is::<BodyError>) {
         Failure::Client(error)
     } else {
         Failure::Closed(error)

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -62,28 +62,27 @@ impl Worker {
 
     async fn accept(self, listener: TcpListener) {
         let stop = self.shutdown.stop.clone();
-        while let Some(Some(slot)) = stop.run_until_cancelled(self.slot()).await {
-            match stop.run_until_cancelled(listener.accept()).await {
-                Some(accepted) => self.take(accepted, slot).await,
-                None => break,
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let taken = stop.run_until_cancelled(self.take(accepted)).await;
+            if taken.is_none() {
+                break;
             }
         }
         // Connections that the kernel has completed would be reset with the listener.
-        while let (Some(slot), Some(accepted)) =
-            (self.slot().now_or_never().flatten(), listener.accept().now_or_never())
-        {
-            self.take(accepted, slot).await;
+        while let Some(accepted) = listener.accept().now_or_never() {
+            if self.take(accepted).now_or_never().is_none() {
+                break;
+            }
         }
         drop(self.accepting);
     }
 
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).acquire_owned().await.ok()
-    }
-
-    async fn take(&self, accepted: io::Result<(TcpStream, SocketAddr)>, slot: OwnedSemaphorePermit) {
+    /// Serves what was accepted, once there is a slot for it: one connection a thread may wait here, the others in the
+    /// kernel's queue.
+    async fn take(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, peer)) => {
+                let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
                 let connection = serve(Arc::clone(&self.edge), stream, peer, self.shutdown.stop.clone());
                 self.shutdown.open.spawn(async move {
                     connection.await;

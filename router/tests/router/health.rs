@@ -1,1 +1,73 @@
-//! To come.
+//! The wait for a new target.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hyper::Response;
+use router::health::{Check, wait};
+use tokio::net::TcpListener;
+
+use crate::support::{Direct, header, http_app, raw_app, read_head, silent_app, soon, text};
+
+fn check(path: Option<&str>) -> Check {
+    Check { path: path.map(str::to_owned), host: "blog.localhost".to_owned(), attempt: Duration::from_millis(100) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_moment_it_accepts_is_noticed() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut failures = Vec::new();
+    let starting = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        (TcpListener::bind(address).await.unwrap(), Instant::now())
+    });
+    soon(wait(&Direct(address), &check(None), &mut |failure| failures.push(failure))).await;
+    let noticed = Instant::now();
+    let (_listener, up) = starting.await.unwrap();
+    // 4 ms of pause at this age, the rest is for a busy machine.
+    assert!(noticed.saturating_duration_since(up) < Duration::from_millis(60), "{:?}", noticed - up);
+    assert!((10..120).contains(&failures.len()), "{} tries", failures.len());
+    assert!(failures[0].starts_with("it does not accept connections: Connection refused"), "{failures:?}");
+}
+
+#[tokio::test]
+async fn a_path_must_be_answered_well() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let app = http_app(|request| async move {
+        assert_eq!((request.uri().path(), request.headers()["host"].to_str().unwrap()), ("/up", "blog.localhost"));
+        assert_eq!(request.headers()["user-agent"], "airstrip-health");
+        let statuses = [503, 404, 302];
+        let status = statuses[ASKED.fetch_add(1, Ordering::SeqCst).min(2)];
+        Response::builder().status(status).body(text("")).unwrap()
+    })
+    .await;
+    let mut failures = Vec::new();
+    soon(wait(&Direct(app.address), &check(Some("/up")), &mut |failure| failures.push(failure))).await;
+    assert_eq!(
+        failures,
+        ["GET /up was answered with 503 Service Unavailable", "GET /up was answered with 404 Not Found"]
+    );
+}
+
+#[tokio::test]
+async fn each_way_to_fail_has_a_reason_of_its_own() {
+    let silent = silent_app().await;
+    let closing = raw_app(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        assert_eq!(header(&head, "host"), Some("blog.localhost"));
+    })
+    .await;
+    for (app, path, reason) in [
+        (&silent, "/", "no answer within 100ms"),
+        (&closing, "/", "GET / was not answered: connection closed"),
+        (&closing, "no path", "GET no path cannot be asked: "),
+    ] {
+        let (told, mut reasons) = tokio::sync::mpsc::unbounded_channel();
+        let mut seen = |reason| drop(told.send(reason));
+        let (dial, check) = (Direct(app.address), check(Some(path)));
+        tokio::select! {
+            () = wait(&dial, &check, &mut seen) => panic!("healthy"),
+            seen = soon(reasons.recv()) => assert!(seen.as_ref().unwrap().starts_with(reason), "{seen:?}"),
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The router against small servers in the same process: raw sockets where precise bytes matter, hyper elsewhere.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod deploys;
 mod headers;
 mod health;

@@ -1,1 +1,133 @@
-//! To come.
+//! When a request is sent again, and when not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Answer, App, Client, raw_app, read_head, router, until};
+
+/// An app whose first connection answers once, then takes a second request and closes with `last_words`; other
+/// connections answer always. Counts the heads it gets.
+async fn unreliable(last_words: &'static str) -> (App, Arc<AtomicUsize>) {
+    let heads = Arc::new(AtomicUsize::new(0));
+    let counter = heads.clone();
+    let app = raw_app(move |mut stream, number| {
+        let heads = counter.clone();
+        async move {
+            let mut served = 0;
+            while read_head(&mut stream).await.is_some() {
+                heads.fetch_add(1, Ordering::SeqCst);
+                if number == 0 && served == 1 {
+                    stream.write_all(last_words.as_bytes()).await.unwrap();
+                    return;
+                }
+                served += 1;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+        }
+    })
+    .await;
+    (app, heads)
+}
+
+/// The answer to `request` on a reused connection that the app closes, and how often the app saw it.
+async fn on_a_closing_connection(request: &str, last_words: &'static str) -> (Answer, usize) {
+    let (app, heads) = unreliable(last_words).await;
+    let router = router(vec![app.target()]);
+    let mut client = Client::new(&router).await;
+    assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await.body, "ok");
+    let answer = client.ask(request).await;
+    (answer, heads.load(Ordering::SeqCst) - 1)
+}
+
+#[tokio::test]
+async fn an_idempotent_request_without_body_is_sent_again() {
+    for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
+        let (app, heads) = unreliable("").await;
+        let router = router(vec![app.target()]);
+        let mut client = Client::new(&router).await;
+        client.ask("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
+        client.send(format!("{method} / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")).await;
+        assert!(client.rest().await.starts_with("HTTP/1.1 200"), "{method}");
+        assert_eq!((heads.load(Ordering::SeqCst), app.connections()), (3, 2), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_must_not_happen_twice_is_not() {
+    for request in [
+        "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n",
+        "PATCH / HTTP/1.1\r\nHost: app\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\nx",
+    ] {
+        let (answer, seen) = on_a_closing_connection(request, "").await;
+        assert_eq!((answer.status(), seen), (502, 1), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_had_begun_is_not_sent_again() {
+    let (answer, seen) = on_a_closing_connection("GET / HTTP/1.1\r\nHost: app\r\n\r\n", "HTTP/1.1 20").await;
+    assert_eq!((answer.status(), seen), (502, 1));
+}
+
+#[tokio::test]
+async fn a_fresh_connection_gets_one_try() {
+    let heads = Arc::new(AtomicUsize::new(0));
+    let counter = heads.clone();
+    let app = raw_app(move |mut stream, _| {
+        let heads = counter.clone();
+        async move {
+            read_head(&mut stream).await;
+            heads.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let router = router(vec![app.target(), app.target()]);
+    let answer = crate::support::get(&router, "app").await;
+    assert_eq!((answer.status(), heads.load(Ordering::SeqCst)), (502, 1));
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_costs_nothing_whatever_the_request() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counter = closed.clone();
+    let app = raw_app(move |mut stream, _| {
+        let closed = counter.clone();
+        async move {
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            drop(stream);
+            closed.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let router = router(vec![app.target()]);
+    let mut client = Client::new(&router).await;
+    for count in 1..=20 {
+        // The empty POST must not be sent twice: it is only safe because the dead connection was noticed.
+        assert_eq!(client.ask("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n").await.status(), 200);
+        until("the app has closed", || closed.load(Ordering::SeqCst) == count).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_follows_an_answer_is_never_taken_for_the_next() {
+    let app = raw_app(|mut stream, _| async move {
+        while read_head(&mut stream).await.is_some() {
+            let _ = stream
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+                )
+                .await;
+        }
+    })
+    .await;
+    let router = router(vec![app.target()]);
+    let mut client = Client::new(&router).await;
+    for _ in 0..10 {
+        assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await.body, "ok");
+    }
+}

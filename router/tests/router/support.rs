@@ -21,15 +21,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// No event in these tests takes nearly as long.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Awaits with a limit, so that a hang is a failure.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, future).await.expect("nothing happened for a long time")
 }
 
 /// Waits until a condition holds.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let waited = tokio::time::timeout(SOON, async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -39,7 +39,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Dials an address directly.
-pub struct Direct(pub SocketAddr);
+pub(crate) struct Direct(pub(crate) SocketAddr);
 
 #[async_trait]
 impl Dial for Direct {
@@ -49,29 +49,29 @@ impl Dial for Direct {
 }
 
 /// A server that ends, with all its connections, when it is dropped.
-pub struct App {
-    pub address: SocketAddr,
-    pub connections: Arc<AtomicUsize>,
-    pub requests: Arc<AtomicUsize>,
+pub(crate) struct App {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) requests: Arc<AtomicUsize>,
     _end: DropGuard,
 }
 
 impl App {
-    pub fn target(&self) -> Arc<Target> {
+    pub(crate) fn target(&self) -> Arc<Target> {
         Arc::new(Target::new(self.address.to_string(), Direct(self.address)))
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
 /// An app that does with each connection what `serve` says; it gets the connection's number, from 0.
-pub async fn raw_app<F, Fut>(serve: F) -> App
+pub(crate) async fn raw_app<F, Fut>(serve: F) -> App
 where
     F: Fn(TcpStream, usize) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -95,14 +95,14 @@ where
     App { address, connections, requests: Arc::default(), _end: end.drop_guard() }
 }
 
-pub type AppBody = BoxBody<Bytes, hyper::Error>;
+pub(crate) type AppBody = BoxBody<Bytes, hyper::Error>;
 
-pub fn text(text: impl Into<Bytes>) -> AppBody {
+pub(crate) fn text(text: impl Into<Bytes>) -> AppBody {
     Full::new(text.into()).map_err(|never| match never {}).boxed()
 }
 
 /// An app on hyper.
-pub async fn http_app<F, Fut>(answer: F) -> App
+pub(crate) async fn http_app<F, Fut>(answer: F) -> App
 where
     F: Fn(Request<Incoming>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response<AppBody>> + Send + 'static,
@@ -129,21 +129,21 @@ where
 }
 
 /// An app that accepts connections and never answers.
-pub async fn silent_app() -> App {
+pub(crate) async fn silent_app() -> App {
     raw_app(|stream, _| async move {
         let _open = stream;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await
 }
 
 /// An app that always says the same.
-pub async fn says(words: &'static str) -> App {
+pub(crate) async fn says(words: &'static str) -> App {
     http_app(move |_| async move { Response::new(text(words)) }).await
 }
 
 /// An app that reads one head after another and answers each with `answer`, byte by byte.
-pub async fn bytes_app(answer: &'static str) -> App {
+pub(crate) async fn bytes_app(answer: &'static str) -> App {
     raw_app(move |mut stream, _| async move {
         while read_head(&mut stream).await.is_some() {
             stream.write_all(answer.as_bytes()).await.unwrap();
@@ -152,7 +152,7 @@ pub async fn bytes_app(answer: &'static str) -> App {
     .await
 }
 
-pub fn table(hosts: &[(&str, Vec<Arc<Target>>)]) -> Table {
+pub(crate) fn table(hosts: &[(&str, Vec<Arc<Target>>)]) -> Table {
     let service = |name: &str, targets: &Vec<Arc<Target>>| Service {
         name: name.to_owned(),
         state: State::Serving(targets.clone()),
@@ -166,18 +166,18 @@ pub fn table(hosts: &[(&str, Vec<Arc<Target>>)]) -> Table {
 }
 
 /// A router that serves `targets` as the host `app`.
-pub fn router(targets: Vec<Arc<Target>>) -> Router {
+pub(crate) fn router(targets: Vec<Arc<Target>>) -> Router {
     router_within(targets, &Limits { threads: 2, ..Limits::default() })
 }
 
-pub fn router_within(targets: Vec<Arc<Target>>, limits: &Limits) -> Router {
+pub(crate) fn router_within(targets: Vec<Arc<Target>>, limits: &Limits) -> Router {
     let router = Router::with_limits("127.0.0.1:0".parse().unwrap(), limits).unwrap();
     router.swap(table(&[("app", targets)]));
     router
 }
 
 /// A head as text, with its empty line; None at the end of the connection.
-pub async fn read_head(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -187,23 +187,23 @@ pub async fn read_head(stream: &mut TcpStream) -> Option<String> {
 
 /// An answer as a raw client sees it.
 #[derive(Debug)]
-pub struct Answer {
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 }
 
 /// A header's value in a head.
-pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines()
         .skip(1)
         .filter_map(|line| line.split_once(": "))
@@ -212,23 +212,23 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A raw client on one connection.
-pub struct Client(pub TcpStream);
+pub(crate) struct Client(pub(crate) TcpStream);
 
 impl Client {
-    pub async fn new(router: &Router) -> Self {
+    pub(crate) async fn new(router: &Router) -> Self {
         Self(TcpStream::connect(router.address()).await.unwrap())
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// One answer with a `Content-Length` (or none and no body).
-    pub async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         self.try_answer().await.expect("closed without an answer")
     }
 
-    pub async fn try_answer(&mut self) -> Option<Answer> {
+    pub(crate) async fn try_answer(&mut self) -> Option<Answer> {
         let head = soon(read_head(&mut self.0)).await?;
         let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
@@ -236,13 +236,13 @@ impl Client {
         Some(Answer { head, body: String::from_utf8(body).unwrap() })
     }
 
-    pub async fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
+    pub(crate) async fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
         self.send(bytes).await;
         self.answer().await
     }
 
     /// All that comes until the connection ends.
-    pub async fn rest(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = soon(self.0.read_to_end(&mut rest)).await;
         String::from_utf8_lossy(&rest).into_owned()
@@ -250,11 +250,11 @@ impl Client {
 }
 
 /// Sends raw bytes over a connection of its own, and takes the first answer.
-pub async fn ask(router: &Router, bytes: impl AsRef<[u8]>) -> Answer {
+pub(crate) async fn ask(router: &Router, bytes: impl AsRef<[u8]>) -> Answer {
     Client::new(router).await.ask(bytes).await
 }
 
 /// GET / at a host.
-pub async fn get(router: &Router, host: &str) -> Answer {
+pub(crate) async fn get(router: &Router, host: &str) -> Answer {
     ask(router, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
 }
