@@ -1,11 +1,291 @@
-//! The engine that needs nothing but the kernel.
+//! The engine that needs nothing but the kernel: namespaces, mounts, capabilities, seccomp.
+//!
+//! What happens for a program, from the outside to the inside:
+//!
+//! - [`Native`], in the daemon, runs the daemon's own binary again as a *shim* ([`shim`]).
+//! - The shim starts the sandbox's *first process* in new namespaces ([`sandbox`]), which builds the file tree
+//!   ([`mounts`], [`base`]), becomes user 1000 without privileges ([`identity`], [`seccomp`]),
+//!   starts the program ([`program`]) and looks after it ([`init`]).
+//! - A further program in the same sandbox is started by a *joining process* ([`join`]).
+//!
+//! An instance's shim outlives the daemon and answers on a socket in its directory, where [`record`]s are kept, too.
+//!
+//! Instances still share the host's network, and have no limits of memory and processor time of their own.
+
+mod base;
+mod channel;
+mod held;
+mod identity;
+mod init;
+mod join;
+mod listening;
+mod log;
+mod mounts;
+mod namespaces;
+mod probe;
+mod program;
+mod protocol;
+mod record;
+mod relay;
+mod sandbox;
+mod seccomp;
+mod shim;
+mod sys;
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+use tokio::net::TcpStream;
+
+use channel::Channel;
+use held::{Pipes, await_start};
+use protocol::{Join, Kind, Reply, Request, Start};
+use record::Record;
+
+use crate::{Command, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+
+/// First argument of a process that is a shim.
+const SHIM: &str = "airstrip-shim";
+/// First argument of a process that joins a sandbox.
+const JOIN: &str = "airstrip-join";
+/// In the environment of both: a binary whose `main` forgot [`run_if_child`] notices instead of starting itself for ever.
+const CHILD_MARK: &str = "AIRSTRIP_CHILD";
 
 /// Runs as a shim, an init or a joining program if this process was started as one by [`Native`]; otherwise returns.
 /// Call it first thing in `main`, before any thread exists.
 pub fn run_if_child() {
-    todo!()
+    let name = std::env::args_os().next().unwrap_or_default();
+    let result = match name.to_str() {
+        Some(SHIM) => shim::main(),
+        Some(JOIN) => join::main(),
+        _ => return,
+    };
+    std::process::exit(i32::from(result.is_err()))
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Native {}
+pub struct Native {
+    run_dir: PathBuf,
+    privileged: bool,
+}
+
+impl Native {
+    /// Opens the engine whose instances live in `run_dir`, which is made if it is missing. Tries a sandbox, and fails with
+    /// [`EngineError::Unsupported`] if the machine does not permit it.
+    pub fn new(run_dir: PathBuf) -> Result<Self, EngineError> {
+        if std::env::var_os(CHILD_MARK).is_some() {
+            return Err(EngineError::Unsupported(
+                "the binary's main does not call engine::native::run_if_child".to_owned(),
+            ));
+        }
+        let run_dir = prepare(&run_dir).map_err(doing("open", &run_dir))?;
+        let privileged = Uid::effective().is_root();
+        probe::probe(&run_dir, privileged)?;
+        let engine = Self { run_dir, privileged };
+        engine.sweep().map_err(doing("clean up", &engine.run_dir))?;
+        Ok(engine)
+    }
+
+    fn dir(&self, id: &InstanceId) -> PathBuf {
+        self.run_dir.join(id.as_str())
+    }
+
+    /// Removes what launches left that an earlier daemon did not live to see through.
+    fn sweep(&self) -> io::Result<()> {
+        for id in self.ids()? {
+            let dir = self.dir(&id);
+            if Record::read(&dir)?.is_none() && channel::dial(&dir)?.is_none() {
+                fs::remove_dir_all(dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ids(&self) -> io::Result<Vec<InstanceId>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.run_dir)? {
+            ids.extend(entry?.file_name().into_string().ok().and_then(|name| InstanceId::new(name).ok()));
+        }
+        Ok(ids)
+    }
+
+    fn start(&self, spec: &Spec, kind: Kind, id: &InstanceId) -> Result<Start, EngineError> {
+        if self.privileged && spec.host_uid == 0 {
+            let (step, reason) = ("host_uid 0".to_owned(), "a sandbox cannot run as root".to_owned());
+            return Err(EngineError::Setup { id: id.clone(), step, reason });
+        }
+        Ok(Start { run_dir: self.run_dir.clone(), privileged: self.privileged, spec: spec.clone(), kind })
+    }
+
+    /// The socket of the instance's shim; `None` if the instance has ended.
+    fn shim(&self, id: &InstanceId) -> Result<Option<Channel>, EngineError> {
+        let dir = self.dir(id);
+        if !dir.exists() {
+            return Err(EngineError::Unknown(id.clone()));
+        }
+        Channel::connect(&dir).map_err(doing("reach the shim in", &dir))
+    }
+
+    /// Pid of the first process, and the namespaces, of a running instance.
+    async fn find(&self, id: &InstanceId) -> Result<(i32, Vec<OwnedFd>), EngineError> {
+        let dir = self.dir(id);
+        let gone = || EngineError::NotRunning(id.clone());
+        let shim = self.shim(id)?.ok_or_else(gone)?;
+        shim.send(Request::Find).map_err(|_| gone())?;
+        match shim.receive::<Reply>().await.map_err(doing("ask the shim in", &dir))? {
+            Some((Reply::Running { pid }, namespaces)) => Ok((pid, namespaces)),
+            _ => Err(gone()),
+        }
+    }
+
+    /// The end of an instance that has no shim any more.
+    async fn ended(&self, id: &InstanceId) -> Result<Exit, EngineError> {
+        let dir = self.dir(id);
+        let failed = || doing("read", &dir);
+        if let Some(exit) = record::read_exit(&dir).map_err(failed())? {
+            return Ok(exit);
+        }
+        let record = Record::read(&dir).map_err(failed())?.ok_or_else(|| EngineError::Unknown(id.clone()))?;
+        if let Some(pid) = record.living() {
+            // Its shim was killed and the kernel is about to end it; see it through.
+            if let Ok(pidfd) = sys::open_pidfd(pid) {
+                let _ = sys::signal_pidfd(pidfd.as_fd(), Signal::SIGKILL);
+                let ended = sys::watch(pidfd).map_err(failed())?;
+                let _ = ended.readable().await.map_err(failed())?;
+            }
+        }
+        Ok(Exit::Lost)
+    }
+
+    async fn listed(&self, id: InstanceId) -> Result<Option<Listed>, EngineError> {
+        let dir = self.dir(&id);
+        let Some(record) = Record::read(&dir).map_err(doing("read", &dir))? else { return Ok(None) };
+        let (pid, exit) = match self.find(&id).await {
+            Ok((pid, _)) => (u32::try_from(pid).ok(), None),
+            Err(EngineError::NotRunning(_)) => (None, Some(self.ended(&id).await?)),
+            Err(EngineError::Unknown(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Listed { id, labels: record.labels, pid, exit, started_at_ms: record.started_at_ms }))
+    }
+}
+
+#[async_trait]
+impl Engine for Native {
+    async fn launch(&self, id: &InstanceId, spec: &Spec, labels: &str) -> Result<(), EngineError> {
+        let dir = self.dir(id);
+        let start = self.start(spec, Kind::Instance { id: id.clone(), labels: labels.to_owned() }, id)?;
+        DirBuilder::new().mode(0o700).create(&dir).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => EngineError::Exists(id.clone()),
+            _ => doing("create", &dir)(source),
+        })?;
+        let started = match Channel::spawn(SHIM, &start, &[]) {
+            Ok(channel) => await_start(&channel, id).await.map(drop),
+            Err(source) => Err(EngineError::Io { doing: format!("start the shim of {id}"), source }),
+        };
+        if started.is_err() {
+            let _ = fs::remove_dir_all(&dir);
+        }
+        started
+    }
+
+    async fn attach(&self, id: &InstanceId, spec: &Spec, terminal: Option<WindowSize>) -> Result<Process, EngineError> {
+        let start = self.start(spec, Kind::OneOff { terminal }, id)?;
+        let io = |source| EngineError::Io { doing: format!("start the shim of {id}"), source };
+        let mut pipes = Pipes::new(terminal.is_some()).map_err(io)?;
+        let theirs = std::mem::take(&mut pipes.theirs);
+        let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        let channel = Channel::spawn(SHIM, &start, &fds).map_err(io)?;
+        drop(theirs);
+        let fds = await_start(&channel, id).await?;
+        held::process(id, channel, fds, pipes)
+    }
+
+    async fn exec(
+        &self,
+        id: &InstanceId,
+        command: &Command,
+        terminal: Option<WindowSize>,
+    ) -> Result<Process, EngineError> {
+        let (_, sandbox) = self.find(id).await?;
+        let io = |source| EngineError::Io { doing: format!("join {id}"), source };
+        let job = Join { privileged: self.privileged, command: command.clone(), terminal };
+        let mut pipes = Pipes::new(terminal.is_some()).map_err(io)?;
+        let theirs = std::mem::take(&mut pipes.theirs);
+        let fds: Vec<_> = sandbox.iter().chain(&theirs).map(AsFd::as_fd).collect();
+        let channel = Channel::spawn(JOIN, &job, &fds).map_err(io)?;
+        drop(theirs);
+        let fds = await_start(&channel, id).await?;
+        held::process(id, channel, fds, pipes)
+    }
+
+    async fn connect(&self, _id: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        // Instances share the host's network until they get one of their own.
+        TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).await
+    }
+
+    async fn listening(&self, id: &InstanceId) -> Result<Vec<SocketAddr>, EngineError> {
+        let (pid, _) = self.find(id).await?;
+        let looked = tokio::task::spawn_blocking(move || listening::addresses(pid)).await;
+        let found = looked.unwrap_or_else(|error| Err(io::Error::other(error)));
+        found.map_err(|source| EngineError::Io { doing: format!("look for the sockets of {id}"), source })
+    }
+
+    async fn wait(&self, id: &InstanceId) -> Result<Exit, EngineError> {
+        if let Some(shim) = self.shim(id)?
+            && shim.send(Request::Wait).is_ok()
+            && let Ok(Some((Reply::Ended(exit), _))) = shim.receive::<Reply>().await
+        {
+            return Ok(exit);
+        }
+        self.ended(id).await
+    }
+
+    async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError> {
+        let Some(shim) = self.shim(id)? else { return self.ended(id).await };
+        let _ = shim.send(Request::Stop);
+        if let Ok(exit) = tokio::time::timeout(grace, self.wait(id)).await {
+            return exit;
+        }
+        let _ = shim.send(Request::Kill);
+        self.wait(id).await
+    }
+
+    async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
+        let dir = self.dir(id);
+        let ended = record::read_exit(&dir).map_err(doing("read", &dir))?.is_some();
+        if self.shim(id)?.is_some() && !ended {
+            return Err(doing("remove", &dir)(io::ErrorKind::ResourceBusy.into()));
+        }
+        fs::remove_dir_all(&dir).map_err(doing("remove", &dir))
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, EngineError> {
+        let mut ids = self.ids().map_err(doing("read", &self.run_dir))?;
+        ids.sort_unstable();
+        let mut all = Vec::new();
+        for id in ids {
+            all.extend(self.listed(id).await?);
+        }
+        Ok(all)
+    }
+}
+
+fn prepare(run_dir: &Path) -> io::Result<PathBuf> {
+    DirBuilder::new().recursive(true).mode(0o700).create(run_dir)?;
+    fs::set_permissions(run_dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    run_dir.canonicalize()
+}
+
+fn doing<'a>(verb: &'a str, path: &'a Path) -> impl Fn(io::Error) -> EngineError + 'a {
+    move |source| EngineError::Io { doing: format!("{verb} {}", path.display()), source }
+}

@@ -1,0 +1,288 @@
+//! The process beside each sandbox: it starts the first process, owns the log, and knows how the sandbox ended.
+//!
+//! For an instance it stays when the daemon goes, and answers on a socket in the instance's directory. For a one-off
+//! it ends everything as soon as the daemon lets go. It has one thread and no runtime.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
+use nix::unistd::{Pid, pipe2, setsid};
+
+use super::log::Log;
+use super::program::{Stdio, empty_input};
+use super::protocol::{self, Failure, Kind, Reply, Request, Start, Step, receive, send};
+use super::record::{self, Record};
+use super::relay::relay;
+use super::{identity, namespaces, sandbox, sys};
+use crate::{Exit, InstanceId};
+
+/// Callers that may wait for an instance at the same time.
+const MOST_CALLERS: usize = 256;
+
+/// A shim's whole life.
+pub(super) fn main() -> io::Result<()> {
+    let daemon = sys::take_standard_input()?;
+    let Some((Request::Start, mut fds)) = receive(daemon.as_fd())? else { return Ok(()) };
+    if fds.is_empty() {
+        return Ok(());
+    }
+    let start: Start = protocol::read_job(fds.remove(0))?;
+    let _ = setsid();
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let result = match &start.kind {
+        Kind::Instance { id, labels } => instance(&start, id, labels, &daemon),
+        Kind::OneOff { .. } => one_off(&start, streams(fds), &daemon),
+    };
+    match result {
+        Ok(()) => Ok(()),
+        Err(failure) => send(daemon.as_fd(), &Reply::Failed(failure.shortened()), &[]),
+    }
+}
+
+/// The three descriptors of a program without a terminal.
+pub(super) fn streams(fds: Vec<OwnedFd>) -> Option<Stdio> {
+    let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).ok()?;
+    Some(Stdio { stdin, stdout, stderr })
+}
+
+/// The first process of a sandbox as its shim knows it.
+struct First {
+    pid: Pid,
+    pidfd: OwnedFd,
+    channel: OwnedFd,
+    namespaces: Vec<OwnedFd>,
+}
+
+impl First {
+    /// Starts it and waits until it has executed the program. Returns the terminal's master side, if there is one.
+    fn start(start: &Start, stdio: Option<Stdio>) -> Result<(Self, Option<OwnedFd>), Failure> {
+        let (ours, theirs) = protocol::pair().step(|| "socketpair".to_owned())?;
+        let flags = namespaces::flags(start.privileged);
+        let (pid, pidfd) = sys::clone_into(flags, || {
+            let mut keep = vec![theirs.as_fd()];
+            keep.extend(stdio.iter().flat_map(Stdio::all));
+            let _ = sys::close_all_except(&keep);
+            sandbox::run(start, theirs, stdio)
+        })
+        .step(|| format!("clone3({flags:?})"))?;
+        let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new() };
+        match first.await_program(start) {
+            Ok(master) => Ok((first, master)),
+            Err(failure) => {
+                first.kill();
+                let _ = first.wait(None);
+                Err(failure)
+            }
+        }
+    }
+
+    fn await_program(&mut self, start: &Start) -> Result<Option<OwnedFd>, Failure> {
+        loop {
+            let channel = self.channel.as_fd();
+            match receive::<Reply>(channel).step(|| "hear from the sandbox".to_owned())? {
+                Some((Reply::Map, _)) => {
+                    let owner = sandbox::outside_owner(start);
+                    identity::write_map(self.pid, owner.uid, owner.gid)?;
+                    self.namespaces = namespaces::open(self.pid)?;
+                    send(channel, &Request::Mapped, &[]).step(|| "answer the sandbox".to_owned())?;
+                }
+                Some((Reply::Started, mut fds)) => return Ok(fds.pop()),
+                Some((Reply::Failed(failure), _)) => return Err(failure),
+                _ => return Err(Errno::ECONNRESET).step(|| "sandbox ended while it was set up".to_owned()),
+            }
+        }
+    }
+
+    fn kill(&self) {
+        let _ = sys::signal_pidfd(self.pidfd.as_fd(), Signal::SIGKILL);
+    }
+
+    /// Waits until nothing of the sandbox is left. `told` is what the first process said of the program.
+    fn wait(&mut self, told: Option<Exit>) -> Exit {
+        self.namespaces.clear();
+        let ended = sys::wait_child(Some(self.pid), true);
+        told.or_else(|| ended.ok().flatten().map(|(_, status)| status.into())).unwrap_or(Exit::Lost)
+    }
+}
+
+fn one_off(start: &Start, stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<(), Failure> {
+    let (mut first, master) = First::start(start, stdio)?;
+    let _ = prctl::set_dumpable(false);
+    let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+    let _ = send(daemon.as_fd(), &Reply::Started, &fds);
+    drop(master);
+    let told = relay(daemon, &first.channel, || first.kill());
+    let exit = first.wait(told);
+    let _ = send(daemon.as_fd(), &Reply::Ended(exit), &[]);
+    Ok(())
+}
+
+fn instance(start: &Start, id: &InstanceId, labels: &str, daemon: &OwnedFd) -> Result<(), Failure> {
+    let dir = start.run_dir.join(id.as_str());
+    let listener = listen_in(&dir).step(|| format!("listen in {}", dir.display()))?;
+    let log = start.spec.log.as_ref();
+    let log = log.map(|log| Log::open(log).step(|| format!("open {}", log.path.display()))).transpose()?;
+    let (output, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
+    nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
+    let stdout = write.try_clone().step(|| "dup".to_owned())?;
+    let (mut first, _) = First::start(start, Some(Stdio { stdin: empty_input()?, stdout, stderr: write }))?;
+    let _ = prctl::set_dumpable(false);
+    if let Err(failure) = keep_record(&dir, labels, first.pid) {
+        first.kill();
+        first.wait(None);
+        return Err(failure);
+    }
+    // If the daemon has gone meanwhile, the next one finds the instance by its record.
+    let _ = send(daemon.as_fd(), &Reply::Started, &[]);
+    Instance { dir, first, listener, output: File::from(output), log, callers: Vec::new() }.serve();
+    Ok(())
+}
+
+fn keep_record(dir: &Path, labels: &str, pid: Pid) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let started_at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let record = Record::new(labels.to_owned(), started_at_ms, pid).step(|| "read the start time".to_owned())?;
+    record.write(dir).step(|| format!("write into {}", dir.display()))
+}
+
+/// Binds through the directory's descriptor: a socket's path may have 107 bytes only.
+fn listen_in(dir: &Path) -> io::Result<OwnedFd> {
+    let dir = File::open(dir)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), record::CONTROL);
+    bind(listener.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
+    listen(&listener, Backlog::new(128)?)?;
+    Ok(listener)
+}
+
+/// A running instance: its log is filled and its callers are answered until it ends.
+struct Instance {
+    dir: PathBuf,
+    first: First,
+    listener: OwnedFd,
+    output: File,
+    log: Option<Log>,
+    callers: Vec<Caller>,
+}
+
+struct Caller {
+    socket: OwnedFd,
+    waits: bool,
+}
+
+impl Instance {
+    fn serve(mut self) {
+        let told = loop {
+            if let Some(told) = self.step() {
+                break told;
+            }
+        };
+        let exit = self.first.wait(told);
+        self.drain();
+        if let Some(log) = &mut self.log {
+            log.finish(SystemTime::now());
+        }
+        // Callers that are told nothing look into the directory.
+        let _ = record::write_exit(&self.dir, exit);
+        for caller in self.callers.iter().filter(|caller| caller.waits) {
+            let _ = send(caller.socket.as_fd(), &Reply::Ended(exit), &[]);
+        }
+    }
+
+    /// One round. `Some` when the first process has ended, with what it said of the program.
+    fn step(&mut self) -> Option<Option<Exit>> {
+        let ready = self.await_events();
+        if ready.get(1) == Some(&true) {
+            self.drain();
+        }
+        // From the last to the first, so that leaving callers do not shift those still to be heard.
+        for index in (0..self.callers.len()).rev() {
+            if ready.get(3 + index) == Some(&true) && !self.hear(index) {
+                self.callers.swap_remove(index);
+            }
+        }
+        if ready.get(2) == Some(&true) {
+            self.accept();
+        }
+        if ready.first() == Some(&true) {
+            return match receive::<Reply>(self.first.channel.as_fd()) {
+                Ok(Some((Reply::Ended(exit), _))) => Some(Some(exit)),
+                Ok(Some(_)) => None,
+                Ok(None) | Err(_) => Some(None),
+            };
+        }
+        None
+    }
+
+    /// Waits; says which descriptors are ready: first process, output, listener, callers.
+    fn await_events(&self) -> Vec<bool> {
+        let own = [self.first.channel.as_fd(), self.output.as_fd(), self.listener.as_fd()];
+        let all = own.into_iter().chain(self.callers.iter().map(|caller| caller.socket.as_fd()));
+        let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(false)).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Moves what the pipe holds into the log; without a log it is thrown away.
+    fn drain(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.output.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => {
+                    if let Some(log) = &mut self.log {
+                        log.take(&buffer[..length], SystemTime::now());
+                    }
+                    if length < buffer.len() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let Ok(raw) = accept4(self.listener.as_raw_fd(), flags) else { return };
+        let socket = sys::own(raw);
+        if self.callers.len() < MOST_CALLERS {
+            self.callers.push(Caller { socket, waits: false });
+        }
+    }
+
+    /// Answers one request; false when the caller has gone.
+    fn hear(&mut self, index: usize) -> bool {
+        let caller = &mut self.callers[index];
+        let socket = caller.socket.as_fd();
+        match receive::<Request>(socket) {
+            Ok(Some((Request::Wait, _))) => caller.waits = true,
+            Ok(Some((Request::Kill, _))) => self.first.kill(),
+            Ok(Some((Request::Find, _))) => {
+                let reply = Reply::Running { pid: self.first.pid.as_raw() };
+                let namespaces: Vec<_> = self.first.namespaces.iter().map(AsFd::as_fd).collect();
+                return send(socket, &reply, &namespaces).is_ok();
+            }
+            Ok(Some((request @ (Request::Stop | Request::Signal(_)), _))) => {
+                let _ = send(self.first.channel.as_fd(), &request, &[]);
+            }
+            Ok(Some(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(None) | Err(_) => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,85 @@
+//! The native engine on the real kernel, as root and as an ordinary user.
+//!
+//! Started as root, this binary runs every story, then a copy of itself as the user `nobody`. Words on the command line
+//! choose the stories whose name contains one of them.
+
+mod confinement;
+mod files;
+mod joining;
+mod lifecycle;
+mod logs;
+mod one_offs;
+mod survival;
+mod world;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use world::{Story, World};
+
+fn main() -> ExitCode {
+    engine::native::run_if_child();
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let [role, rest @ ..] = words.as_slice()
+        && role == survival::HOLDER
+    {
+        return survival::hold(rest);
+    }
+    let good = run_stories(&words) & (!nix::unistd::Uid::effective().is_root() || run_as_nobody(&words));
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn stories() -> Vec<(&'static str, Story)> {
+    let groups = [
+        lifecycle::stories(),
+        confinement::stories(),
+        files::stories(),
+        logs::stories(),
+        one_offs::stories(),
+        joining::stories(),
+        survival::stories(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+fn run_stories(words: &[String]) -> bool {
+    let user = if nix::unistd::Uid::effective().is_root() { "root" } else { "an ordinary user" };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let mut failed = 0;
+    for (name, story) in stories() {
+        if !words.is_empty() && !words.iter().any(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        let world = match World::new() {
+            Ok(world) => world,
+            Err(reason) => {
+                println!("skipped: every story as {user}: {reason}");
+                return true;
+            }
+        };
+        let begin = Instant::now();
+        let told = runtime.block_on(world.tell(story));
+        println!("{} {name} as {user} ({:.0?})", if told { "ok    " } else { "FAILED" }, begin.elapsed());
+        failed += u32::from(!told);
+    }
+    failed == 0
+}
+
+/// Runs a copy of this binary, because the original may lie where `nobody` cannot reach it.
+fn run_as_nobody(words: &[String]) -> bool {
+    let dir = tempfile::Builder::new().prefix("airstrip-nobody-").tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = dir.path().join("native");
+    std::fs::copy("/proc/self/exe", &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(words).current_dir("/");
+    match command.status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            println!("skipped: every story as an ordinary user: setpriv: {error}");
+            true
+        }
+    }
+}
