@@ -130,19 +130,16 @@ fn measure(name: &str, proxy: &Server, connections: &str, seconds: &str) -> Outc
         return Err(format!("{name} lost requests:\n{report}").into());
     }
     let field = |label: &str, index| {
-        report
-            .lines()
-            .find(|line| line.contains(label))
-            .and_then(|line| line.split_whitespace().nth(index))
-            .ok_or(format!("no {label}:\n{report}"))
+        let line = report.lines().find(|line| line.contains(label));
+        line.and_then(|line| line.split_whitespace().nth(index)).ok_or(format!("no {label}:\n{report}"))
     };
     let requests: f64 = field("requests in", 0)?.parse()?;
     let each = (cpu_seconds(proxy.process.id())? - before) / requests * 1e6;
     println!(
         "{name:8} {:>10} {:>9} {:>9} {each:>11.2} us",
         field("Requests/sec", 1)?,
-        field("50%", 1)?,
-        field("99%", 1)?
+        field(" 50% ", 1)?,
+        field(" 99% ", 1)?
     );
     Ok(each)
 }
@@ -166,12 +163,12 @@ impl Dial for Direct {
 
 /// The router with a thousand hosts in its table, on one thread, until standard input ends.
 fn serve(app: SocketAddr) -> Outcome<()> {
-    let router = Router::with_limits("127.0.0.1:0".parse()?, &Limits { threads: 1, ..Limits::default() })?;
     let targets = vec![Arc::new(Target::new("app", Direct(app)))];
     let service = Arc::new(Service { name: "app".to_owned(), state: State::Serving(targets) });
     let names = (0..1000).map(|number| format!("app-{number}.localhost")).chain(["127.0.0.1".to_owned()]);
     let hosts = names.map(|name| Ok((HostName::new(&name)?, Arc::clone(&service)))).collect::<Outcome<_>>()?;
-    router.swap(Table { hosts });
+    let limits = Limits { threads: 1, ..Limits::default() };
+    let router = Router::with_limits("127.0.0.1:0".parse()?, Table { hosts }, &limits)?;
     println!("{}", router.address());
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())

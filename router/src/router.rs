@@ -29,15 +29,16 @@ pub struct Router {
 }
 
 impl Router {
-    /// Listens on `address` with an empty table.
-    pub fn bind(address: SocketAddr) -> Result<Self, RouterError> {
-        Self::with_limits(address, &Limits::default())
+    /// Listens on `address`; the first request already sees `table`.
+    pub fn bind(address: SocketAddr, table: Table) -> Result<Self, RouterError> {
+        Self::with_limits(address, table, &Limits::default())
     }
 
-    /// Listens on `address` with an empty table, within these limits.
-    pub fn with_limits(address: SocketAddr, limits: &Limits) -> Result<Self, RouterError> {
+    /// As [`bind`](Self::bind), within these limits.
+    pub fn with_limits(address: SocketAddr, table: Table, limits: &Limits) -> Result<Self, RouterError> {
         let (address, listeners) = listen(address, limits).map_err(|source| RouterError::Bind { address, source })?;
-        let mut router = Self { address, table: Arc::default(), shutdown: Shutdown::default(), threads: Vec::new() };
+        let table = Arc::new(ArcSwap::from_pointee(table));
+        let mut router = Self { address, table, shutdown: Shutdown::default(), threads: Vec::new() };
         let slots = Arc::new(Semaphore::new(limits.connections));
         for (thread, listener) in listeners.into_iter().enumerate() {
             let edge = Edge::new(

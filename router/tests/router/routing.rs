@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use router::{HostName, Router, RouterError};
+use router::{HostName, Router, RouterError, Table};
 
 use crate::support::{App, Client, get, router, says, silent_app, soon, table, until};
 
@@ -97,11 +97,11 @@ async fn threads_share_idle_connections() {
 #[tokio::test]
 async fn an_address_is_taken_only_once() {
     let router = router(vec![]);
-    let second = Router::bind(router.address());
+    let second = Router::bind(router.address(), Table::default());
     assert!(matches!(second, Err(RouterError::Bind { .. })), "another router shares the address");
     let address = router.address();
     router.shutdown(Duration::ZERO).await;
-    Router::bind(address).unwrap().shutdown(Duration::ZERO).await;
+    Router::bind(address, Table::default()).unwrap().shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ pub(crate) fn router(targets: Vec<Arc<Target>>) -> Router {
 }
 
 pub(crate) fn router_within(targets: Vec<Arc<Target>>, limits: &Limits) -> Router {
-    let router = Router::with_limits("127.0.0.1:0".parse().unwrap(), limits).unwrap();
+    let router = Router::with_limits("127.0.0.1:0".parse().unwrap(), Table::default(), limits).unwrap();
     router.swap(table(&[("app", targets)]));
     router
 }
