@@ -38,6 +38,17 @@ pub(crate) enum TreeError {
     Cancelled,
 }
 
+impl From<TreeError> for io::Error {
+    fn from(error: TreeError) -> Self {
+        let kind = match &error {
+            TreeError::Refused { .. } => io::ErrorKind::InvalidData,
+            TreeError::Io { source, .. } => source.kind(),
+            TreeError::Cancelled => io::ErrorKind::Interrupted,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// Hash of the tree at `root`.
 pub(crate) fn digest(root: &Path, cancel: &Cancel) -> Result<Digest, TreeError> {
     let mut hasher = Hasher { sha: Sha256::new(), buffer: vec![0; 128 * 1024] };

@@ -4,6 +4,10 @@
 //! each build, which `build.toml` names. So a crash between moving the directories and writing the file leaves a file that
 //! names directories which are not there, never a file that describes others. All of it can be deleted at any time, and what
 //! cannot be read counts as not there.
+//!
+//! Nothing here is forced to the disk, which would cost every push tens of milliseconds. Instead directories count only until the
+//! machine starts anew: a power cut may have left holes in them. What `build.toml` says of layers in the store counts
+//! longer: those are durable, and half a file is no TOML.
 
 use std::fs;
 use std::io::{self, Write};
@@ -26,6 +30,8 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 pub(super) struct Cache {
     /// Name of the directory of cached layers, beside the file.
     directory: String,
+    /// Which run of the machine wrote it.
+    boot: String,
     #[serde(default)]
     buildpacks: Vec<Kept>,
 }
@@ -63,9 +69,9 @@ impl Cache {
         self.buildpacks.iter().find(|kept| kept.id == id)
     }
 
-    /// Where the directories of cached layers are.
-    pub(super) fn layers(&self, root: &Path) -> PathBuf {
-        root.join(&self.directory)
+    /// Where the directories of cached layers are, if they are to be trusted.
+    pub(super) fn layers(&self, root: &Path) -> Option<PathBuf> {
+        (boot().is_some_and(|boot| boot == self.boot)).then(|| root.join(&self.directory))
     }
 
     fn is_sound(&self) -> bool {
@@ -109,7 +115,7 @@ fn write(root: &Path, buildpacks: Vec<Kept>, directories: &[(PathBuf, String)]) 
         move_cached(kept, from, &made.path().join(name))?;
     }
     let name = made.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    write_file(root, &Cache { directory: name.clone(), buildpacks })?;
+    write_file(root, &Cache { directory: name.clone(), boot: boot().unwrap_or_default(), buildpacks })?;
     let _kept = made.keep();
     remove_others(root, &name)
 }
@@ -131,9 +137,14 @@ fn write_file(root: &Path, cache: &Cache) -> io::Result<()> {
     let text = toml::to_string(cache).map_err(io::Error::other)?;
     let mut file = tempfile::NamedTempFile::new_in(root)?;
     file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
     file.persist(root.join(FILE))?;
-    Directory::open(root)?.sync()
+    Ok(())
+}
+
+/// What tells this run of the machine from all others.
+fn boot() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 /// Removes what earlier builds, or builds that were killed, have left.

@@ -56,7 +56,7 @@ async fn try_one(
     sandbox: &dyn Sandbox,
     output: &dyn Output,
 ) -> Result<Option<Vec<Requirement>>, BuildError> {
-    let plan = workplace.plan("", true)?;
+    let plan = workplace.plan("")?;
     let said = Held::default();
     match sandbox.run(&workplace.detect_step(buildpack, &plan), &said).await? {
         StepExit::Status(0) => {

@@ -28,11 +28,9 @@ pub(super) async fn export(
             pending.push(pend(workplace, built, layer, restored)?);
         }
     }
-    let caches = built.iter().flat_map(|built| &built.layers).any(|layer| layer.types.cache);
     let (scratch, store) = (workplace.request.scratch.to_owned(), workplace.request.store.to_owned());
     let privileged = workplace.request.owner.is_some();
-    let exported =
-        blocking::run(move |cancel| Export { scratch, store, caches, privileged }.run(pending, cancel)).await;
+    let exported = blocking::run(move |cancel| Export { scratch, store, privileged }.run(pending, cancel)).await;
     exported.unwrap_or_else(|| Err(BuildError::io("exporting layers")(io::ErrorKind::Interrupted.into())))
 }
 
@@ -100,8 +98,6 @@ fn pend(
 struct Export {
     scratch: PathBuf,
     store: PathBuf,
-    /// Whether there are cached layers, which must be on disk too before anything describes them.
-    caches: bool,
     privileged: bool,
 }
 
@@ -116,10 +112,9 @@ impl Export {
             };
             layers.push(Layer { buildpack, name, digest, target, metadata });
         }
-        if !new.is_empty() || self.caches {
-            self.sync()?;
+        if !new.is_empty() {
+            self.place(new)?;
         }
-        self.place(new)?;
         Ok(layers)
     }
 
@@ -147,15 +142,10 @@ impl Export {
         Ok(digest)
     }
 
-    fn sync(&self) -> Result<(), BuildError> {
-        let synced = Directory::open(&self.scratch).and_then(|scratch| scratch.sync_file_system());
-        synced.map_err(BuildError::io("making layers durable"))
-    }
-
+    /// First to disk, then under their names, then the names to disk.
     fn place(&self, new: Vec<(PathBuf, Digest)>) -> Result<(), BuildError> {
-        if new.is_empty() {
-            return Ok(());
-        }
+        let synced = Directory::open(&self.scratch).and_then(|scratch| scratch.sync_file_system());
+        synced.map_err(BuildError::io("making layers durable"))?;
         for (path, digest) in new {
             let target = self.store.join(digest.as_str());
             match fs::rename(&path, &target) {

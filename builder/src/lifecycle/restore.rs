@@ -122,7 +122,8 @@ fn restore_all(sources: &Sources, targets: &[Target], cancel: &Cancel) -> io::Re
         }
         let known = kept.map(|kept| kept.layers.clone()).unwrap_or_default();
         for layer in with_previous(known, &target.id, &sources.previous) {
-            let moved_from = sources.cache.as_ref().map(|root| cache.layers(root).join(&target.directory_name));
+            let moved_from =
+                sources.cache.as_ref().and_then(|root| Some(cache.layers(root)?.join(&target.directory_name)));
             if restore_layer(sources, target, &layer, moved_from, cancel, &mut restored)? {
                 write_description(&layers, &layer, sources.owner)?;
             }
@@ -162,7 +163,7 @@ fn restore_layer(
         }
         let Some((_, stored)) = stored else { return Ok(false) };
         let copied = tree::copy(&stored, &target.layers.join(&layer.name), sources.owner, cancel);
-        return copied.map(|()| true).map_err(io::Error::other);
+        return copied.map(|()| true).map_err(io::Error::from);
     }
     let Some((digest, _)) = stored.filter(|_| layer.types.launch_only()) else { return Ok(false) };
     restored.reusable.insert((target.id.clone(), layer.name.clone()), digest.clone());

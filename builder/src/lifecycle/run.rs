@@ -59,7 +59,7 @@ async fn build_in_order(
     let mut done: Vec<Built> = Vec::new();
     let mut changes = Vec::new();
     for member in group {
-        let plan = workplace.plan(&plan_text(&member.plan)?, false)?;
+        let plan = workplace.plan(&plan_text(&member.plan)?)?;
         let mut env = workplace.environment(member.buildpack);
         for change in &changes {
             env.apply(change);

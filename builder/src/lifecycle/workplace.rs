@@ -44,10 +44,10 @@ impl<'a> Workplace<'a> {
         self.request.scratch.join("layers").join(buildpack.directory_name())
     }
 
-    /// Makes a `plan.toml` with this content, writable for a step if it is for a detect.
-    pub(super) fn plan(&self, content: &str, writable: bool) -> Result<Plan, BuildError> {
+    /// Makes a `plan.toml` with this content.
+    pub(super) fn plan(&self, content: &str) -> Result<Plan, BuildError> {
         let path = self.request.scratch.join(format!("plan-{}", self.plans.fetch_add(1, Ordering::Relaxed)));
-        let owner = self.request.owner.filter(|_| writable);
+        let owner = self.request.owner;
         let made = make_directory(&path, owner).and_then(|plan| write_file(&plan, b"plan.toml", content, 0o644, owner));
         made.map_err(BuildError::io(format!("writing {}", path.display())))?;
         Ok(Plan(path))

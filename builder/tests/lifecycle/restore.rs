@@ -194,6 +194,22 @@ async fn a_damaged_cache_is_an_empty_one() {
     }
 }
 
+/// A power cut may have left holes in cached directories. The store is durable, so what is known of it still counts.
+#[tokio::test]
+async fn after_the_machine_has_started_anew() {
+    let mut shop = Workshop::new();
+    let script = format!("{COUNTING}\n{REUSING}");
+    shop.build_with(&script).await.unwrap();
+    let file = shop.path("cache/build.toml");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(boot.trim()));
+    fs::write(&file, text.replace(boot.trim(), "an earlier run")).unwrap();
+    shop.printed();
+    shop.build_with(&script).await.unwrap();
+    assert_eq!(shop.printed().lines().take(2).collect::<Vec<_>>(), ["1", "reused"]);
+}
+
 /// `uv` links files of its cache into the environment; a later build can write to the cache.
 #[tokio::test]
 async fn files_shared_between_cache_and_launch_are_parted() {
