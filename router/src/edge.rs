@@ -119,7 +119,9 @@ impl Edge {
 
     fn refusal(&self, service: &Service, failure: &Failure) -> Refusal {
         let app = service.name.clone();
-        tracing::warn!(app, %failure, "no answer");
+        if !matches!(failure, Failure::Client(_)) {
+            tracing::warn!(app, %failure, "no answer");
+        }
         match failure {
             Failure::Drained | Failure::Connect(_) => Refusal::Unreachable { app },
             Failure::Closed(_) => Refusal::Silent { app },

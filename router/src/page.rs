@@ -50,7 +50,7 @@ impl Refusal {
             Self::Silent { app } => format!("the app `{app}` closed the connection without an answer"),
             Self::Garbled { app } => format!("the app `{app}` sent something that is not an HTTP response"),
             Self::Stalled => "the rest of the request did not arrive".to_owned(),
-            Self::Late { app, seconds } => format!("the app `{app}` did not answer within {seconds} seconds"),
+            Self::Late { app, seconds } => format!("the app `{app}` did not answer within {seconds} s"),
         }
     }
 

@@ -130,3 +130,32 @@ impl Drop for InFlight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl Dial for Nowhere {
+        async fn dial(&self) -> std::io::Result<TcpStream> {
+            Err(std::io::ErrorKind::NotConnected.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_enters_once_a_drain_has_begun() {
+        let target = Arc::new(Target::new("old", Nowhere));
+        let early = target.enter().unwrap();
+        let drain = target.drain(Duration::from_secs(60));
+        let mut drain = std::pin::pin!(drain);
+        assert!(futures_util::poll!(&mut drain).is_pending());
+        assert!(target.enter().is_none());
+        assert_eq!(target.in_flight(), 1, "the one turned away does not count");
+        drop(early);
+        drain.await;
+        assert!(target.enter().is_none());
+        assert_eq!(target.in_flight(), 0);
+    }
+}

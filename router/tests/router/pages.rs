@@ -94,7 +94,7 @@ async fn an_app_that_does_not_answer_in_time_is_504() {
     let limits = Limits { answer: Duration::from_secs(1), ..Limits::default() };
     let router = router_within(vec![target.clone()], &limits);
     let answer = get(&router, "app").await;
-    assert_eq!((answer.status(), answer.body.as_str()), (504, "504: the app `app` did not answer within 1 seconds\n"));
+    assert_eq!((answer.status(), answer.body.as_str()), (504, "504: the app `app` did not answer within 1 s\n"));
     assert_eq!(target.in_flight(), 0);
 }
 
