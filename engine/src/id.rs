@@ -61,7 +61,7 @@ mod tests {
             assert!(InstanceId::new(good).is_ok(), "{good}");
         }
         for bad in ["", ".", "..", ".a", "A", "a/b", "a b", "\0", &"x".repeat(101)] {
-            assert!(InstanceId::new(*bad).is_err(), "{bad}");
+            assert!(InstanceId::new(bad).is_err(), "{bad}");
         }
     }
 }

@@ -81,6 +81,10 @@ pub struct Native {
 impl Native {
     /// Opens the engine whose instances live in `run_dir`, which is made if it is missing. Tries a sandbox, and fails with
     /// [`EngineError::Unsupported`] if the machine does not permit it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the engine keeps the directory; that it keeps another spelling of it is no one's concern"
+    )]
     pub fn new(run_dir: PathBuf) -> Result<Self, EngineError> {
         if std::env::var_os(CHILD_MARK).is_some() {
             return Err(EngineError::Unsupported(

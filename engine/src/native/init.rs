@@ -56,7 +56,7 @@ impl Supervisor {
     }
 
     /// Supervises until the program, and what has to end with it, has ended. Gives this process's exit status.
-    pub(super) fn run(mut self, shim: OwnedFd) -> i32 {
+    pub(super) fn run(mut self, shim: &OwnedFd) -> i32 {
         loop {
             if self.reap() {
                 if let Some(exit) = self.ended {

@@ -47,16 +47,16 @@ fn join(job: &Join, sandbox: &[OwnedFd], stdio: Option<Stdio>, daemon: &OwnedFd)
         let mut keep = vec![theirs.as_fd()];
         keep.extend(stdio.iter().flat_map(Stdio::all));
         let _ = sys::close_all_except(&keep);
-        become_head(job, theirs, stdio)
+        become_head(job, &theirs, stdio)
     })
     .step(|| "fork".to_owned())?;
-    let told = follow(daemon, ours);
+    let told = follow(daemon, &ours);
     let ended = sys::wait_child(Some(head), true);
     told.map(|told| told.or_else(|| ended.ok().flatten().map(|(_, status)| status.into())).unwrap_or(Exit::Lost))
 }
 
 /// Passes on whether the program was executed, then everything else. Closing the head's channel makes it end its session.
-fn follow(daemon: &OwnedFd, head: OwnedFd) -> Result<Option<Exit>, Failure> {
+fn follow(daemon: &OwnedFd, head: &OwnedFd) -> Result<Option<Exit>, Failure> {
     match receive::<Reply>(head.as_fd()).step(|| "hear from the session".to_owned())? {
         Some((Reply::Started, fds)) => {
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
@@ -65,12 +65,12 @@ fn follow(daemon: &OwnedFd, head: OwnedFd) -> Result<Option<Exit>, Failure> {
         Some((Reply::Failed(failure), _)) => return Err(failure),
         _ => return Ok(None),
     }
-    Ok(relay(daemon, &head, || {
-        let _ = nix::sys::socket::shutdown(std::os::fd::AsRawFd::as_raw_fd(&head), nix::sys::socket::Shutdown::Write);
+    Ok(relay(daemon, head, || {
+        let _ = nix::sys::socket::shutdown(std::os::fd::AsRawFd::as_raw_fd(head), nix::sys::socket::Shutdown::Write);
     }))
 }
 
-fn become_head(job: &Join, helper: OwnedFd, stdio: Option<Stdio>) -> i32 {
+fn become_head(job: &Join, helper: &OwnedFd, stdio: Option<Stdio>) -> i32 {
     let launch = || program::launch(&job.command, job.terminal, stdio, helper.as_fd(), Supervisor::joined);
     match identity::confine().and_then(|()| launch()) {
         Ok(supervisor) => supervisor.run(helper),

@@ -39,26 +39,27 @@ impl Log {
     }
 
     /// Takes what the program has written. A full disk loses lines; it never stops the program.
-    pub(super) fn take(&mut self, mut bytes: &[u8], now: SystemTime) {
-        while !bytes.is_empty() {
-            let room = LONGEST_LINE - self.line.len();
-            let window = &bytes[..bytes.len().min(room)];
-            match window.iter().position(|byte| *byte == b'\n') {
-                Some(end) => {
-                    self.line.extend_from_slice(&bytes[..end]);
-                    bytes = &bytes[end + 1..];
+    pub(super) fn take(&mut self, bytes: &[u8], now: SystemTime) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                Some(text) => {
+                    self.extend_line(text, now);
                     self.end_line(now);
                 }
-                None => {
-                    self.line.extend_from_slice(window);
-                    bytes = &bytes[window.len()..];
-                    if self.line.len() == LONGEST_LINE && bytes.first() != Some(&b'\n') && !bytes.is_empty() {
-                        self.end_line(now);
-                    }
-                }
+                None => self.extend_line(piece, now),
             }
         }
         self.write_batch();
+    }
+
+    fn extend_line(&mut self, mut text: &[u8], now: SystemTime) {
+        while self.line.len() + text.len() > LONGEST_LINE {
+            let (head, tail) = text.split_at(LONGEST_LINE - self.line.len());
+            self.line.extend_from_slice(head);
+            self.end_line(now);
+            text = tail;
+        }
+        self.line.extend_from_slice(text);
     }
 
     /// Writes an unfinished last line.

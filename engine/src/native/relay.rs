@@ -10,10 +10,10 @@ use crate::Exit;
 /// Passes messages on until the head has ended. When the daemon lets go, or asks to kill, `abandon` is called once.
 /// Returns how the program ended if the head said so.
 pub(super) fn relay(daemon: &OwnedFd, head: &OwnedFd, abandon: impl Fn()) -> Option<Exit> {
-    let mut held = true;
+    let mut listening = true;
     loop {
         let mut fds = [PollFd::new(head.as_fd(), PollFlags::POLLIN), PollFd::new(daemon.as_fd(), PollFlags::POLLIN)];
-        let watched = if held { 2 } else { 1 };
+        let watched = if listening { 2 } else { 1 };
         if poll(&mut fds[..watched], PollTimeout::NONE).is_err() {
             continue;
         }
@@ -25,12 +25,12 @@ pub(super) fn relay(daemon: &OwnedFd, head: &OwnedFd, abandon: impl Fn()) -> Opt
                 Ok(None) | Err(_) => return None,
             }
         }
-        if held && from_daemon {
+        if listening && from_daemon {
             match receive::<Request>(daemon.as_fd()) {
                 Ok(Some((Request::Kill, _))) => abandon(),
                 Ok(Some((request, _))) => drop(send(head.as_fd(), &request, &[])),
                 Ok(None) | Err(_) => {
-                    held = false;
+                    listening = false;
                     abandon();
                 }
             }

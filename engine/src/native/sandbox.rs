@@ -25,8 +25,8 @@ pub(super) fn outside_owner(start: &Start) -> Owner {
 }
 
 /// The first process: builds the sandbox, starts the program, and supervises it.
-pub(super) fn run(start: &Start, shim: OwnedFd, stdio: Option<Stdio>) -> i32 {
-    match enter(start, &shim).and_then(|()| launch(start, &shim, stdio)) {
+pub(super) fn run(start: &Start, shim: &OwnedFd, stdio: Option<Stdio>) -> i32 {
+    match enter(start, shim).and_then(|()| launch(start, shim, stdio)) {
         Ok(supervisor) => supervisor.run(shim),
         Err(failure) => {
             let _ = send(shim.as_fd(), &Reply::Failed(failure.shortened()), &[]);

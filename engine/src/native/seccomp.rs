@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+#[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "some three hundred names of that crate follow"))]
 use libc::*;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,

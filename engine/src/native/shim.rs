@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -71,7 +72,7 @@ impl First {
             let mut keep = vec![theirs.as_fd()];
             keep.extend(stdio.iter().flat_map(Stdio::all));
             let _ = sys::close_all_except(&keep);
-            sandbox::run(start, theirs, stdio)
+            sandbox::run(start, &theirs, stdio)
         })
         .step(|| format!("clone3({flags:?})"))?;
         let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new() };
@@ -183,7 +184,7 @@ struct Caller {
 impl Instance {
     fn serve(mut self) {
         let told = loop {
-            if let Some(told) = self.step() {
+            if let ControlFlow::Break(told) = self.turn() {
                 break told;
             }
         };
@@ -199,8 +200,8 @@ impl Instance {
         }
     }
 
-    /// One round. `Some` when the first process has ended, with what it said of the program.
-    fn step(&mut self) -> Option<Option<Exit>> {
+    /// One round. Breaks when the first process has ended, with what it said of the program.
+    fn turn(&mut self) -> ControlFlow<Option<Exit>> {
         let ready = self.await_events();
         if ready.get(1) == Some(&true) {
             self.drain();
@@ -214,14 +215,14 @@ impl Instance {
         if ready.get(2) == Some(&true) {
             self.accept();
         }
-        if ready.first() == Some(&true) {
-            return match receive::<Reply>(self.first.channel.as_fd()) {
-                Ok(Some((Reply::Ended(exit), _))) => Some(Some(exit)),
-                Ok(Some(_)) => None,
-                Ok(None) | Err(_) => Some(None),
-            };
+        if ready.first() != Some(&true) {
+            return ControlFlow::Continue(());
         }
-        None
+        match receive::<Reply>(self.first.channel.as_fd()) {
+            Ok(Some((Reply::Ended(exit), _))) => ControlFlow::Break(Some(exit)),
+            Ok(Some(_)) => ControlFlow::Continue(()),
+            Ok(None) | Err(_) => ControlFlow::Break(None),
+        }
     }
 
     /// Waits; says which descriptors are ready: first process, output, listener, callers.
