@@ -31,7 +31,7 @@ const TRICKLE: u32 = 16;
 const TRICKLE_PAUSE: Duration = Duration::from_millis(20);
 /// Channels of one connection at the same time.
 const CHANNELS: usize = 32;
-/// Time for a client to take leave after it has been disconnected.
+/// Time for a client to go after its last command, and after it has been told to.
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// Runs a connection to its end.
@@ -51,7 +51,13 @@ pub(crate) async fn run(
     tokio::select! {
         ended = &mut session => return ended,
         () = expired(deadline, authenticated) => {}
-        () = service.disconnect.cancelled() => say_goodbye(&handle).await,
+        () = service.disconnect.cancelled() => {
+            // Clients whose work is done leave by themselves; told to go, OpenSSH drops what it has not printed yet.
+            if service.work.is_empty() && let Ok(ended) = timeout(LEAVE, &mut session).await {
+                return ended;
+            }
+            say_goodbye(&handle).await;
+        }
     }
     let Ok(ended) = timeout(LEAVE, &mut session).await else {
         kill.cancel();

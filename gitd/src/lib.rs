@@ -21,6 +21,7 @@ mod objects;
 mod open_channel;
 mod outlet;
 mod pktline;
+mod public_key;
 mod push_lock;
 mod quarantine;
 mod receive;
@@ -36,6 +37,7 @@ mod tree;
 pub use channel::{Channel, Ended, Output, Terminal, WindowSize};
 pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session};
 pub use incoming::Incoming;
+pub use public_key::{InvalidPublicKey, PublicKey};
 pub use repository::{EntryKind, Repository, RepositoryError, TreeEntry};
 pub use server::{Limits, Server, ServerError};
 

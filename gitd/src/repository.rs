@@ -43,8 +43,12 @@ pub struct Repository {
 impl Repository {
     /// Makes an empty bare repository (durable on return) if there is none, and opens it.
     pub fn init(path: &Path) -> Result<Self, RepositoryError> {
-        if !path.exists() {
-            skeleton::create(path).map_err(|error| RepositoryError::io("making", path, error))?;
+        if !path.exists()
+            && let Err(error) = skeleton::create(path)
+            // Somebody else may have made it in the meantime.
+            && !path.exists()
+        {
+            return Err(RepositoryError::io("making", path, error));
         }
         Self::open(path)
     }

@@ -8,52 +8,124 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Limits, Login, Output, RefUpdate, Refusal, Repository};
 use gitd::{Server, Session};
+use nix::unistd::Pid;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::exec;
 
+/// A process that a test reads and writes line by line.
+pub(crate) struct Conversation {
+    pub(crate) process: Child,
+    pub(crate) stdout: Lines,
+    pub(crate) stderr: Lines,
+}
+
+type Lines = tokio::io::Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;
+
+impl Conversation {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = lines(process.stdout.take().unwrap());
+        let stderr = lines(process.stderr.take().unwrap());
+        Self { process, stdout, stderr }
+    }
+
+    /// Reads standard error up to a line with this text.
+    pub(crate) async fn stderr_until(&mut self, text: &str) {
+        until(&mut self.stderr, text).await;
+    }
+
+    /// Reads standard output up to a line with this text.
+    pub(crate) async fn stdout_until(&mut self, text: &str) -> String {
+        until(&mut self.stdout, text).await
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        let stdin = self.process.stdin.as_mut().unwrap();
+        timeout(PATIENCE, stdin.write_all(bytes)).await.unwrap().unwrap();
+    }
+
+    /// Waits for the end; whether it was a success.
+    pub(crate) async fn succeeds(&mut self) -> bool {
+        timeout(PATIENCE, self.process.wait()).await.unwrap().unwrap().success()
+    }
+
+    /// It has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// As a terminal does for Ctrl-C: to the whole process group.
+    pub(crate) fn interrupt(&self) {
+        let group = Pid::from_raw(i32::try_from(self.process.id().unwrap()).unwrap());
+        nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).unwrap();
+    }
+}
+
+fn lines(stream: impl AsyncRead + Send + Unpin + 'static) -> Lines {
+    BufReader::new(Box::new(stream) as Box<dyn AsyncRead + Send + Unpin>).lines()
+}
+
+async fn until(lines: &mut Lines, text: &str) -> String {
+    let mut seen = Vec::new();
+    loop {
+        let Some(line) = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap() else {
+            panic!("no line with {text:?} in {seen:?}")
+        };
+        if line.contains(text) {
+            return line;
+        }
+        seen.push(line);
+    }
+}
+
 /// No step of a test takes longer, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the handler does with a ref update.
 #[derive(Clone)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Writes a line, then agrees.
     Accept,
     /// Writes a line, then refuses with this reason.
     Refuse(&'static str),
     /// Writes a line, then waits for [`World::release`] or for the pusher to go.
     Hold,
+    /// Keeps the objects, then agrees.
+    Keep,
+    /// Panics.
+    Panic,
 }
 
 /// What a test can see and steer of its handler.
-pub struct World {
-    pub home: TempDir,
-    pub server: Option<Server>,
-    pub state: Arc<State>,
+pub(crate) struct World {
+    pub(crate) home: TempDir,
+    pub(crate) server: Option<Server>,
+    pub(crate) state: Arc<State>,
 }
 
-pub struct State {
+pub(crate) struct State {
     repositories: PathBuf,
     allowed: Mutex<Vec<String>>,
-    pub decision: Mutex<Decision>,
-    pub release: Notify,
-    pub cancelled: Notify,
-    pub updates: Mutex<Vec<RefUpdate>>,
-    pub visited: Mutex<Vec<String>>,
-    pub channels: Notify,
+    pub(crate) decision: Mutex<Decision>,
+    pub(crate) release: Notify,
+    pub(crate) cancelled: Notify,
+    pub(crate) updates: Mutex<Vec<RefUpdate>>,
+    pub(crate) visited: Mutex<Vec<String>>,
+    pub(crate) hung_up: Notify,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_limits(Limits::default()).await
     }
 
-    pub async fn with_limits(limits: Limits) -> Self {
+    pub(crate) async fn with_limits(limits: Limits) -> Self {
         let home = tempfile::tempdir().unwrap();
         let state = Arc::new(State {
             repositories: home.path().join("repos"),
@@ -63,7 +135,7 @@ impl World {
             cancelled: Notify::new(),
             updates: Mutex::new(Vec::new()),
             visited: Mutex::new(Vec::new()),
-            channels: Notify::new(),
+            hung_up: Notify::new(),
         });
         let handler = Arc::new(TestHandler(Arc::clone(&state)));
         let address = "127.0.0.1:0".parse().unwrap();
@@ -74,46 +146,46 @@ impl World {
         world
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.server.as_ref().unwrap().address().port()
     }
 
-    pub fn repository(&self, name: &str) -> PathBuf {
+    pub(crate) fn repository(&self, name: &str) -> PathBuf {
         self.state.repositories.join(name)
     }
 
-    pub fn decide(&self, decision: Decision) {
+    pub(crate) fn decide(&self, decision: Decision) {
         *self.state.decision.lock().unwrap() = decision;
     }
 
     /// Lets one held update go on.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.state.release.notify_one();
     }
 
-    pub async fn make_key(&self, name: &str, kind: &str) {
+    pub(crate) async fn make_key(&self, name: &str, kind: &str) {
         let path = self.path(name);
         let arguments = ["-q", "-N", "", "-C", "a comment", "-t", kind, "-f"];
         let made = Command::new("ssh-keygen").args(arguments).arg(path).status().await.unwrap();
         assert!(made.success());
     }
 
-    pub fn allow(&self, name: &str) {
+    pub(crate) fn allow(&self, name: &str) {
         let line = std::fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap();
         let key = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
         self.state.allowed.lock().unwrap().push(key);
     }
 
-    pub fn forbid_all(&self) {
+    pub(crate) fn forbid_all(&self) {
         self.state.allowed.lock().unwrap().clear();
     }
 
     /// The options of every `ssh` here.
-    pub fn ssh_options(&self, key: &str) -> Vec<String> {
+    pub(crate) fn ssh_options(&self, key: &str) -> Vec<String> {
         let key = self.path(key).display().to_string();
         let options = ["-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"];
         let more = ["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-i", &key];
@@ -121,11 +193,11 @@ impl World {
     }
 
     /// `ssh` to the server, arguments to be added.
-    pub fn ssh(&self) -> Command {
+    pub(crate) fn ssh(&self) -> Command {
         self.ssh_with("key")
     }
 
-    pub fn ssh_with(&self, key: &str) -> Command {
+    pub(crate) fn ssh_with(&self, key: &str) -> Command {
         let mut command = Command::new("ssh");
         command.args(self.ssh_options(key)).args(["-p", &self.port().to_string(), "airstrip@127.0.0.1"]);
         command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).kill_on_drop(true);
@@ -133,7 +205,7 @@ impl World {
     }
 
     /// `git` in a directory, with nobody's configuration.
-    pub fn git(&self, directory: &Path) -> Command {
+    pub(crate) fn git(&self, directory: &Path) -> Command {
         let ssh = format!("ssh {}", self.ssh_options("key").join(" "));
         let mut command = Command::new("git");
         command
@@ -153,26 +225,26 @@ impl World {
         command
     }
 
-    pub fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("ssh://airstrip@127.0.0.1:{}/{name}", self.port())
     }
 
     /// Runs git to its successful end and returns what it printed, both streams.
-    pub async fn git_ok(&self, directory: &Path, arguments: &[&str]) -> String {
+    pub(crate) async fn git_ok(&self, directory: &Path, arguments: &[&str]) -> String {
         let finished = run(self.git(directory).args(arguments)).await;
         assert!(finished.status.success(), "git {arguments:?}: {}", printed(&finished));
         printed(&finished)
     }
 
     /// Runs git to its failure and returns what it printed, both streams.
-    pub async fn git_fails(&self, directory: &Path, arguments: &[&str]) -> String {
+    pub(crate) async fn git_fails(&self, directory: &Path, arguments: &[&str]) -> String {
         let finished = run(self.git(directory).args(arguments)).await;
         assert!(!finished.status.success(), "git {arguments:?}: {}", printed(&finished));
         printed(&finished)
     }
 
     /// A working copy with one commit on `main` and the server as `origin`.
-    pub async fn work_tree(&self, app: &str) -> PathBuf {
+    pub(crate) async fn work_tree(&self, app: &str) -> PathBuf {
         let work = self.path(&format!("work-{app}"));
         std::fs::create_dir(&work).unwrap();
         self.git_ok(&work, &["init", "-q", "-b", "main"]).await;
@@ -182,7 +254,7 @@ impl World {
     }
 
     /// Commits one file; the commit's id.
-    pub async fn commit(&self, work: &Path, file: &str, content: &str) -> String {
+    pub(crate) async fn commit(&self, work: &Path, file: &str, content: &str) -> String {
         let path = work.join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -191,42 +263,43 @@ impl World {
         self.head(work).await
     }
 
-    pub async fn head(&self, work: &Path) -> String {
+    pub(crate) async fn head(&self, work: &Path) -> String {
         self.git_ok(work, &["rev-parse", "HEAD"]).await.trim().to_owned()
     }
 
     /// What a ref of a repository of the server points to.
-    pub fn server_ref(&self, app: &str, name: &str) -> Option<String> {
+    pub(crate) fn server_ref(&self, app: &str, name: &str) -> Option<String> {
         let repository = Repository::open(&self.repository(app)).unwrap();
         repository.find_ref(name).unwrap().map(|id| id.to_string())
     }
 
     /// The repository is sound and nothing of a push is left over.
-    pub async fn assert_clean(&self, app: &str) {
+    pub(crate) async fn assert_clean(&self, app: &str) {
         let repository = self.repository(app);
         let entries = std::fs::read_dir(repository.join("objects")).unwrap();
         let names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         assert!(names.iter().all(|name| !name.starts_with("incoming")), "{names:?}");
         let packs = std::fs::read_dir(repository.join("objects/pack")).unwrap();
         for pack in packs {
-            let name = pack.unwrap().file_name().into_string().unwrap();
-            assert!(name.starts_with("pack-") && (name.ends_with(".pack") || name.ends_with(".idx")), "{name}");
+            let path = pack.unwrap().path();
+            let known = path.extension().is_some_and(|extension| extension == "pack" || extension == "idx");
+            assert!(known, "{}", path.display());
         }
         self.git_ok(&repository, &["fsck", "--full", "--strict", "--no-dangling"]).await;
     }
 
     /// Stops the server in order.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let server = self.server.take().unwrap();
         timeout(PATIENCE, server.shutdown(Duration::from_secs(5))).await.unwrap();
     }
 }
 
-pub async fn run(command: &mut Command) -> Finished {
+pub(crate) async fn run(command: &mut Command) -> Finished {
     timeout(PATIENCE, command.output()).await.expect("it takes too long").unwrap()
 }
 
-pub fn printed(finished: &Finished) -> String {
+pub(crate) fn printed(finished: &Finished) -> String {
     format!("{}{}", String::from_utf8_lossy(&finished.stdout), String::from_utf8_lossy(&finished.stderr))
 }
 
@@ -291,6 +364,19 @@ impl Session for TestSession {
             Decision::Accept => Ok(()),
             Decision::Refuse(reason) => Err(Refusal::new(reason)),
             Decision::Hold => self.hold(output).await,
+            Decision::Keep => {
+                incoming.keep().map_err(|error| Refusal::new(error.to_string()))?;
+                incoming.keep().map_err(|error| Refusal::new(error.to_string()))?;
+                let mut count = 0;
+                let count_all = &mut |_: gitd::TreeEntry<'_>| {
+                    count += 1;
+                    Ok::<(), gitd::RepositoryError>(())
+                };
+                incoming.visit(update.new.unwrap(), count_all).map_err(|error| Refusal::new(error.to_string()))?;
+                output.line(&format!("       kept {count}")).await;
+                Ok(())
+            }
+            Decision::Panic => panic!("as the test wants"),
         }
     }
 

@@ -1,6 +1,11 @@
 //! The server against the real `git` and `ssh`.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod exec;
+mod forward;
 mod harness;
+mod keys;
 mod push;
+mod raw_push;
+mod refs;
+mod terminal;

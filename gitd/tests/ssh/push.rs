@@ -1,6 +1,11 @@
-//! Pushes by the real git.
+//! Pushes by the real git: what moves, what is shown, what is left.
 
-use crate::harness::{Decision, World};
+use std::os::unix::process::CommandExt;
+use std::time::Duration;
+
+use gitd::Limits;
+
+use crate::harness::{Conversation, Decision, PATIENCE, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_then_incremental_then_forced() {
@@ -28,7 +33,21 @@ async fn first_then_incremental_then_forced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_with_the_reason() {
+async fn a_thin_pack_is_completed() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    let text = (0..20_000).map(|number| format!("line {number}")).collect::<Vec<_>>().join("\n");
+    world.commit(&work, "big", &text).await;
+    world.git_ok(&work, &["push", "origin", "main"]).await;
+    let head = world.commit(&work, "big", &text.replace("line 777\n", "line seven\n")).await;
+    world.git_ok(&work, &["push", "--thin", "origin", "main"]).await;
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), Some(head));
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_with_the_reason_and_accepted_later() {
     let world = World::new().await;
     let work = world.work_tree("blog").await;
     world.decide(Decision::Refuse("the build failed"));
@@ -36,5 +55,203 @@ async fn refused_with_the_reason() {
     assert!(output.contains("! [remote rejected] main -> main (the build failed)"), "{output}");
     assert_eq!(world.server_ref("blog", "refs/heads/main"), None);
     world.assert_clean("blog").await;
+
+    world.decide(Decision::Keep);
+    let output = world.git_ok(&work, &["push", "origin", "main"]).await;
+    assert!(output.contains("remote:        kept 1"), "{output}");
+    world.assert_clean("blog").await;
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_handler_fails_the_push_alone() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Panic);
+    world.git_fails(&work, &["push", "origin", "main"]).await;
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), None);
+    world.decide(Decision::Accept);
+    world.git_ok(&work, &["push", "origin", "main"]).await;
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_is_seen_before_the_end_and_shutdown_waits() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Hold);
+    let mut push = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    push.stderr_until("remote: -----> Building").await;
+    assert!(push.runs());
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), None);
+
+    let (mut world, head) = (world, Some(()));
+    let server = world.server.take().unwrap();
+    let address = server.address();
+    let stopping = tokio::spawn(server.shutdown(PATIENCE));
+    // The listener is gone before the push is let go.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(push.runs() && !stopping.is_finished() && head.is_some());
+    world.release();
+    assert!(push.succeeds().await);
+    tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    assert!(world.server_ref("blog", "refs/heads/main").is_some());
+    world.assert_clean("blog").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_does_not_wait_for_ever() {
+    let mut world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Hold);
+    let mut push = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    push.stderr_until("remote: -----> Building").await;
+    let server = world.server.take().unwrap();
+    tokio::time::timeout(PATIENCE, server.shutdown(Duration::from_millis(10))).await.unwrap();
+    assert!(!push.succeeds().await);
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), None);
+    world.assert_clean("blog").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_cancels_and_nothing_changes() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Hold);
+    let mut command = world.git(&work);
+    command.args(["push", "origin", "main"]);
+    command.as_std_mut().process_group(0);
+    let mut push = Conversation::start(&mut command);
+    push.stderr_until("remote: -----> Building").await;
+    push.interrupt();
+    tokio::time::timeout(PATIENCE, world.state.cancelled.notified()).await.unwrap();
+    assert!(!push.succeeds().await);
+    // The next push shows that the lock is free again, and waits until the first has cleaned up.
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), None);
+    world.decide(Decision::Accept);
+    world.git_ok(&work, &["push", "origin", "main"]).await;
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_push_waits_for_the_first() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Hold);
+    let mut first = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    first.stderr_until("remote: -----> Building").await;
+    let mut second = Conversation::start(world.git(&work).args(["push", "origin", "main:other"]));
+    second.stderr_until("remote: Waiting for another push to finish...").await;
+    assert_eq!(world.state.updates.lock().unwrap().len(), 1);
+    world.release();
+    assert!(first.succeeds().await);
+    second.stderr_until("remote: -----> Building").await;
+    world.release();
+    assert!(second.succeeds().await);
+    assert_eq!(world.server_ref("blog", "refs/heads/other"), world.server_ref("blog", "refs/heads/main"));
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pushes_of_the_same_branch_do_not_both_win() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Hold);
+    let mut first = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    first.stderr_until("remote: -----> Building").await;
+    let mut second = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    second.stderr_until("remote: Waiting for another push to finish...").await;
+    world.release();
+    assert!(first.succeeds().await);
+    second.stderr_until("(incorrect old value provided)").await;
+    assert!(!second.succeeds().await);
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_are_handed_on_and_unknown_ones_refused() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    let output = world.git_fails(&work, &["push", "-o", "no-cash", "origin", "main"]).await;
+    assert!(output.contains(r#"(unknown push option "no-cash", known are: no-cache, dry-run)"#), "{output}");
+    assert!(world.state.updates.lock().unwrap().is_empty());
+    world.git_ok(&work, &["push", "-o", "no-cache", "-o", "dry-run", "origin", "main"]).await;
+    assert_eq!(world.state.updates.lock().unwrap()[0].options, ["no-cache", "dry-run"]);
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_over_the_bound_is_refused_with_the_reason() {
+    let world = World::with_limits(Limits { pack_bytes: 100_000, ..Limits::default() }).await;
+    let work = world.work_tree("blog").await;
+    // More than fits into all buffers between the client and the server.
+    let noise: Vec<u8> = noise(24 << 20);
+    std::fs::write(work.join("noise"), noise).unwrap();
+    world.git_ok(&work, &["add", "--all"]).await;
+    world.git_ok(&work, &["commit", "-q", "-m", "noise"]).await;
+    let output = world.git_fails(&work, &["push", "origin", "main"]).await;
+    assert!(output.contains("pack exceeds maximum allowed size (100000 bytes)"), "{output}");
+    assert!(output.contains("! [remote rejected] main -> main (unpacker error)"), "{output}");
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_over_the_bound_is_refused_with_the_reason() {
+    let world = World::with_limits(Limits { object_bytes: 1 << 20, ..Limits::default() }).await;
+    let work = world.work_tree("blog").await;
+    world.commit(&work, "zeros", &"0".repeat(2 << 20)).await;
+    let output = world.git_fails(&work, &["push", "origin", "main"]).await;
+    assert!(output.contains("an object exceeds the maximum allowed size (1048576 bytes)"), "{output}");
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_the_handler_refuses_is_told_in_one_line() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    let url = world.url("etc/passwd");
+    let output = world.git_fails(&work, &["push", &url, "main"]).await;
+    assert!(output.contains("fatal: remote error: 'etc/passwd' is no name of an app"), "{output}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_to_different_branches_at_the_same_time() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    let mut pushes = Vec::new();
+    for number in 0..8 {
+        let branch = format!("main:refs/heads/branch-{number}");
+        pushes.push(Conversation::start(world.git(&work).args(["push", "origin", &branch])));
+    }
+    for push in &mut pushes {
+        assert!(push.succeeds().await);
+    }
+    let head = world.head(&work).await;
+    for number in 0..8 {
+        assert_eq!(world.server_ref("blog", &format!("refs/heads/branch-{number}")).as_deref(), Some(head.as_str()));
+    }
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+/// Bytes that do not compress, the same every time.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..count / 8).flat_map(|_| next()).collect()
 }

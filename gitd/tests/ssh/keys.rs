@@ -1,0 +1,98 @@
+//! Who comes in.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use gitd::Limits;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::{Conversation, PATIENCE, World, printed, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_key_gets_nothing() {
+    let world = World::new().await;
+    world.make_key("stranger", "ed25519").await;
+    let finished = run(world.ssh_with("stranger").arg("true")).await;
+    assert_eq!(finished.status.code(), Some(255));
+    assert!(printed(&finished).contains("Permission denied (publickey)"), "{}", printed(&finished));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_kinds_of_keys_and_no_sha1() {
+    let world = World::new().await;
+    for kind in ["ecdsa", "rsa"] {
+        world.make_key(kind, kind).await;
+        world.allow(kind);
+        let finished = run(world.ssh_with(kind).arg("true")).await;
+        assert!(finished.status.success(), "{kind}: {}", printed(&finished));
+    }
+    let sha1 = ["-o", "PubkeyAcceptedAlgorithms=ssh-rsa"];
+    let finished = run(world.ssh_with("rsa").args(sha1).arg("true")).await;
+    assert_eq!(finished.status.code(), Some(255));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_key_gets_no_new_channel() {
+    let world = World::new().await;
+    let socket = world.path("control").display().to_string();
+    let mut master = Conversation::start(world.ssh().args(["-M", "-S", &socket, "say"]).stdin(Stdio::piped()));
+    master.stdout_until("ready").await;
+    let through = ["-S", &socket, "both"];
+    assert_eq!(run(world.ssh().args(through)).await.status.code(), Some(3));
+    world.forbid_all();
+    let finished = run(world.ssh().args(through)).await;
+    assert!(printed(&finished).contains("this key has been removed"), "{}", printed(&finished));
+    // What runs already is not disturbed.
+    master.write(b"still here\n").await;
+    master.stdout_until("still here").await;
+    drop(master.process.stdin.take());
+    assert!(master.succeeds().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_log_in_is_sent_away() {
+    let world = World::with_limits(Limits { login: Duration::from_millis(300), ..Limits::default() }).await;
+    for hello in [b"".as_slice(), b"SSH-2.0-test\r\n"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", world.port())).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, hello).await.unwrap();
+        let mut said = Vec::new();
+        let _reset = timeout(PATIENCE, stream.read_to_end(&mut said)).await.unwrap();
+        assert!(said.starts_with(b"SSH-2.0-airstrip_"));
+    }
+    // Who has logged in may stay.
+    let mut long = Conversation::start(world.ssh().arg("say").stdin(Stdio::piped()));
+    long.stdout_until("ready").await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    long.write(b"still here\n").await;
+    long.stdout_until("still here").await;
+    drop(long.process.stdin.take());
+    assert!(long.succeeds().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_connections_are_refused() {
+    let world = World::with_limits(Limits { connections: 1, ..Limits::default() }).await;
+    let mut first = Conversation::start(world.ssh().arg("say").stdin(Stdio::piped()));
+    first.stdout_until("ready").await;
+    assert_eq!(run(world.ssh().arg("true")).await.status.code(), Some(255));
+    drop(first.process.stdin.take());
+    assert!(first.succeeds().await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_does_not_hurt() {
+    let world = World::new().await;
+    for nonsense in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 5000], b"SSH-2.0-x\r\n\xff\xff\xff\xff\xff\xff"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", world.port())).await.unwrap();
+        let _reset = tokio::io::AsyncWriteExt::write_all(&mut stream, nonsense).await;
+    }
+    assert!(run(world.ssh().arg("true")).await.status.success());
+    world.stop().await;
+}
