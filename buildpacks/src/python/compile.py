@@ -1,11 +1,17 @@
 # Compiles the modules below a directory on all processors. Code that does not compile is left as it is: many packages carry such.
 # The result is tied to nothing (unchecked hash): times change when a layer is stored, and a layer's files never do.
+# What an earlier build compiled is taken from the second directory, which afterwards holds what this one needed.
+import hashlib
+import importlib.util
 import os
 import py_compile
+import shutil
 import sys
 
+root, kept = sys.argv[1:]
 
-def modules(root):
+
+def modules():
     for directory, names, files in os.walk(root):
         # Not imported by the apps that use a package, and half of some packages.
         names[:] = [name for name in names if name not in ("tests", "test", "__pycache__")]
@@ -15,15 +21,35 @@ def modules(root):
                 yield os.path.getsize(path), path
 
 
+def key(path):
+    with open(path, "rb") as source:
+        identity = importlib.util.MAGIC_NUMBER + path.encode() + b"\0" + source.read()
+    return hashlib.sha256(identity).hexdigest()
+
+
+def compile_one(path):
+    name = key(path)
+    target, known, new = importlib.util.cache_from_source(path), os.path.join(kept, name), os.path.join(fresh, name)
+    if os.path.exists(known):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(known, target)
+        os.rename(known, new)
+    elif py_compile.compile(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH):
+        shutil.copyfile(target, new)
+
+
 def compile_every(files):
     for _, path in files:
         try:
-            py_compile.compile(path, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+            compile_one(path)
         except Exception:
             pass
 
 
-files = sorted(modules(sys.argv[1]), reverse=True)
+fresh = kept + ".new"
+shutil.rmtree(fresh, ignore_errors=True)
+os.makedirs(fresh)
+files = sorted(modules(), reverse=True)
 workers = max(1, min(len(os.sched_getaffinity(0)), 8, len(files) // 32))
 children = []
 for worker in range(1, workers):
@@ -35,3 +61,5 @@ for worker in range(1, workers):
 compile_every(files[0::workers])
 for child in children:
     os.waitpid(child, 0)
+shutil.rmtree(kept, ignore_errors=True)
+os.rename(fresh, kept)

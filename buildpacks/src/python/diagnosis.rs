@@ -18,6 +18,7 @@ pub(super) fn failed(log: &[String]) -> Option<Message> {
         .or_else(|| compiler(&flat))
         .or_else(|| no_package(&flat))
         .or_else(|| no_version(&flat))
+        .or_else(|| metadata(&flat))
         .or_else(|| conflict(&flat))
 }
 
@@ -100,35 +101,50 @@ fn hash(text: &str) -> Option<Message> {
 
 /// uv counts characters, pip lines; both show the line.
 fn syntax(text: &str) -> Option<Message> {
-    let uv = text.contains("Couldn't parse requirement in") || text.contains("Unsupported requirement in");
+    let uv =
+        between(text, "requirement in `", &['`']).filter(|_| has(text, &["Couldn't parse", "Unsupported requirement"]));
     let pip = text.contains("Invalid requirement:");
-    if !uv && !pip {
-        return None;
-    }
-    let file = between(text, "requirement in `", &['`']).or(between(text, "(from line ", &[')']));
-    let file = file.map_or("requirements.txt".to_owned(), |file| match file.split_once(" of ") {
-        Some((line, file)) => format!("{file}, line {line}"),
-        None => file.to_owned(),
-    });
+    let place = match uv {
+        Some(file) => match between(text, "at position ", &['\n']).and_then(|at| line_at(file, at.parse().ok()?)) {
+            Some(line) => format!("{}, line {line}", in_app(file)),
+            None => in_app(file).to_owned(),
+        },
+        None if pip => match between(text, "(from line ", &[')']).and_then(|place| place.split_once(" of ")) {
+            Some((line, file)) => format!("{file}, line {line}"),
+            None => "requirements.txt".to_owned(),
+        },
+        None => return None,
+    };
     let lines: Vec<_> = text.lines().collect();
-    let pointed =
-        lines.iter().position(|line| line.trim_start().starts_with('^')).and_then(|at| lines.get(at.checked_sub(1)?));
-    let shown = pointed.map(|line| line.trim()).or(between(text, "Invalid requirement: ", &['\n'])).unwrap_or_default();
+    let mark = lines.iter().position(|line| line.trim_start().starts_with('^'));
+    let pointed = mark.and_then(|at| Some(lines.get(at.checked_sub(1)?)?.trim()));
+    let shown = pointed.or(between(text, "Invalid requirement: ", &['\n'])).unwrap_or_default();
     Some(message(
         "Syntax error in the requirements",
-        format!("{file}: this is no requirement:\n  {shown}"),
+        format!("{place}: this is no requirement:\n  {shown}"),
         &["Write one requirement a line, such as: flask>=3.0"],
     ))
 }
 
+/// The line of a character of a file in the app's directory, which is the working directory.
+fn line_at(file: &str, position: usize) -> Option<usize> {
+    let text = std::fs::read_to_string(file).ok()?;
+    Some(text.bytes().take(position).filter(|byte| *byte == b'\n').count() + 1)
+}
+
+/// The path as the app's author knows it.
+fn in_app(file: &str) -> &str {
+    let directory = std::env::current_dir().unwrap_or_default();
+    std::path::Path::new(file).strip_prefix(directory).ok().and_then(|path| path.to_str()).unwrap_or(file)
+}
+
 fn missing_file(text: &str) -> Option<Message> {
-    let missing = has(text, &["Error parsing included file", "Could not open requirements file", "File not found:"]);
-    if !missing {
+    let signs = ["Error parsing included file", "Could not open requirements file", "File not found:"];
+    if !has(text, &signs) {
         return None;
     }
-    let file =
-        between(text, "failed to read from file `", &['`']).or(between(text, "No such file or directory: ", &[' ']));
-    let file = file.unwrap_or("a file");
+    let uv = between(text, "failed to read from file `", &['`']);
+    let file = uv.or(between(text, "No such file or directory: ", &[' '])).map_or("a file", in_app);
     Some(message(
         "A requirements file is missing",
         format!("The requirements include {file}, which is not in what was pushed."),
@@ -156,21 +172,10 @@ fn compiler(text: &str) -> Option<Message> {
     }
     let package = between(text, "Failed to build ", &[' ']).or(between(text, "Failed building wheel for ", &[' ']));
     let package = package.unwrap_or("a package");
-    let tools = [
-        "gcc",
-        "cc1",
-        "g++",
-        "Python.h",
-        "command 'cc'",
-        "cargo",
-        "rustc",
-        "cmake",
-        "pg_config",
-        "mysql_config",
-        "pkg-config",
-    ];
-    let cause = if has(text, &tools) {
-        "There is no ready-made file of it for this Python and machine, and the server lacks what it takes to compile it."
+    let lacking =
+        has(text, &["No such file or directory", "not found", "not installed", "Unable to find", "cannot find"]);
+    let cause = if lacking {
+        "There is no ready-made file of it for this Python and machine, and the server lacks what it takes to build it."
     } else {
         "There is no ready-made file of it for this Python and machine, and building it from its source failed."
     };
@@ -218,6 +223,17 @@ fn no_version(text: &str) -> Option<Message> {
     ))
 }
 
+/// Old releases were published with what is an error today.
+fn metadata(text: &str) -> Option<Message> {
+    let package = text.split(" has invalid metadata").next().filter(|before| before.len() < text.len())?;
+    let package = package.split(' ').next_back().unwrap_or_default();
+    Some(message(
+        format!("{package} cannot be installed"),
+        "Its description of itself breaks the rules that installers follow today.",
+        &["Ask for a newer version of it."],
+    ))
+}
+
 fn conflict(text: &str) -> Option<Message> {
     let signs =
         ["requirements are unsatisfiable", "ResolutionImpossible", "conflicting dependencies", "No solution found"];
@@ -228,4 +244,72 @@ fn conflict(text: &str) -> Option<Message> {
             &["Loosen one of the requirements that are named.", "Remove the version from the one that matters least."],
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn titles() {
+        let cases = [
+            (
+                "error: No solution found\n  cause: Because no-such was not found in the package\n registry and you require no-such,",
+                "There is no package no-such",
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement nix (from versions: none)\nERROR: No matching distribution found for nix",
+                "There is no package nix",
+            ),
+            (
+                "ERROR: Could not find a version that satisfies the requirement flask==99 (from versions: 1, 2)\nERROR: No matching distribution found for flask==99",
+                "No such version: flask==99",
+            ),
+            (
+                "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    flask==3 from https://h/f.whl:",
+                "Hash mismatch for a package",
+            ),
+            (
+                "error: Hash-checking is required, but no trusted hash was provided for: `blinker`",
+                "No hash for blinker",
+            ),
+            (
+                "ERROR: Invalid requirement: 'foo bar' (from line 2 of requirements.txt)",
+                "Syntax error in the requirements",
+            ),
+            ("  cause: Failed to fetch: http://h/simple/\n  cause: dns error", "The package index cannot be reached"),
+            ("  cause: invalid peer certificate: UnknownIssuer", "The package index is not trusted"),
+            (
+                "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+                "No space left",
+            ),
+            (
+                "  x Failed to build `psycopg2==2.7`\n error: command 'gcc' failed: No such file or directory",
+                "psycopg2==2.7 cannot be built",
+            ),
+            (
+                "Because pandas==0.20.0 has invalid metadata and you require pandas==0.20",
+                "pandas==0.20.0 cannot be installed",
+            ),
+            ("ERROR: ResolutionImpossible: for help visit", "The requirements contradict each other"),
+            (
+                "error: The lockfile at `uv.lock` needs to be updated, but `--locked` was provided.",
+                "uv.lock is out of date",
+            ),
+        ];
+        for (log, title) in cases {
+            let log: Vec<_> = log.lines().map(str::to_owned).collect();
+            assert_eq!(failed(&log).map(|message| message.title).as_deref(), Some(title));
+        }
+        assert!(failed(&["something else".to_owned()]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(words in proptest::collection::vec("\\PC{0,20}|at position |requirement in `|Couldn't parse|\\^|\n|Invalid requirement: |Failed to build |was not found in the |No matching distribution found for ", 0..12)) {
+            failed(&words);
+            failed(&[words.concat()]);
+        }
+    }
 }

@@ -144,7 +144,7 @@ impl<'a> Environment<'a> {
         let scratch = doing("making a temporary directory", tempfile::tempdir())?;
         let target = Target { interpreter: self.interpreter, environment: &self.path, cache, scratch: scratch.path() };
         self.installer.install(&target)?;
-        bytecode::compile(self.interpreter, &self.path.join(&packages));
+        bytecode::compile(self.interpreter, &self.path.join(&packages), cache);
         write_lock(layer, &layer.join(&packages))
     }
 

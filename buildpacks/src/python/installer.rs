@@ -99,19 +99,26 @@ impl<'a> Installer<'a> {
         }
     }
 
+    /// What is done in the words of a user's own command (a lock is in fact exported, and what that gives installed).
     fn announce(&self, command: &str) {
-        let (arguments, extra) = (self.arguments().join(" "), self.extra.unwrap_or_default());
-        let text = format!("{command} {arguments} {extra}").split_whitespace().collect::<Vec<_>>().join(" ");
-        output::step(&format!("Installing dependencies using '{text}'"));
+        let command = match self.project.source {
+            Source::UvLock => "uv sync --locked --no-default-groups".to_owned(),
+            _ => [command]
+                .into_iter()
+                .chain(self.arguments().iter().copied())
+                .chain(self.extra)
+                .collect::<Vec<_>>()
+                .join(" "),
+        };
+        output::step(&format!("Installing dependencies using '{command}'"));
     }
 
     /// What to install, as arguments that uv and pip share.
-    fn arguments(&self) -> Vec<&'static str> {
+    fn arguments(&self) -> &'static [&'static str] {
         match self.project.source {
-            Source::Requirements => vec!["-r", "requirements.txt"],
-            Source::UvLock => vec!["-r", "uv.lock"],
-            Source::Pyproject => vec!["-r", "pyproject.toml"],
-            Source::Nothing => vec![],
+            Source::Requirements => &["-r", "requirements.txt"],
+            Source::Pyproject => &["-r", "pyproject.toml"],
+            Source::UvLock | Source::Nothing => &[],
         }
     }
 
@@ -191,7 +198,7 @@ pub(super) fn attempt(command: &mut Command, limit: Option<Limit>, name: &str) -
         let line = without_passwords(line);
         if is_progress(&line) {
             output::detail(line.trim_start());
-        } else {
+        } else if !is_noise(&line) {
             if log.len() == KEPT {
                 log.remove(KEPT / 2);
             }
@@ -204,6 +211,10 @@ pub(super) fn attempt(command: &mut Command, limit: Option<Limit>, name: &str) -
         End::Exited(_) => Attempt::Failed(log),
         End::TimedOut => Attempt::TimedOut,
     })
+}
+
+fn is_noise(line: &str) -> bool {
+    ["Using Python ", "Looking in ", "Processing ", "Requirement already "].iter().any(|start| line.starts_with(start))
 }
 
 fn is_progress(line: &str) -> bool {

@@ -47,9 +47,9 @@ impl Requirements {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
-    /// Whether nothing is left to choose among the packages named (what these need in turn may be).
-    pub(super) fn is_pinned(&self) -> bool {
-        self.entries.iter().all(|entry| entry.pinned)
+    /// How many of the packages named leave a choice (what these need in turn may do so too).
+    pub(super) fn open(&self) -> usize {
+        self.entries.iter().filter(|entry| !entry.pinned).count()
     }
 
     /// Whether the installer must check every file's hash, as pip does as soon as one is given.

@@ -37,7 +37,8 @@ pub(super) fn install(installer: &Installer<'_>, uv: &Path, target: &Target<'_>)
         Source::Requirements | Source::UvLock => vec!["requirements.txt".as_ref()],
     };
     arguments.extend(installer.extra.map(|_| extra.as_path()));
-    if requirements.is_pinned() {
+    // Of a single one nothing is sacrificed for another.
+    if requirements.open() + usize::from(installer.extra.is_some()) <= 1 {
         return checked(&mut uv.pip_install(&arguments), None, "uv pip install");
     }
     uv.install_newest(&arguments)
@@ -108,11 +109,13 @@ impl Uv<'_> {
         versions: &Versions,
         limit: Option<Limit>,
     ) -> Result<Attempt, InstallError> {
-        let constraints = self.target.scratch.join("constraints.txt");
-        let lines = versions.iter().map(|(name, version)| format!("{name}=={version}\n"));
-        write(&constraints, &lines.collect::<String>())?;
         let mut command = self.pip_install(arguments);
-        command.arg("--constraint").arg(constraints);
+        if !versions.is_empty() {
+            let constraints = self.target.scratch.join("constraints.txt");
+            let lines = versions.iter().map(|(name, version)| format!("{name}=={version}\n"));
+            write(&constraints, &lines.collect::<String>())?;
+            command.arg("--constraint").arg(constraints);
+        }
         attempt(&mut command, limit, "uv pip install")
     }
 
@@ -202,8 +205,9 @@ fn yielding(log: &[String], versions: &Versions) -> BTreeSet<String> {
     let text = log.join(" ");
     let words: Vec<String> = text.split_whitespace().map(package).collect();
     let around = |offset: usize| {
-        let triples = words.windows(4).filter(|triple| triple[1] == "depends" && triple[2] == "on");
-        triples.map(|triple| triple[offset].clone()).filter(|name| versions.contains_key(name)).collect::<BTreeSet<_>>()
+        let depends = |words: &&[String]| (words[1] == "depends" || words[1] == "depend") && words[2] == "on";
+        let sentences = words.windows(4).filter(depends);
+        sentences.map(|words| words[offset].clone()).filter(|name| versions.contains_key(name)).collect::<BTreeSet<_>>()
     };
     let depended_on = around(3);
     if depended_on.is_empty() { around(0) } else { depended_on }

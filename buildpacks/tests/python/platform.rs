@@ -10,15 +10,15 @@ use buildpacks::BUILT_IN;
 use tempfile::TempDir;
 
 /// One app's builds. Removed with all its directories when dropped.
-pub struct Platform {
+pub(crate) struct Platform {
     root: TempDir,
     /// Set for the buildpack besides what the specification names.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 impl Platform {
     /// With the python buildpack, the tests' uv and Python, and no package index.
-    pub fn new(uv: &Path) -> Self {
+    pub(crate) fn new(uv: &Path) -> Self {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         for directory in ["app", "layers", "platform/env", "buildpack/bin", "home", "wheels"] {
@@ -43,7 +43,7 @@ impl Platform {
     }
 
     /// Lets the package index be reached, by the operator's own settings.
-    pub fn with_index(mut self) -> Self {
+    pub(crate) fn with_index(mut self) -> Self {
         for name in ["PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_CONFIG_FILE"] {
             self.env.remove(name);
         }
@@ -54,7 +54,7 @@ impl Platform {
     }
 
     /// Has these programs write their names into a file when they are started. Returns the file.
-    pub fn note_programs(&mut self, programs: &[&str]) -> PathBuf {
+    pub(crate) fn note_programs(&mut self, programs: &[&str]) -> PathBuf {
         let (directory, note) = (self.path("notes"), self.path("started"));
         fs::create_dir(&directory).unwrap();
         let path = self.env["PATH"].clone();
@@ -67,23 +67,41 @@ impl Platform {
         note
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    /// Leaves nothing but the Python on the `PATH`. False if that has no pip.
+    pub(crate) fn without_uv(&mut self) -> bool {
+        let program = PathBuf::from(ask_python(PROGRAM));
+        let bin = self.path("only-python");
+        fs::create_dir(&bin).unwrap();
+        symlink(&program, bin.join("python3")).unwrap();
+        self.env.insert("PATH".to_owned(), bin.display().to_string());
+        Command::new(program).args(["-I", "-m", "pip", "--version"]).output().unwrap().status.success()
+    }
+
+    /// Runs uv in the app's directory, with the tests' wheels only.
+    pub(crate) fn uv(&self, arguments: &[&str]) {
+        let mut uv = Command::new("uv");
+        uv.args(arguments).args(["--quiet", "--no-index", "--find-links"]).arg(self.path("wheels"));
+        uv.env("UV_CACHE_DIR", self.path("cache")).env("PATH", &self.env["PATH"]);
+        assert!(uv.current_dir(self.path("app")).status().unwrap().success());
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
     /// Writes a file of the app.
-    pub fn file(&self, path: &str, text: &str) -> &Self {
+    pub(crate) fn file(&self, path: &str, text: &str) -> &Self {
         let path = self.path("app").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
         self
     }
 
-    pub fn detect(&self) -> Output {
+    pub(crate) fn detect(&self) -> Output {
         self.run("detect", &["platform", "plan-out.toml"])
     }
 
-    pub fn build(&self) -> Build {
+    pub(crate) fn build(&self) -> Build {
         let output = self.run("build", &["layers", "platform", "plan.toml"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         Build { ok: output.status.success(), text: self.redacted(&text) }
@@ -100,7 +118,7 @@ impl Platform {
 
     /// What a lifecycle leaves for the next build: the launch layer's metadata without its types, and not the layer.
     /// Returns where the layer is kept.
-    pub fn restore(&self) -> PathBuf {
+    pub(crate) fn restore(&self) -> PathBuf {
         let kept = self.path("kept");
         if self.path("layers/env").exists() {
             let _ = fs::remove_dir_all(&kept);
@@ -116,20 +134,23 @@ impl Platform {
     }
 
     /// Standard output of a program, started as at launch: the layer's `bin` on the `PATH`.
-    pub fn launched(&self, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn launched(&self, program: &str, arguments: &[&str]) -> String {
         let bin = self.path("layers/env/bin");
         let output = Command::new(bin.join(program)).args(arguments).env_clear().output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    pub fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap()
     }
 
     /// Without what differs from run to run: paths, times, the Python's version.
     fn redacted(&self, text: &str) -> String {
-        let text = text.replace(self.root.path().to_str().unwrap(), "[T]");
+        let version = ask_python(VERSION);
+        let minor = version.rsplit_once('.').unwrap().0;
+        let text = text.replace(self.root.path().to_str().unwrap(), "[T]").replace(&version, "[PYTHON]");
+        let text = text.replace(&format!("{minor} "), "[MINOR] ");
         let words = |line: &str| line.split(' ').map(redacted_word).collect::<Vec<_>>().join(" ");
         text.lines().map(|line| words(line) + "\n").collect()
     }
@@ -137,23 +158,30 @@ impl Platform {
 
 fn redacted_word(word: &str) -> String {
     let number = word.trim_end_matches("ms").trim_end_matches('s');
-    if number.len() < word.len() && number.parse::<f64>().is_ok() {
-        return "[TIME]".to_owned();
-    }
-    let parts: Vec<_> = word.trim_end_matches(['.', ',']).split('.').collect();
-    let is_python = parts.len() > 1 && parts[0] == "3" && parts[1..].iter().all(|part| part.parse::<u8>().is_ok());
-    if is_python { "[PYTHON]".to_owned() } else { word.to_owned() }
+    let is_time = number.len() < word.len() && number.parse::<f64>().is_ok();
+    if is_time { "[TIME]".to_owned() } else { word.to_owned() }
 }
+
+/// Something that Python knows of itself.
+pub(crate) fn ask_python(expression: &str) -> String {
+    let script = format!("import os, sys, sysconfig; print({expression})");
+    let output = Command::new("python3").args(["-I", "-c", &script]).current_dir("/").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+pub(crate) const PROGRAM: &str = "os.path.realpath(sys.executable)";
+pub(crate) const VERSION: &str = "'.'.join(map(str, sys.version_info[:3]))";
+pub(crate) const SOABI: &str = "sysconfig.get_config_var('SOABI')";
 
 /// How a build ended.
 #[derive(Debug)]
-pub struct Build {
-    pub ok: bool,
-    pub text: String,
+pub(crate) struct Build {
+    pub(crate) ok: bool,
+    pub(crate) text: String,
 }
 
 /// The directory of a uv program: one on the `PATH`, else the pinned one, fetched once into the target directory. None, with the reason, if there is neither.
-pub fn uv() -> Option<PathBuf> {
+pub(crate) fn uv() -> Option<PathBuf> {
     static FETCHING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one_at_a_time = FETCHING.lock().unwrap();
     let name = format!("{}-{}", buildpacks::UV.name, buildpacks::UV.version);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Puts a pure wheel with one module (`VERSION = …`, and a function `main`) and one program of the package's name into `directory`.
-pub fn make(directory: &Path, name: &str, version: &str, requires: &[&str]) {
+pub(crate) fn make(directory: &Path, name: &str, version: &str, requires: &[&str]) {
     let script = r"
 import sys, zipfile
 directory, name, version, *requires = sys.argv[1:]
@@ -21,7 +21,7 @@ files = {
 files[f'{info}/RECORD'] = ''.join(f'{path},,\n' for path in files) + f'{info}/RECORD,,\n'
 with zipfile.ZipFile(f'{directory}/{module}-{version}-py3-none-any.whl', 'w') as wheel:
     for path, text in files.items():
-        wheel.writestr(path, text)
+        wheel.writestr(zipfile.ZipInfo(path), text)
 ";
     let mut python = Command::new("python3");
     python.args(["-c", script]).arg(directory).args([name, version]).args(requires);
