@@ -58,6 +58,9 @@ impl libcnb::Buildpack for PythonBuildpack {
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, PythonError> {
         output::step("Python app detected");
         let project = Project::read(&context.app_dir).map_err(PythonError::from)?;
+        if let Some(warning) = &project.warning {
+            output::step(&format!("Warning: {warning}"));
+        }
         let interpreter = Interpreter::find(project.python.as_ref()).map_err(PythonError::from)?;
         output::step(&interpreter.describe(project.python.as_ref()));
         let web = web::find(&context.app_dir);

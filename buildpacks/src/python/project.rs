@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::requirements::{Entry, Requirements};
 use super::version::{NoVersion, Wish};
 use super::web;
-use crate::output;
 
 /// Lock files, whose tools are not interchangeable.
 const LOCKS: [&str; 3] = ["uv.lock", "poetry.lock", "Pipfile.lock"];
@@ -48,6 +47,8 @@ pub(super) struct Project {
     pub(super) requirements: Requirements,
     /// The Python that it asks for.
     pub(super) python: Option<Wish>,
+    /// What its author should know about the choice that was made.
+    pub(super) warning: Option<String>,
 }
 
 /// The tree cannot be built as it is.
@@ -91,39 +92,38 @@ impl Project {
     /// Reads what the build needs to know of it.
     pub(super) fn read(app: &Path) -> Result<Self, ProjectError> {
         let python = Wish::read(app)?;
-        let source = source(app)?;
+        let (source, warning) = source(app)?;
         let requirements = match source {
             Source::Requirements => Requirements::read(app, Path::new("requirements.txt"))
                 .map_err(|source| ProjectError::Io { file: "requirements.txt", source })?,
             Source::UvLock | Source::Pyproject => from_pyproject(app, source)?,
             Source::Nothing => Requirements::default(),
         };
-        Ok(Self { directory: app.to_owned(), source, requirements, python })
+        Ok(Self { directory: app.to_owned(), source, requirements, python, warning })
     }
 }
 
-/// Chooses among the files that are there, and says so where that is a choice.
-fn source(app: &Path) -> Result<Source, ProjectError> {
+/// Chooses among the files that are there, with a warning where that is a choice.
+fn source(app: &Path) -> Result<(Source, Option<String>), ProjectError> {
     let has = |file: &str| app.join(file).is_file();
     let locks: Vec<_> = LOCKS.into_iter().filter(|lock| has(lock)).collect();
-    match (&locks[..], has("requirements.txt")) {
-        (["uv.lock"], both) => {
-            if both {
-                output::step("Warning: both uv.lock and requirements.txt: uv.lock is used");
-            }
-            Ok(Source::UvLock)
+    let source = match (&locks[..], has("requirements.txt")) {
+        (["uv.lock"], false) => Source::UvLock,
+        (["uv.lock"], true) => {
+            return Ok((Source::UvLock, Some("uv.lock is used, requirements.txt is not".to_owned())));
         }
-        ([], true) => Ok(Source::Requirements),
-        ([first, second, ..], _) => Err(ProjectError::TwoLocks(first, second)),
+        ([], true) => Source::Requirements,
+        ([first, second, ..], _) => return Err(ProjectError::TwoLocks(first, second)),
         ([lock], true) => {
-            output::step(&format!("Warning: {lock} is not supported: requirements.txt is used"));
-            Ok(Source::Requirements)
+            let warning = format!("requirements.txt is used: {lock} is not supported yet");
+            return Ok((Source::Requirements, Some(warning)));
         }
-        ([lock], false) => Err(ProjectError::Unsupported(lock)),
-        ([], false) if has("Pipfile") => Err(ProjectError::Unsupported("Pipfile")),
-        ([], false) if dependencies(app)?.is_some() => Ok(Source::Pyproject),
-        ([], false) => Ok(Source::Nothing),
-    }
+        ([lock], false) => return Err(ProjectError::Unsupported(lock)),
+        ([], false) if has("Pipfile") => return Err(ProjectError::Unsupported("Pipfile")),
+        ([], false) if dependencies(app)?.is_some() => Source::Pyproject,
+        ([], false) => Source::Nothing,
+    };
+    Ok((source, None))
 }
 
 /// What `[project]` of `pyproject.toml` needs; none if there is no such table (the file then only configures tools).
