@@ -1,0 +1,27 @@
+//! What the stories are told with: a server in a temporary home, people with keys, apps, terminals and requests.
+//!
+//! Every wait has a limit and every temporary thing an owner that removes it, also when the story panics.
+
+mod app;
+mod client;
+mod leftovers;
+mod live;
+mod load;
+mod noise;
+mod page;
+pub mod receive_pack;
+mod reply;
+mod server;
+mod skipped;
+mod terminal;
+mod waiting;
+
+pub use app::{App, Push};
+pub use client::{Client, public_key};
+pub use leftovers::{Found, processes_that_mention};
+pub use live::Live;
+pub use load::Load;
+pub use noise::noise;
+pub use reply::{Reply, run};
+pub use server::Server;
+pub use waiting::{PATIENCE, wait_until};

@@ -1,0 +1,177 @@
+//! Requests through the router.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::harness::{App, Load, PATIENCE, Server, wait_until};
+
+#[test]
+fn an_app_learns_who_asked_and_cannot_be_lied_to() {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    let lies =
+        ["-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: https", "-H", "X-Forwarded-Host: evil.example"];
+    let headers = server.http.ask("blog.localhost", "/headers", &lies).ok().json();
+    assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(headers["x-forwarded-proto"], "http");
+    let host = format!("blog.localhost:{}", server.http.0.port());
+    assert_eq!(headers["host"], host.as_str());
+    assert!(headers["x-forwarded-host"].as_str().unwrap().starts_with("blog.localhost"));
+}
+
+#[test]
+fn every_error_page_says_which_error_it_is() {
+    let server = Server::start();
+    let client = server.client();
+    let page = server.http.get("nothing.localhost", "/");
+    assert_eq!(page.status, 404, "{page:?}");
+    client.airstrip("apps:create blog").ok();
+    let page = server.http.get("blog.localhost", "/");
+    assert_eq!(page.status, 503, "{page:?}");
+    let app = App::probe(client, "blog");
+    app.push().ok();
+    let page = server.http.get("blog.localhost", "/exit?status=1");
+    assert_eq!(page.status, 502, "{page:?}");
+    wait_until("the app is started again", PATIENCE, || server.http.get("blog.localhost", "/").status == 200);
+    client.airstrip("ps:stop blog").ok();
+    let page = server.http.get("blog.localhost", "/");
+    assert_eq!(page.status, 503);
+    assert!(page.body.contains("stopped"), "{page:?}");
+    client.airstrip("ps:start blog").ok();
+    server.http.get("blog.localhost", "/").ok();
+}
+
+#[test]
+fn websocket_frames_come_back() {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    let mut socket = TcpStream::connect(server.http.0).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        socket,
+        "GET /socket HTTP/1.1\r\nHost: blog.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .unwrap();
+    let head = read_head(&mut socket);
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    // The answer to the key above, from RFC 6455.
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    for text in ["hello", "again"] {
+        let mask = [1, 2, 3, 4];
+        let masked = text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let frame: Vec<u8> =
+            [0x81, 0x80 | u8::try_from(text.len()).unwrap()].into_iter().chain(mask).chain(masked).collect();
+        socket.write_all(&frame).unwrap();
+        let mut echo = vec![0; 2 + text.len()];
+        socket.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo[2..], text.as_bytes());
+    }
+}
+
+fn read_head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn a_large_upload_passes_in_flat_memory() {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    let megabytes: u64 = std::env::var("AIRSTRIP_TEST_POST_MB").map_or(64, |size| size.parse().unwrap());
+    let upload = server.client().key().with_file_name("upload");
+    File::create(&upload).unwrap().set_len(megabytes << 20).unwrap();
+    server.http.ask("blog.localhost", "/", &["-d", "small"]).ok();
+    let before = server.peak_memory();
+    let arguments = ["-X", "POST", "-T", upload.to_str().unwrap()];
+    let answer = server.http.ask("blog.localhost", "/", &arguments).ok().json();
+    assert_eq!(answer["length"], megabytes << 20);
+    let grown = server.peak_memory() - before;
+    assert!(grown < 16 << 20, "the daemon grew by {} MiB for an upload of {megabytes} MiB", grown >> 20);
+}
+
+#[test]
+fn a_restart_under_load_loses_no_request() {
+    no_request_is_lost(&Server::start());
+}
+
+pub fn no_request_is_lost(server: &Server) {
+    let client = server.client();
+    let app = App::probe(client, "blog");
+    app.push().ok();
+    let load = Load::start(server.http, "blog.localhost", "/instance", 8);
+    let more = |load: &Load| {
+        let goal = load.served() + 200;
+        wait_until("visitors are served", PATIENCE, || load.served() > goal);
+    };
+    more(&load);
+    client.airstrip("restart blog").ok();
+    more(&load);
+    client.airstrip("ps:scale blog web=2").ok();
+    more(&load);
+    client.airstrip("config:set blog A=1").ok();
+    more(&load);
+    app.push_file("message", "two").ok();
+    more(&load);
+    client.airstrip("ps:scale blog web=1").ok();
+    more(&load);
+    let tally = load.stop();
+    assert_eq!(tally.failures, Vec::<String>::new(), "{} were served", tally.served);
+    assert!(tally.bodies.len() >= 5, "several instances answered: {:?}", tally.bodies);
+}
+
+#[test]
+fn a_request_in_flight_ends_before_its_instance_does() {
+    let server = Server::start();
+    let client = server.client();
+    App::probe(client, "blog").push().ok();
+    let old = server.http.get("blog.localhost", "/instance").ok().body;
+    let answer = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.http.get("blog.localhost", "/slow?seconds=3"));
+        wait_until("the request is in the app", PATIENCE, || {
+            server.http.get("blog.localhost", "/sleepers").body == "1"
+        });
+        client.airstrip("restart blog").ok();
+        slow.join().unwrap()
+    });
+    assert_eq!(answer.ok().body, old);
+    assert_ne!(server.http.get("blog.localhost", "/instance").ok().body, old);
+}
+
+#[test]
+fn added_domains_lead_to_the_app() {
+    let server = Server::start();
+    let client = server.client();
+    App::probe(client, "blog").push().ok();
+    client.airstrip("domains:add blog www.example.com example.com").ok();
+    for host in ["www.example.com", "example.com", "WWW.Example.COM"] {
+        assert_eq!(server.http.get(host, "/").ok().body, "one", "{host}");
+    }
+    assert!(client.airstrip("domains blog").ok().out().contains("www.example.com"));
+    client.airstrip("apps:create other").ok();
+    client.airstrip("domains:add other example.com").fails(1, &[" !     ", "example.com"]);
+    client.airstrip("domains:remove blog example.com").ok();
+    assert_eq!(server.http.get("example.com", "/").status, 404);
+    assert_eq!(server.http.get("www.example.com", "/").ok().body, "one");
+    client.airstrip("domains:add blog not_a/domain").fails(1, &[" !     "]);
+}
+
+#[test]
+fn the_domain_of_the_server_is_the_apps_domain() {
+    let server = Server::start_with(&["--domain", "apps.example.org"]);
+    let push = App::probe(server.client(), "blog").push().ok();
+    assert!(
+        push.reply.err().contains(&format!("http://blog.apps.example.org:{}", server.http.0.port())),
+        "{}",
+        push.reply
+    );
+    assert_eq!(server.http.get("blog.apps.example.org", "/").ok().body, "one");
+    let url = server.client().airstrip("url blog").ok().line();
+    assert_eq!(url, format!("http://blog.apps.example.org:{}", server.http.0.port()));
+}

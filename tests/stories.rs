@@ -1,0 +1,25 @@
+//! The stories: what a user can rely on, told with the real binary and real `git`, `ssh` and `curl`.
+//!
+//! They know the public contract and no crate of the workspace. Each story has a server of its own and leaves nothing
+//! behind, so they run in parallel. A story that cannot run on this machine says so on standard output.
+//!
+//! `AIRSTRIP_TEST_POST_MB` sets the size of the large upload (64; the figure of the contract is 1024).
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a story fails by panicking, and says why")]
+#![expect(unreachable_pub, reason = "nothing outside this program uses it")]
+
+mod harness;
+
+mod bad_input;
+mod commands;
+mod crash;
+mod demo;
+mod disk;
+mod keys;
+mod ordinary_user;
+mod processes;
+mod push;
+mod python;
+mod router;
+mod shell;
+mod trac;
