@@ -15,8 +15,8 @@ impl Cancel {
     }
 }
 
-/// Runs `work` on a thread of its own. Dropping the future cancels the work and **waits** for it to stop, so that whoever removes
-/// the directory it works on never meets it there: the work must look at `Cancel` often.
+/// Runs `work` on a thread of its own. Dropping the future cancels the work and **waits** for it to stop, so that
+/// whoever removes the directory it works on never meets it there: the work must look at `Cancel` often.
 /// None if the work panicked or the runtime is shutting down.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce(&Cancel) -> T + Send + 'static) -> Option<T> {
     let cancel = Cancel::default();

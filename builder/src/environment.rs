@@ -76,8 +76,8 @@ pub(crate) fn of_roots(layer: &Directory, target: &str, roots: &[(&str, &str)]) 
     Ok(changes)
 }
 
-/// The changes that a layer's directory of environment files asks for (`env`, `env.build`, `env.launch`), sorted by file name.
-/// `InvalidData` and `InvalidInput` are faults of who wrote them.
+/// The changes that a layer's directory of environment files asks for (`env`, `env.build`, `env.launch`), sorted by
+/// file name. `InvalidData` and `InvalidInput` are faults of who wrote them.
 pub(crate) fn of_files(layer: &Directory, directory: &str) -> io::Result<Vec<EnvChange>> {
     match layer.directory_if_any(directory.as_bytes())? {
         Some(files) => of_directory(&files, None),
@@ -152,6 +152,7 @@ fn bad(reason: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::fs;
 
     fn layer(files: &[(&str, &str)]) -> (tempfile::TempDir, Directory) {
@@ -212,6 +213,27 @@ mod tests {
         let (root, directory) = layer(&[("env/B", "x")]);
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("env/A")).unwrap();
         insta::assert_snapshot!(of_files(&directory, "env").unwrap_err(), @"A is not a regular file");
+    }
+
+    proptest! {
+        #[test]
+        fn any_files_are_read_or_refused(
+            files in proptest::collection::btree_map("[^/\0]{1,12}|A\\.(append|delim|default)", proptest::collection::vec(any::<u8>(), 0..8), 0..6)
+        ) {
+            let (root, directory) = layer(&[("env.launch/web/x", "")]);
+            for (name, content) in files.iter().filter(|(name, _)| !matches!(name.as_str(), "." | ".." | "web")) {
+                fs::write(root.path().join("env.launch").join(name), content).unwrap();
+            }
+            if let Ok(changes) = of_launch_files(&directory) {
+                let mut environment = Environment::default();
+                for change in &changes {
+                    environment.apply(change);
+                }
+                for (name, value) in environment.into_pairs() {
+                    prop_assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));
+                }
+            }
+        }
     }
 
     #[test]

@@ -27,8 +27,10 @@ pub struct Request<'a> {
     /// An empty directory for this build, on the same file system as `store`. The caller removes it.
     pub scratch: &'a Path,
     /// What earlier builds of this app kept. May be empty or missing; never trusted further than its digests.
+    /// On the same file system as `scratch` (or nothing is taken from it), and used by one build at a time.
     pub cache: &'a Path,
-    /// The content-addressed store of layers, shared by all apps.
+    /// The content-addressed store of layers, shared by all apps. Layers of `previous`, and any that no image names yet,
+    /// must not be removed from it during a build.
     pub store: &'a Path,
     /// Result of the build whose release serves now, for reuse of its layers.
     pub previous: Option<&'a Image>,

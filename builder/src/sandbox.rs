@@ -8,6 +8,7 @@ use async_trait::async_trait;
 #[async_trait]
 pub trait Sandbox: Send + Sync {
     /// Runs one program to its end; standard output and error go to `output` as they come, mixed.
+    /// When it returns, nothing that the program started runs any more: what it wrote is then read and sealed.
     /// Dropping the future kills the program and everything it started.
     async fn run(&self, step: &Step, output: &dyn Output) -> Result<StepExit, SandboxError>;
 }

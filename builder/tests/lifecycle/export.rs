@@ -99,7 +99,7 @@ async fn leftovers_of_killed_builds() {
 }
 
 #[tokio::test]
-async fn a_full_store_is_an_io_error() {
+async fn a_store_that_cannot_be_written_is_an_io_error() {
     let mut shop = Workshop::new();
     fs::remove_dir(shop.path("store")).unwrap();
     fs::write(shop.path("store"), "not a directory").unwrap();
