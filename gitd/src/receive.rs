@@ -5,6 +5,7 @@
 //! the other: the command is checked, the [`Session`] asked, the objects made permanent, the ref moved.
 
 mod advertisement;
+mod bounded_pack;
 mod connectivity;
 mod progress;
 mod report;

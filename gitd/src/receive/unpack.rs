@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use gix_pack::Bundle;
 use gix_pack::bundle::write::{Options, Outcome};
 
+use super::bounded_pack::BoundedPack;
 use crate::quarantine::Quarantine;
 use crate::repository::is_disk_full;
 use crate::server::Limits;
@@ -40,10 +41,10 @@ pub(crate) fn unpack(
     interrupt: &AtomicBool,
 ) -> Result<Incoming, UnpackError> {
     let quarantine = Quarantine::new(repository).map_err(quarantine_error)?;
-    let mut input = Bounded { input, left: limits.pack_bytes, exceeded: false };
+    let mut input = BoundedPack::new(input, quarantine.pack(), limits);
     let written = write(&quarantine, &mut input, limits, interrupt);
-    if input.exceeded {
-        return Err(UnpackError::PackTooLarge(limits.pack_bytes));
+    if let Some(exceeded) = input.exceeded {
+        return Err(exceeded);
     }
     let outcome = written.map_err(|error| classify(&error, limits))?;
     if let Some(keep) = outcome.keep_path {
@@ -87,23 +88,4 @@ fn classify(error: &gix::Error, limits: &Limits) -> UnpackError {
 
 fn quarantine_error(error: io::Error) -> UnpackError {
     if is_disk_full(error.kind()) { UnpackError::DiskFull } else { UnpackError::Quarantine(error) }
-}
-
-/// Fails once more than a number of bytes has come.
-struct Bounded<R> {
-    input: R,
-    left: u64,
-    exceeded: bool,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(out)?;
-        let Some(left) = self.left.checked_sub(count as u64) else {
-            self.exceeded = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
-        };
-        self.left = left;
-        Ok(count)
-    }
 }

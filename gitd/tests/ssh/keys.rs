@@ -56,7 +56,10 @@ async fn a_removed_key_gets_no_new_channel() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_log_in_is_sent_away() {
-    let world = World::with_limits(Limits { login: Duration::from_millis(300), ..Limits::default() }).await;
+    let world = World::with_limits(Limits { login: Duration::from_secs(1), ..Limits::default() }).await;
+    // Who has logged in may stay, longer than those who come after it and do not.
+    let mut long = Conversation::start(world.ssh().arg("say").stdin(Stdio::piped()));
+    long.stdout_until("ready").await;
     for hello in [b"".as_slice(), b"SSH-2.0-test\r\n"] {
         let mut stream = TcpStream::connect(("127.0.0.1", world.port())).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, hello).await.unwrap();
@@ -64,10 +67,6 @@ async fn whoever_does_not_log_in_is_sent_away() {
         let _reset = timeout(PATIENCE, stream.read_to_end(&mut said)).await.unwrap();
         assert!(said.starts_with(b"SSH-2.0-airstrip_"));
     }
-    // Who has logged in may stay.
-    let mut long = Conversation::start(world.ssh().arg("say").stdin(Stdio::piped()));
-    long.stdout_until("ready").await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
     long.write(b"still here\n").await;
     long.stdout_until("still here").await;
     drop(long.process.stdin.take());

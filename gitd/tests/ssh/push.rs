@@ -1,9 +1,12 @@
 //! Pushes by the real git: what moves, what is shown, what is left.
 
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use gitd::Limits;
+use tokio::process::Command;
 
 use crate::harness::{Conversation, Decision, PATIENCE, World};
 
@@ -206,12 +209,61 @@ async fn a_pack_over_the_bound_is_refused_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_over_the_bound_is_refused_with_the_reason() {
     let world = World::with_limits(Limits { object_bytes: 1 << 20, ..Limits::default() }).await;
-    let work = world.work_tree("blog").await;
-    world.commit(&work, "zeros", &"0".repeat(2 << 20)).await;
-    let output = world.git_fails(&work, &["push", "origin", "main"]).await;
-    assert!(output.contains("an object exceeds the maximum allowed size (1048576 bytes)"), "{output}");
-    world.assert_clean("blog").await;
+    // One is small until it is unpacked, the other is noticed while it comes in.
+    for (name, content) in [("zeros", vec![0; 2 << 20]), ("noise", noise(8 << 20))] {
+        let work = world.work_tree(name).await;
+        std::fs::write(work.join(name), content).unwrap();
+        world.git_ok(&work, &["add", "--all"]).await;
+        world.git_ok(&work, &["commit", "-q", "-m", name]).await;
+        let output = world.git_fails(&work, &["push", "origin", "main"]).await;
+        assert!(output.contains("an object exceeds the maximum allowed size (1048576 bytes)"), "{output}");
+        world.assert_clean(name).await;
+    }
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_and_leaves_nothing() {
+    let world = World::new().await;
+    let Some(disk) = SmallDisk::mount(&world.repository("")).await else {
+        println!("skipped: a small disk cannot be mounted here");
+        return world.stop().await;
+    };
+    let work = world.work_tree("blog").await;
+    world.git_ok(&work, &["push", "origin", "main"]).await;
+    let before = world.server_ref("blog", "refs/heads/main");
+    std::fs::write(work.join("noise"), noise(8 << 20)).unwrap();
+    world.git_ok(&work, &["add", "--all"]).await;
+    world.git_ok(&work, &["commit", "-q", "-m", "noise"]).await;
+    let output = world.git_fails(&work, &["push", "origin", "main"]).await;
+    assert!(output.contains("no space left on the server"), "{output}");
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), before);
+    world.assert_clean("blog").await;
+    // There is room again for what fits.
+    world.git_ok(&work, &["reset", "-q", "--hard", "HEAD^"]).await;
+    world.commit(&work, "file", "small\n").await;
+    world.git_ok(&work, &["push", "origin", "main"]).await;
+    drop(disk);
+    world.stop().await;
+}
+
+/// Four megabytes, until dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    async fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(at).stderr(Stdio::null());
+        mount.status().await.unwrap().success().then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let done = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(done.is_ok_and(|status| status.success()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
