@@ -28,8 +28,8 @@ def key(path):
 
 
 def compile_one(path):
-    name = key(path)
-    target, known, new = importlib.util.cache_from_source(path), os.path.join(kept, name), os.path.join(fresh, name)
+    name, target = key(path), importlib.util.cache_from_source(path)
+    known, new = os.path.join(kept, name), os.path.join(fresh, name)
     if os.path.exists(known):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(known, target)
@@ -38,10 +38,11 @@ def compile_one(path):
         shutil.copyfile(target, new)
 
 
-def compile_every(files):
-    for _, path in files:
+def compile_next():
+    # The forks share the file's offset, so each read takes what nobody else has taken.
+    while number := os.read(queue, 4):
         try:
-            compile_one(path)
+            compile_one(files[int.from_bytes(number, "little")][1])
         except Exception:
             pass
 
@@ -50,16 +51,20 @@ fresh = kept + ".new"
 shutil.rmtree(fresh, ignore_errors=True)
 os.makedirs(fresh)
 files = sorted(modules(), reverse=True)
+queue = os.open(os.path.join(fresh, "queue"), os.O_RDWR | os.O_CREAT)
+os.write(queue, b"".join(number.to_bytes(4, "little") for number in range(len(files))))
+os.lseek(queue, 0, os.SEEK_SET)
 workers = max(1, min(len(os.sched_getaffinity(0)), 8, len(files) // 32))
 children = []
-for worker in range(1, workers):
+for _ in range(1, workers):
     child = os.fork()
     if child == 0:
-        compile_every(files[worker::workers])
+        compile_next()
         os._exit(0)
     children.append(child)
-compile_every(files[0::workers])
+compile_next()
 for child in children:
     os.waitpid(child, 0)
+os.remove(os.path.join(fresh, "queue"))
 shutil.rmtree(kept, ignore_errors=True)
 os.rename(fresh, kept)

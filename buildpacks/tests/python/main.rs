@@ -54,6 +54,9 @@ fn requirements_become_an_environment() {
     assert_eq!(platform.launched("hello", &[]).trim(), platform.path("home/env").to_str().unwrap());
     let prefix = platform.launched("python", &["-c", "import hello, sys; print(hello.VERSION, sys.prefix)"]);
     assert_eq!(prefix.trim(), format!("1.0 {}", platform.path("layers/env").display()));
+    // Bytecode is there, and no file's time counts for it (PEP 552: bit 0 set, bit 1 clear).
+    let flags = "import hello; print(open(hello.__cached__, 'rb').read(8)[4])";
+    assert_eq!(platform.launched("python", &["-c", flags]).trim(), "1");
 }
 
 #[test]
