@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -78,7 +79,11 @@ fn follow(lines: &Receiver<String>, limit: Option<Limit>, on_line: &mut dyn FnMu
 /// Kills it and what it started.
 fn stop(child: &mut Child) -> io::Result<()> {
     match i32::try_from(child.id()) {
-        Ok(id) => killpg(Pid::from_raw(id), Signal::SIGKILL).map_err(io::Error::from),
+        Ok(id) => match killpg(Pid::from_raw(id), Signal::SIGKILL) {
+            // It ended in the meantime.
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
         Err(_) => child.kill(),
     }
 }
