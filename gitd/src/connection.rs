@@ -27,8 +27,9 @@ pub(crate) const WINDOW: u32 = 2 << 20;
 /// The same while a reader is behind. russh renews windows on arrival, not on reading, and offers no way to renew
 /// one later: so the window becomes so small that the client's next bytes only ask whether it may go on.
 const TRICKLE: u32 = 16;
-/// How long each of those questions waits for its answer.
-const TRICKLE_PAUSE: Duration = Duration::from_millis(20);
+/// How long those questions wait for their answers, the first and any later one.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Channels of one connection at the same time.
 const CHANNELS: usize = 32;
 /// Time for a client to go after its last command, and after it has been told to.
@@ -87,6 +88,7 @@ pub(crate) struct Connection {
     authenticated: CancellationToken,
     gone: CancellationToken,
     channels: HashMap<ChannelId, OpenChannel>,
+    pause: Duration,
 }
 
 impl Connection {
@@ -98,6 +100,7 @@ impl Connection {
             authenticated: CancellationToken::new(),
             gone: CancellationToken::new(),
             channels: HashMap::new(),
+            pause: FIRST_PAUSE,
         }
     }
 
@@ -223,13 +226,18 @@ impl Handler for Connection {
         let Some(channel) = self.channels.get(&channel) else { return Ok(()) };
         channel.input(data);
         if data.len() <= TRICKLE as usize && channel.congested() {
-            sleep(TRICKLE_PAUSE).await;
+            sleep(self.pause).await;
+            self.pause = LONGEST_PAUSE.min(self.pause * 2);
         }
         Ok(())
     }
 
     fn adjust_window(&mut self, _: ChannelId, _: u32) -> u32 {
-        if self.congested() { TRICKLE } else { WINDOW }
+        if self.congested() {
+            return TRICKLE;
+        }
+        self.pause = FIRST_PAUSE;
+        WINDOW
     }
 
     async fn pty_request(

@@ -1,8 +1,8 @@
 //! An SSH server that speaks git, without git.
 //!
 //! russh takes the connection, a public key becomes a [`Session`] by asking the [`Handler`], and each channel of
-//! it becomes one of: a push (`git-receive-pack`, on gitoxide), a command, a shell, a subsystem, a forwarded
-//! connection. What those mean is the handler's business: this crate does not know what an app or a deploy is.
+//! it becomes one of: a push or a fetch (on gitoxide), a command, a shell, a subsystem, a forwarded connection. What
+//! those mean is the handler's business: this crate does not know what an app or a deploy is.
 //!
 //! The order in a push is the crate's promise: the pack goes into a quarantine, is checked, the handler is asked
 //! ([`Session::update`]) with its output streamed to the pusher, and only when it agrees does the ref move.
@@ -33,6 +33,7 @@ mod signal;
 mod skeleton;
 mod socket;
 mod tree;
+mod upload;
 
 pub use channel::{Channel, Ended, Output, Terminal, WindowSize};
 pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session};

@@ -67,6 +67,11 @@ pub(crate) fn flush(out: &mut Vec<u8>) {
     out.extend_from_slice(b"0000");
 }
 
+/// Appends a delimiter packet.
+pub(crate) fn delimiter(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0001");
+}
+
 /// Appends as many packets of a band as the bytes need.
 pub(crate) fn band(out: &mut Vec<u8>, band: Band, bytes: &[u8]) {
     for chunk in bytes.chunks(BAND) {

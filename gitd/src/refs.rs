@@ -42,6 +42,14 @@ impl Refs {
         Ok(found.and_then(|reference| id_of(reference.target.to_ref())))
     }
 
+    /// The branch that `HEAD` names, whether it exists or not.
+    pub(crate) fn head(&self) -> Result<Option<FullName>, RepositoryError> {
+        let path = self.root.join("HEAD");
+        let text = fs::read(&path).map_err(|error| RepositoryError::io("reading", &path, error))?;
+        let name = text.strip_prefix(b"ref: ").map(<[u8]>::trim_ascii);
+        Ok(name.and_then(|name| parse_name(name).ok()))
+    }
+
     /// All refs, by name.
     pub(crate) fn all(&self) -> Result<Vec<(FullName, ObjectId)>, RepositoryError> {
         let failed = |error: &dyn std::fmt::Display| RepositoryError::failed("listing refs of", &self.root, error);

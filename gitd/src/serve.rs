@@ -12,7 +12,7 @@ use crate::git_command::GitCommand;
 use crate::open_channel::Request;
 use crate::outlet::Outgoing;
 use crate::server::Service;
-use crate::{Access, Channel, Ended, Session, receive};
+use crate::{Access, Channel, Ended, Session, receive, upload};
 
 /// Time a command has to clean up after its client has gone; then it is dropped.
 pub(crate) const CLEANUP: Duration = Duration::from_secs(60);
@@ -59,8 +59,9 @@ impl Work {
             Some(GitCommand { access: Access::Write, path }) => {
                 Some(receive::receive_pack(&self.service, &*self.session, &path, channel).await)
             }
-            Some(GitCommand { access: Access::Read, .. }) => {
-                Some(fail(channel, "clone and fetch are not available on this server").await)
+            Some(GitCommand { access: Access::Read, path }) => {
+                let protocol = &self.git_protocol;
+                Some(upload::upload_pack(&self.service, &*self.session, &path, protocol, channel).await)
             }
             None => within(self.session.exec(&line, channel), &hangup, CLEANUP).await,
         }

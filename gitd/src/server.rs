@@ -191,6 +191,8 @@ fn config(key: PrivateKey) -> Config {
         keys: vec![key],
         preferred: Preferred { key: keys.into(), ..Preferred::DEFAULT },
         window_size: WINDOW,
+        // Packets of 32 KiB at most that wait for the session loop, from all channels of a connection.
+        event_buffer_size: 64,
         // Answers to keepalives count as activity: only a client that is gone or stopped runs into either.
         keepalive_interval: Some(Duration::from_secs(30)),
         keepalive_max: 4,

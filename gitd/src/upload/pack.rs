@@ -1,0 +1,84 @@
+//! Writes a pack to a client. Blocking.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use gix_pack::data::Version;
+use gix_pack::data::output::bytes::FromEntriesIter;
+use gix_pack::data::output::{count, entry};
+use tokio::io::AsyncWrite;
+use tokio_util::io::SyncIoBridge;
+
+use super::request::Fetch;
+use super::{Failure, collect};
+use crate::pktline::{self, Band};
+use crate::refs::{self, Refs};
+use crate::{ObjectId, objects};
+
+/// Bytes sent in one packet at most.
+const BUFFER: usize = 32 * 1024;
+const THREADS: usize = 2;
+
+type Stdout = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Sends what the client lacks on the data band; the output is handed back.
+pub(super) fn send(
+    repository: &Path,
+    asked: &Fetch,
+    common: &[ObjectId],
+    limit: usize,
+    stdout: Stdout,
+) -> (Result<(), Failure>, Stdout) {
+    let mut band = BandWriter { stdout: SyncIoBridge::new(stdout), packets: Vec::new() };
+    let sent = write(repository, asked, common, limit, &mut band);
+    (sent, band.stdout.into_inner())
+}
+
+fn write(
+    repository: &Path,
+    asked: &Fetch,
+    common: &[ObjectId],
+    limit: usize,
+    band: &mut BandWriter,
+) -> Result<(), Failure> {
+    let objects = objects::open(&repository.join("objects"), Some(limit))?;
+    let tags = Refs::open(repository).all()?.into_iter().filter(|(name, _)| !refs::is_branch(name)).map(|(_, id)| id);
+    let missing = collect::missing(&objects, asked, common, &tags.collect::<Vec<_>>())?;
+    let mut objects = objects.into_arc()?;
+    // Packs that are looked at must not go away in between.
+    objects.prevent_pack_unload();
+    let options = count::objects::Options { thread_limit: Some(THREADS), ..count::objects::Options::default() };
+    let ids = Box::new(missing.into_iter().map(Ok));
+    let never = AtomicBool::new(false);
+    let (counts, _) = count::objects(objects.clone(), ids, &gix::progress::Discard, &never, options)?;
+    let number = u32::try_from(counts.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let options = entry::iter_from_counts::Options { thread_limit: Some(THREADS), ..Default::default() };
+    let entries = entry::iter_from_counts(counts, objects, Box::new(gix::progress::Discard), options)?;
+    let entries = gix::parallel::InOrderIter::from(entries);
+    let output = io::BufWriter::with_capacity(BUFFER, band);
+    let mut pack = FromEntriesIter::new(entries, output, number, Version::V2, gix::hash::Kind::Sha1);
+    for written in &mut pack {
+        written?;
+    }
+    Ok(pack.into_write().flush()?)
+}
+
+/// Wraps bytes into packets of the data band.
+struct BandWriter {
+    stdout: SyncIoBridge<Stdout>,
+    packets: Vec<u8>,
+}
+
+impl Write for BandWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.packets.clear();
+        pktline::band(&mut self.packets, Band::Data, bytes);
+        self.stdout.write_all(&self.packets)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
+}

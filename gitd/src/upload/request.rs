@@ -1,0 +1,173 @@
+//! The commands of protocol version 2. (gitprotocol-v2(5), "Command Request")
+
+use std::io;
+
+use tokio::io::AsyncRead;
+
+use crate::ObjectId;
+use crate::pktline::{self, Packet};
+
+/// Arguments of one command at most.
+const ARGUMENTS: usize = 100_000;
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Request {
+    LsRefs(LsRefs),
+    Fetch(Fetch),
+}
+
+/// Which refs to list, and what about them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LsRefs {
+    pub(super) peel: bool,
+    pub(super) symrefs: bool,
+    pub(super) unborn: bool,
+    prefixes: Vec<Vec<u8>>,
+}
+
+/// What a client wants and has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fetch {
+    pub(super) wants: Vec<ObjectId>,
+    pub(super) haves: Vec<ObjectId>,
+    pub(super) done: bool,
+    pub(super) include_tags: bool,
+}
+
+/// Why a command makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("protocol error: {0}")]
+    Malformed(&'static str),
+    #[error("shallow and partial clones are not offered")]
+    NotOffered,
+}
+
+impl Request {
+    /// The next command; None if the client has no more.
+    pub(super) async fn read(input: &mut (impl AsyncRead + Unpin)) -> Result<Option<Self>, RequestError> {
+        let Some(Packet::Data(command)) = pktline::read(input).await? else { return Ok(None) };
+        let mut request = match Packet::text(&command) {
+            b"command=ls-refs" => Self::LsRefs(LsRefs::default()),
+            b"command=fetch" => Self::Fetch(Fetch::default()),
+            _ => return Err(RequestError::Malformed("unknown command")),
+        };
+        let mut arguments = false;
+        for _ in 0..ARGUMENTS {
+            match pktline::read(input).await? {
+                Some(Packet::Flush) => return Ok(Some(request)),
+                Some(Packet::Delimiter) if !arguments => arguments = true,
+                Some(Packet::Data(line)) if arguments => request.add(Packet::text(&line))?,
+                // Capabilities such as `agent=…` change nothing here.
+                Some(Packet::Data(_)) => {}
+                Some(Packet::Delimiter) | None => return Err(RequestError::Malformed("expected flush")),
+            }
+        }
+        Err(RequestError::Malformed("too many arguments"))
+    }
+
+    fn add(&mut self, argument: &[u8]) -> Result<(), RequestError> {
+        match self {
+            Self::LsRefs(asked) => asked.add(argument),
+            Self::Fetch(asked) => asked.add(argument)?,
+        }
+        Ok(())
+    }
+}
+
+impl LsRefs {
+    /// Whether a ref was asked for: without prefixes all are.
+    pub(super) fn wants(&self, name: &[u8]) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    fn add(&mut self, argument: &[u8]) {
+        match argument {
+            b"peel" => self.peel = true,
+            b"symrefs" => self.symrefs = true,
+            b"unborn" => self.unborn = true,
+            _ => self.prefixes.extend(argument.strip_prefix(b"ref-prefix ").map(<[u8]>::to_vec)),
+        }
+    }
+}
+
+impl Fetch {
+    fn add(&mut self, argument: &[u8]) -> Result<(), RequestError> {
+        let (word, value) = match argument.iter().position(|byte| *byte == b' ') {
+            Some(end) => (argument.get(..end).unwrap_or_default(), argument.get(end + 1..).unwrap_or_default()),
+            None => (argument, [].as_slice()),
+        };
+        match word {
+            b"want" => self.wants.push(parse_id(value)?),
+            b"have" => self.haves.push(parse_id(value)?),
+            b"done" => self.done = true,
+            b"include-tag" => self.include_tags = true,
+            b"deepen" | b"deepen-since" | b"deepen-not" | b"filter" => return Err(RequestError::NotOffered),
+            // `thin-pack`, `ofs-delta`, `no-progress` allow what need not be done; `shallow` the client knows itself.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn parse_id(hex: &[u8]) -> Result<ObjectId, RequestError> {
+    ObjectId::from_hex(hex).map_err(|_| RequestError::Malformed("bad object id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: &str = "1111111111111111111111111111111111111111";
+
+    async fn read(bytes: &str) -> Result<Option<Request>, RequestError> {
+        Request::read(&mut bytes.as_bytes()).await
+    }
+
+    fn packets(lines: &[&str]) -> String {
+        let packet =
+            |line: &&str| if line.len() == 4 { (*line).to_owned() } else { format!("{:04x}{line}", line.len() + 4) };
+        lines.iter().map(packet).collect()
+    }
+
+    #[tokio::test]
+    async fn commands_and_arguments() {
+        let bytes = packets(&["command=ls-refs\n", "agent=x", "0001", "peel\n", "ref-prefix refs/heads/\n", "0000"]);
+        let Some(Request::LsRefs(asked)) = read(&bytes).await.unwrap() else { panic!("ls-refs") };
+        assert!(asked.peel && !asked.symrefs);
+        assert!(asked.wants(b"refs/heads/main") && !asked.wants(b"HEAD"));
+
+        let (want, have) = (format!("want {A}\n"), format!("have {A}\n"));
+        let bytes = packets(&["command=fetch", "0001", "thin-pack", &want, &have, "done\n", "0000"]);
+        // `done\n` has five bytes, and none of the lines above has four.
+        let Some(Request::Fetch(asked)) = read(&bytes).await.unwrap() else { panic!("fetch") };
+        assert_eq!((asked.wants.len(), asked.haves.len(), asked.done), (1, 1, true));
+    }
+
+    #[tokio::test]
+    async fn the_end_and_nonsense() {
+        assert!(read("").await.unwrap().is_none());
+        assert!(read("0000").await.unwrap().is_none());
+        for lines in [
+            ["command=push", "0000", "0000"],
+            ["command=fetch", "0001", "want x"],
+            ["command=fetch", "0001", "deepen 1"],
+            ["command=fetch", "0001", "0001"],
+        ] {
+            assert!(read(&packets(&lines)).await.is_err(), "{lines:?}");
+        }
+        assert!(read(&packets(&["command=fetch", "0001"])).await.is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_argument_is_answered(argument in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Fetch::default().add(&argument);
+            LsRefs::default().add(&argument);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Clone and fetch by the real git.
+
+use std::path::PathBuf;
+
+use crate::harness::World;
+
+/// A clone of an app beside the working copy.
+async fn clone(world: &World, app: &str) -> PathBuf {
+    let to = world.path(&format!("clone-{app}"));
+    let url = world.url(app);
+    world.git_ok(world.home.path(), &["clone", "-q", &url, &to.display().to_string()]).await;
+    to
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clone_then_fetch_what_is_new() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    for number in 0..30 {
+        world.commit(&work, &format!("directory-{}/file", number % 3), &format!("{number}\n")).await;
+    }
+    world.git_ok(&work, &["tag", "-a", "-m", "first", "v1"]).await;
+    world.git_ok(&work, &["push", "-q", "origin", "main", "v1", "main~3:refs/heads/old"]).await;
+    let copy = clone(&world, "blog").await;
+    assert_eq!(world.head(&copy).await, world.head(&work).await);
+    world.git_ok(&copy, &["fsck", "--full", "--strict"]).await;
+    let refs = world.git_ok(&copy, &["for-each-ref", "--format=%(refname)"]).await;
+    for name in ["refs/heads/main", "refs/remotes/origin/HEAD", "refs/remotes/origin/old", "refs/tags/v1"] {
+        assert!(refs.contains(name), "{refs}");
+    }
+
+    world.commit(&work, "more", "new\n").await;
+    world.git_ok(&work, &["tag", "-a", "-m", "second", "v2"]).await;
+    world.git_ok(&work, &["push", "-q", "origin", "main", "v2"]).await;
+    world.git_ok(&copy, &["config", "transfer.unpackLimit", "1"]).await;
+    world.git_ok(&copy, &["pull", "-q"]).await;
+    assert_eq!(world.head(&copy).await, world.head(&work).await);
+    world.git_ok(&copy, &["fsck", "--full", "--strict"]).await;
+    assert!(world.git_ok(&copy, &["tag"]).await.contains("v2"));
+    // Commit, tree, blob and tag: nothing that was there before.
+    let counted = world.git_ok(&copy, &["count-objects", "-v"]).await;
+    let all: usize = counted.lines().find_map(|line| line.strip_prefix("in-pack: ")).unwrap().parse().unwrap();
+    let there = world.git_ok(&copy, &["rev-list", "--objects", "--all"]).await.lines().count();
+    assert_eq!(all, there);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_that_went_its_own_way() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    let copy = clone(&world, "blog").await;
+    for number in 0..40 {
+        world.commit(&copy, "mine", &format!("{number}\n")).await;
+    }
+    let head = world.commit(&work, "theirs", "new\n").await;
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    world.git_ok(&copy, &["fetch", "-q"]).await;
+    assert_eq!(world.git_ok(&copy, &["rev-parse", "origin/main"]).await.trim(), head);
+    world.git_ok(&copy, &["fsck", "--full", "--strict"]).await;
+    world.git_ok(&copy, &["pull", "-q", "--rebase"]).await;
+    world.git_ok(&copy, &["push", "-q"]).await;
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_repository_and_none_at_all() {
+    let world = World::new().await;
+    gitd::Repository::init(&world.repository("blog")).unwrap();
+    let output = world.git_ok(world.home.path(), &["clone", &world.url("blog"), "empty"]).await;
+    assert!(output.contains("You appear to have cloned an empty repository"), "{output}");
+    let output = world.git_fails(world.home.path(), &["clone", &world.url("nothing"), "none"]).await;
+    assert!(output.contains("fatal: remote error: no such app"), "{output}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_offered_is_told() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    let url = world.url("blog");
+    let output = world.git_fails(&work, &["-c", "protocol.version=0", "ls-remote", &url]).await;
+    assert!(output.contains("remote error: this server speaks protocol version 2 only"), "{output}");
+    let stranger = "1111111111111111111111111111111111111111";
+    let output = world.git_fails(&work, &["fetch", &url, stranger]).await;
+    assert!(output.contains(stranger), "{output}");
+    assert!(world.git_ok(&work, &["ls-remote", "--symref", &url]).await.contains("ref: refs/heads/main\tHEAD"));
+    world.stop().await;
+}
