@@ -7,6 +7,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Dial;
@@ -14,11 +15,11 @@ use crate::Dial;
 /// What counts as healthy.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// The path to ask with GET; None: accepting a connection is enough.
+    /// The path to ask with GET; None: accepting connections is enough (see [`wait`]).
     pub path: Option<String>,
     /// Value of the `Host` header.
     pub host: String,
-    /// How long one try may take.
+    /// How long one try may take; without a path, how long an app that accepts but says nothing is given.
     pub attempt: Duration,
 }
 
@@ -35,14 +36,29 @@ enum Failed {
     Request { path: String, source: hyper::http::Error },
     #[error("no answer within {0:?}")]
     Late(Duration),
+    #[error("it accepts connections and closes them without an answer")]
+    Hangs,
 }
 
 /// The last thing seen before giving up is the caller's to keep: `seen` is called with the reason of each failed try.
-/// Returns when one try succeeded (an answer below 400, if there is a path). Tries again at once at first, then every 50 ms at most;
-/// never gives up by itself: put it under a timeout, beside the wait for the process's end.
+/// Tries again at once at first, then every 50 ms at most; never gives up by itself: put it under a timeout, beside the
+/// wait for the process's end.
+///
+/// With a path, returns after an answer below 400. Without one accepting is enough, but servers that fork (gunicorn)
+/// accept before their workers have loaded the app, and end when that fails: so the first byte of an answer to
+/// `OPTIONS *` (RFC 9110, 9.3.7: a "ping" of the server that asks nothing of the app) is waited for. Whoever accepts
+/// and does not answer even that for `attempt` is taken as healthy.
 pub async fn wait(dial: &dyn Dial, check: &Check, seen: &mut (dyn FnMut(String) + Send)) {
     let began = Instant::now();
+    let mut accepted = None;
     while let Err(failed) = attempt(dial, check).await {
+        let accepts = !matches!(failed, Failed::Dial(_));
+        let since = accepts.then(|| *accepted.get_or_insert_with(Instant::now));
+        accepted = since;
+        let patient = since.is_some_and(|since| since.elapsed() >= check.attempt) || matches!(failed, Failed::Late(_));
+        if check.path.is_none() && accepts && patient {
+            return;
+        }
         seen(failed.to_string());
         tokio::time::sleep(pause(began.elapsed(), &failed)).await;
     }
@@ -53,7 +69,7 @@ pub async fn wait(dial: &dyn Dial, check: &Check, seen: &mut (dyn FnMut(String) 
 fn pause(waited: Duration, failed: &Failed) -> Duration {
     const LONGEST: Duration = Duration::from_millis(50);
     match failed {
-        Failed::Status { .. } => LONGEST,
+        Failed::Status { .. } | Failed::Hangs => LONGEST,
         _ => (waited / 50).clamp(Duration::from_millis(2), LONGEST),
     }
 }
@@ -63,10 +79,23 @@ async fn attempt(dial: &dyn Dial, check: &Check) -> Result<(), Failed> {
         let stream = dial.dial().await?;
         match &check.path {
             Some(path) => ask(stream, &check.host, path).await,
-            None => Ok(()),
+            None => ping(stream, &check.host).await,
         }
     };
     tokio::time::timeout(check.attempt, tried).await.unwrap_or(Err(Failed::Late(check.attempt)))
+}
+
+async fn ping(mut stream: TcpStream, host: &str) -> Result<(), Failed> {
+    let request =
+        format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\nUser-Agent: airstrip-health\r\nConnection: close\r\n\r\n");
+    let exchange = async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.read(&mut [0]).await
+    };
+    match exchange.await {
+        Ok(1..) => Ok(()),
+        _ => Err(Failed::Hangs),
+    }
 }
 
 async fn ask(stream: TcpStream, host: &str, path: &str) -> Result<(), Failed> {

@@ -24,10 +24,33 @@ async fn the_moment_it_accepts_is_noticed() {
     soon(wait(&Direct(address), &check(None), &mut |failure| failures.push(failure))).await;
     let noticed = Instant::now();
     let (_listener, up) = starting.await.unwrap();
-    // 4 ms of pause at this age, the rest is for a busy machine.
-    assert!(noticed.saturating_duration_since(up) < Duration::from_millis(60), "{:?}", noticed - up);
+    // 4 ms of pause at this age and 100 ms of silence, the rest is for a busy machine.
+    assert!(noticed.saturating_duration_since(up) < Duration::from_millis(160), "{:?}", noticed - up);
     assert!((10..120).contains(&failures.len()), "{} tries", failures.len());
     assert!(failures[0].starts_with("it does not accept connections: Connection refused"), "{failures:?}");
+}
+
+#[tokio::test]
+async fn without_a_path_any_answer_to_a_ping_will_do() {
+    let app = http_app(|request| async move {
+        assert_eq!((request.method().as_str(), request.uri().path()), ("OPTIONS", "*"));
+        Response::builder().status(500).body(text("")).unwrap()
+    })
+    .await;
+    let mut failures = Vec::new();
+    let patient = Check { attempt: Duration::from_secs(3600), ..check(None) };
+    soon(wait(&Direct(app.address), &patient, &mut |failure| failures.push(failure))).await;
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[tokio::test]
+async fn closing_without_an_answer_is_forgiven_late() {
+    let closing = raw_app(|mut stream, _| async move { drop(read_head(&mut stream).await) }).await;
+    let mut failures = Vec::new();
+    let began = Instant::now();
+    soon(wait(&Direct(closing.address), &check(None), &mut |failure| failures.push(failure))).await;
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    assert_eq!(failures[0], "it accepts connections and closes them without an answer");
 }
 
 #[tokio::test]
