@@ -81,15 +81,6 @@ impl Layout {
         write(directory, name, &entry, self.owner).map_err(|error| on_writing(path, error))
     }
 
-    /// Makes all of it durable.
-    ///
-    /// One `syncfs` of the file system: it costs about what a single `fsync` costs, where an `fsync` for each file costs
-    /// that much for each.
-    pub fn finish(self) -> Result<(), SourceError> {
-        let synced = self.root.sync_file_system();
-        synced.map_err(|source| SourceError::Io { doing: "making the source durable".into(), source })
-    }
-
     /// Makes `self.parent` the directory `path`, walking from the root without following links.
     fn enter(&mut self, path: &[u8]) -> Result<(), SourceError> {
         if path.is_empty() {

@@ -16,8 +16,7 @@ fn entry<'a>(kind: Kind, path: &'a str, content: &'a str) -> Entry<'a> {
 
 fn lay_out(root: &Path, entries: &[Entry<'_>]) -> Result<(), SourceError> {
     let mut layout = Layout::new(root, None)?;
-    entries.iter().try_for_each(|entry| layout.add(*entry))?;
-    layout.finish()
+    entries.iter().try_for_each(|entry| layout.add(*entry))
 }
 
 /// Everything below a directory: kind, permissions and content by path.
@@ -175,7 +174,6 @@ fn everything_is_given_to_the_owner() {
     let mut layout = Layout::new(root.path(), Some(65534)).unwrap();
     layout.add(entry(Kind::File, "a/b/file", "x")).unwrap();
     layout.add(entry(Kind::Symlink, "a/link", "/etc/passwd")).unwrap();
-    layout.finish().unwrap();
     for path in ["", "a", "a/b", "a/b/file", "a/link"] {
         let metadata = fs::symlink_metadata(root.path().join(path)).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534), "{path}");
