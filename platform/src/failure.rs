@@ -63,7 +63,10 @@ impl Failure {
 
     /// The app was never deployed.
     pub fn no_release(app: &crate::names::AppName) -> Self {
-        Self::new(format!("{app} has no release yet"), format!("deploy it first: git push ssh://airstrip@HOST/{app} main"))
+        Self::new(
+            format!("{app} has no release yet"),
+            format!("deploy it first: git push ssh://airstrip@HOST/{app} main"),
+        )
     }
 
     /// The daemon is about to end.

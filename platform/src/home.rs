@@ -48,7 +48,9 @@ impl Home {
             move |source| HomeError::Io { path, source }
         };
         let home = Self { root: root.canonicalize().map_err(at(root))? };
-        for (part, mode) in [("apps", 0o711), ("layers", 0o755), ("run", 0o700), ("buildpacks", 0o755), ("tools", 0o755)] {
+        for (part, mode) in
+            [("apps", 0o711), ("layers", 0o755), ("run", 0o700), ("buildpacks", 0o755), ("tools", 0o755)]
+        {
             make_directory(&home.root.join(part), mode)?;
         }
         let lock = home.lock()?;
@@ -205,7 +207,10 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 /// Replaces a file's content so that a crash leaves the old or the new one, whole.
 pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").permissions(std::os::unix::fs::PermissionsExt::from_mode(mode)).tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        .tempfile_in(directory)?;
     io::Write::write_all(&mut file, content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;

@@ -4,6 +4,7 @@
 //! release), [`crate::formation`] (whatever changes what runs), [`crate::inside`] (shells and one-offs).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use engine::Engine;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub struct Platform {
     pub formations: Formations,
     /// Interpreters and installers of this machine.
     pub toolchain: Toolchain,
+    /// The built-in buildpacks, in the order in which they are tried.
+    pub buildpacks: Vec<builder::Buildpack>,
     /// How users reach the server.
     pub address: Address,
     /// Owns every task that outlives the call which started it; the server waits for it at the end.
@@ -39,21 +42,26 @@ pub struct Platform {
     pub shutdown: CancellationToken,
 }
 
-/// How users reach the server: for URLs and `ssh-config`.
-#[derive(Debug, Clone)]
+/// How users reach the server: for URLs and `ssh-config`. Ports are 0 until they are known.
+#[derive(Debug)]
 pub struct Address {
     /// Apps are served at `APP.DOMAIN`.
     pub domain: router::HostName,
     /// Real port of HTTP.
-    pub http_port: u16,
+    pub http_port: AtomicU16,
     /// Real port of SSH.
-    pub ssh_port: u16,
+    pub ssh_port: AtomicU16,
 }
 
 impl Address {
+    /// Before anything listens.
+    pub fn new(domain: router::HostName) -> Self {
+        Self { domain, http_port: AtomicU16::new(0), ssh_port: AtomicU16::new(0) }
+    }
+
     /// Where an app is reached.
     pub fn url(&self, app: &AppName) -> String {
-        match self.http_port {
+        match self.http_port.load(Ordering::Relaxed) {
             80 => format!("http://{app}.{}", self.domain),
             port => format!("http://{app}.{}:{port}", self.domain),
         }

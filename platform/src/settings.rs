@@ -21,9 +21,6 @@ pub struct Settings {
 /// What was given explicitly, as flags (or, by clap, in the environment).
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// Home directory [default: /var/lib/airstrip as root, else $XDG_DATA_HOME/airstrip]
-    #[arg(long, env = "AIRSTRIP_HOME", value_name = "DIR")]
-    pub home: Option<PathBuf>,
     /// SSH address [default: 127.0.0.1:2222]
     #[arg(long, env = "AIRSTRIP_SSH", value_name = "ADDR")]
     pub ssh: Option<String>,
@@ -82,14 +79,15 @@ const DEFAULT_FILE: &str = "/etc/airstrip/airstrip.toml";
 
 impl Settings {
     /// Puts flags, file and defaults together.
-    pub fn resolve(flags: Flags) -> Result<Self, SettingsError> {
+    pub fn resolve(given_home: Option<PathBuf>, flags: Flags) -> Result<Self, SettingsError> {
         let file = read_file(flags.config.as_deref())?;
         if let Some(https) = flags.https.or(file.https) {
-            let reason = "TLS is not available in this version: put a proxy that ends TLS in front, and leave https out".into();
+            let reason =
+                "TLS is not available in this version: put a proxy that ends TLS in front, and leave https out".into();
             return Err(SettingsError::Value { name: "https", value: https, reason });
         }
         Ok(Self {
-            home: home(flags.home.or(file.home))?,
+            home: home(given_home.or(file.home))?,
             ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
             domain: domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?,
@@ -139,7 +137,7 @@ mod tests {
     fn with_file(text: &str, flags: Flags) -> Result<Settings, SettingsError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        Settings::resolve(Flags { config: Some(file.path().to_owned()), ..flags })
+        Settings::resolve(None, Flags { config: Some(file.path().to_owned()), ..flags })
     }
 
     #[test]

@@ -91,9 +91,8 @@ where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
     let text: String = row.get(column)?;
-    text.parse().map_err(|e: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
-    })
+    text.parse()
+        .map_err(|e: T::Err| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e)))
 }
 
 #[cfg(test)]
@@ -118,6 +117,7 @@ mod tests {
             commit: Some("a".repeat(40)),
             config,
             first_scale: vec![("web".parse().unwrap(), 1)],
+            starts: true,
         };
         store.commit_release(app, &new).unwrap();
         version

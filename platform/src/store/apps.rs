@@ -69,6 +69,12 @@ impl Store {
         Ok(connection.query_row("SELECT * FROM apps WHERE name = ?1", [name.as_str()], app).optional()?)
     }
 
+    /// The app of this number.
+    pub fn app_by_id(&self, id: AppId) -> Result<Option<App>> {
+        let connection = self.connection();
+        Ok(connection.query_row("SELECT * FROM apps WHERE id = ?1", [id.0], app).optional()?)
+    }
+
     /// Every app, by name, also those being destroyed.
     pub fn apps(&self) -> Result<Vec<App>> {
         let connection = self.connection();

@@ -72,7 +72,14 @@ impl Store {
     }
 
     /// Lets a key in: everywhere, or for one app.
-    pub fn add_key(&self, name: &KeyName, public_key: &str, fingerprint: &str, app: Option<AppId>, role: Role) -> Result<()> {
+    pub fn add_key(
+        &self,
+        name: &KeyName,
+        public_key: &str,
+        fingerprint: &str,
+        app: Option<AppId>,
+        role: Role,
+    ) -> Result<()> {
         if let Some(known) = self.find_key(public_key)? {
             return Err(StoreError::Exists(format!("this key, under the name {},", known.name)));
         }

@@ -52,6 +52,8 @@ pub struct NewRelease {
     pub config: Config,
     /// Scale of process types that the app did not have before.
     pub first_scale: Vec<(ProcessType, u32)>,
+    /// Whether an app that was stopped is started by it.
+    pub starts: bool,
 }
 
 fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
@@ -116,7 +118,8 @@ impl Store {
     /// The configuration of a release.
     pub fn release_config(&self, app: AppId, version: Version) -> Result<Config> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached("SELECT key, value FROM release_config WHERE app = ?1 AND version = ?2")?;
+        let mut statement =
+            connection.prepare_cached("SELECT key, value FROM release_config WHERE app = ?1 AND version = ?2")?;
         collect_config(statement.query_map(params![app.0, version.0], pair)?)
     }
 
@@ -131,12 +134,22 @@ fn insert_release(transaction: &Transaction<'_>, app: AppId, new: &NewRelease) -
     transaction.execute(
         "INSERT INTO releases (app, version, created_at, actor, description, code, origin, ref_name, commit_id)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![app.0, new.version.0, now(), new.actor, new.description, new.code.0, new.origin.0, ref_name, new.commit],
+        params![
+            app.0,
+            new.version.0,
+            now(),
+            new.actor,
+            new.description,
+            new.code.0,
+            new.origin.0,
+            ref_name,
+            new.commit
+        ],
     )?;
     let branch = ref_name.and_then(|name| name.strip_prefix("refs/heads/"));
     transaction.execute(
-        "UPDATE apps SET current = ?2, stopped = 0, deploy_branch = coalesce(deploy_branch, ?3) WHERE id = ?1",
-        params![app.0, new.version.0, branch],
+        "UPDATE apps SET current = ?2, stopped = stopped AND NOT ?4, deploy_branch = coalesce(deploy_branch, ?3) WHERE id = ?1",
+        params![app.0, new.version.0, branch, new.starts],
     )?;
     Ok(())
 }

@@ -1,0 +1,138 @@
+//! Apps come, go, change their names, and are routed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gitd::Output;
+use router::{HostName, Service, State};
+
+use crate::edge::Route;
+use crate::failure::{Failure, Result};
+use crate::formation::InstanceState;
+use crate::instance::owner;
+use crate::names::AppName;
+use crate::platform::Platform;
+use crate::store::{App, AppId};
+
+impl Platform {
+    /// A new app without a release.
+    pub async fn create_app(&self, name: &AppName) -> Result<App> {
+        let app = self.store.create_app(name)?;
+        self.make_app_home(&app)?;
+        self.route_of(app.id);
+        Ok(app)
+    }
+
+    /// Makes what is missing of an app's directories; also at start, in case a crash came between row and directory.
+    pub fn make_app_home(&self, app: &App) -> Result<()> {
+        let home = self.home.app(&app.name);
+        home.make(owner(app.id))?;
+        gitd::Repository::init(&home.repository())?;
+        Ok(())
+    }
+
+    /// Ends an app and removes everything of it, its data too.
+    pub async fn destroy_app(self: &Arc<Self>, app: &App) -> Result<()> {
+        self.store.begin_destroy(app.id)?;
+        self.empty(app.id).await;
+        self.finish_destroy(app)
+    }
+
+    /// Removes what is left of an app that is being destroyed.
+    pub fn finish_destroy(&self, app: &App) -> Result<()> {
+        remove_directory(self.home.app(&app.name).root())?;
+        self.store.delete_app(app.id)?;
+        self.formations.remove(app.id);
+        self.route_of(app.id);
+        Ok(())
+    }
+
+    /// Gives an app another name: its address, its directory, and the names its instances know.
+    pub async fn rename_app(self: &Arc<Self>, app: &App, to: &AppName, output: &Output) -> Result<()> {
+        let formation = self.formations.of(app.id);
+        let _builds = self.turn(&formation.builds, output).await?;
+        {
+            let _changes = self.turn(&formation.changes, output).await?;
+            self.store.rename_app(app.id, to)?;
+            self.finish_rename(&self.app(to)?)?;
+        }
+        let renamed = self.app(to)?;
+        if renamed.current.is_none() || renamed.stopped {
+            self.route_of(app.id);
+            return Ok(());
+        }
+        self.restart(&renamed, None, output).await
+    }
+
+    /// Moves the directory of a renamed app, if that has not been done.
+    pub fn finish_rename(&self, app: &App) -> Result<()> {
+        let Some(old) = &app.renamed_from else { return Ok(()) };
+        let (from, to) = (self.home.app(old), self.home.app(&app.name));
+        if from.root().exists() && !to.root().exists() {
+            std::fs::rename(from.root(), to.root()).map_err(|e| Failure::io(from.root().display(), &e))?;
+            crate::home::sync_directory(&self.home.apps()).map_err(|e| Failure::io(to.root().display(), &e))?;
+        }
+        Ok(self.store.finish_rename(app.id)?)
+    }
+
+    /// Host names at which an app answers: its own, then those added.
+    pub fn hosts(&self, app: &App) -> Result<Vec<String>> {
+        let own = format!("{}.{}", app.name, self.address.domain);
+        Ok(std::iter::once(own).chain(self.store.domains(app.id)?).collect())
+    }
+
+    /// Tells the router how an app is served after something about it was changed in the store.
+    pub fn refresh_route(&self, app: &App) -> Result<()> {
+        self.route_of(app.id);
+        Ok(())
+    }
+
+    /// Tells the router how an app is served now.
+    pub fn route_of(&self, id: AppId) {
+        self.edge.refresh(id, || match self.make_route(id) {
+            Ok(route) => route,
+            Err(error) => {
+                tracing::error!(app = id.0, %error, "routing");
+                None
+            }
+        });
+    }
+
+    fn make_route(&self, id: AppId) -> Result<Option<Route>> {
+        let Some(app) = self.store.app_by_id(id)?.filter(|app| !app.destroying) else { return Ok(None) };
+        let hosts = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
+        let service = Service { name: app.name.to_string(), state: self.route_state(&app) };
+        Ok(Some(Route { hosts, service: Arc::new(service) }))
+    }
+
+    fn route_state(&self, app: &App) -> State {
+        let unavailable = |why: &str| State::Unavailable(format!("The app {} {why}.", app.name));
+        if app.maintenance {
+            return unavailable("is down for maintenance and will be back soon");
+        }
+        if app.current.is_none() {
+            return unavailable("has not been deployed yet");
+        }
+        let places = self.formations.of(app.id).places();
+        let webs: Vec<_> =
+            places.iter().filter(|place| place.process.kind.is_web()).map(|place| place.occupancy()).collect();
+        let targets: Vec<_> = webs.iter().filter_map(|web| web.instance.as_ref()?.target.clone()).collect();
+        match targets.is_empty() {
+            false => State::Serving(targets),
+            true if app.stopped => unavailable("is stopped"),
+            true if webs.iter().any(|web| web.state == InstanceState::Crashed) => {
+                unavailable("has crashed; see its log")
+            }
+            true if webs.is_empty() => unavailable("has no web process running"),
+            true => unavailable("is starting"),
+        }
+    }
+}
+
+/// Removes a directory and everything in it; none is fine.
+fn remove_directory(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(path.display(), &e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,199 @@
+//! The build phase: a tree laid out aside, built by buildpacks, and kept under its release's name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use builder::source::{Layout, SourceError};
+use builder::{BuildError, Buildpack, Image};
+use gitd::Output;
+use tempfile::TempDir;
+
+use crate::failure::{Failure, Result};
+use crate::instance::{ENV, owner};
+use crate::pipeline::Deployment;
+use crate::platform::Platform;
+use crate::release::{Manifest, health_path};
+use crate::sandbox::BuildSandbox;
+use crate::store::App;
+use crate::toolchain::BuildTools;
+
+/// Bound of all detects of a build.
+const DETECT_LIMIT: Duration = Duration::from_secs(60);
+/// Bound of a build.
+const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Prefix of directories of builds in progress; a start removes what crashes left.
+pub const IN_PROGRESS: &str = ".build-";
+/// The layer that is shown as the virtualenv.
+const ENV_LAYER: &str = "/layers/airstrip_python/env";
+
+/// A finished build in a directory of its own, removed unless kept.
+pub struct Built {
+    directory: TempDir,
+}
+
+impl Platform {
+    /// Lays the tree out and builds it.
+    pub async fn build(&self, app: &App, deployment: &Deployment<'_>, output: &Output) -> Result<Built> {
+        let directory = self.build_directory(app)?;
+        let code = directory.path().join("code");
+        tokio::task::block_in_place(|| lay_out(&code, app, deployment))?;
+        let tools = self.toolchain.for_build().await;
+        let image = self.run_buildpacks(app, deployment, directory.path(), &tools, output).await?;
+        let health_path = health_path(&code)?;
+        let manifest =
+            Manifest { image, toolchain: tools.needed_at_launch, health_path, commit: deployment.commit.clone() };
+        let scratch = directory.path().join("scratch");
+        std::fs::remove_dir_all(&scratch).map_err(|e| Failure::io(scratch.display(), &e))?;
+        manifest.write(directory.path())?;
+        Ok(Built { directory })
+    }
+
+    fn build_directory(&self, app: &App) -> Result<TempDir> {
+        let releases = self.home.app(&app.name).releases();
+        let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
+        let directory = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&releases).map_err(failed)?;
+        for part in ["code", "scratch"] {
+            std::fs::create_dir(directory.path().join(part)).map_err(failed)?;
+        }
+        Ok(directory)
+    }
+
+    async fn run_buildpacks(
+        &self,
+        app: &App,
+        deployment: &Deployment<'_>,
+        directory: &Path,
+        tools: &BuildTools,
+        output: &Output,
+    ) -> Result<Image> {
+        let previous = self.current(app).ok().map(|release| release.manifest.image);
+        let owner = owner(app.id);
+        let request = builder::Request {
+            source: &directory.join("code"),
+            scratch: &directory.join("scratch"),
+            cache: &self.home.app(&app.name).cache(),
+            store: &self.home.layers(),
+            previous: previous.as_ref(),
+            order: &self.buildpacks,
+            owner,
+            tools: &tools.binds,
+            env: &tools.env,
+            platform_env: &[],
+            symlinks: &[(ENV.into(), ENV_LAYER.into())],
+            clean: deployment.clean,
+            detect_timeout: DETECT_LIMIT,
+            build_timeout: BUILD_LIMIT,
+        };
+        let uid = owner.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        let sandbox = BuildSandbox { platform: self, app: app.name.as_str(), uid };
+        let to_user = ToUser(output);
+        let build = builder::build(&request, &sandbox, &to_user);
+        let result = output.cancelled().run_until_cancelled(build).await;
+        result.ok_or_else(|| Failure::plain("cancelled"))?.map_err(explain)
+    }
+}
+
+impl Built {
+    /// Gives the directory its release's name. It is durable after [`ReleaseDirectory::sync`].
+    pub fn keep_as(self, release: &Path) -> Result<ReleaseDirectory> {
+        let failed = |e: std::io::Error| Failure::io(release.display(), &e);
+        let _left_by_a_crash = std::fs::remove_dir_all(release);
+        std::fs::rename(self.directory.path(), release).map_err(failed)?;
+        let _renamed = self.directory.keep();
+        let kept = ReleaseDirectory(release.to_owned());
+        std::fs::set_permissions(release, std::os::unix::fs::PermissionsExt::from_mode(0o711)).map_err(failed)?;
+        Ok(kept)
+    }
+}
+
+/// A built tree under its release's name, before that release is true.
+#[derive(Debug)]
+pub struct ReleaseDirectory(PathBuf);
+
+impl ReleaseDirectory {
+    /// Begins to make it durable, in the background: the disk's time passes while the instances start.
+    /// One `syncfs` costs about what a single `fsync` does, where one for each file costs that for each.
+    pub fn sync(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let path = self.0.clone();
+        let failed = |path: &Path, e: std::io::Error| Failure::io(path.display(), &e);
+        let synced = tokio::task::spawn_blocking(move || {
+            let directory = std::fs::File::open(&path).map_err(|e| failed(&path, e))?;
+            nix::unistd::syncfs(&directory).map_err(|e| failed(&path, e.into()))
+        });
+        async { synced.await.map_err(|e| Failure::plain(e.to_string()))? }
+    }
+
+    /// The release did not come to be.
+    pub fn discard(self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(directory = %self.0.display(), %error, "removing a release that did not come to be");
+        }
+    }
+}
+
+fn lay_out(code: &Path, app: &App, deployment: &Deployment<'_>) -> Result<()> {
+    let mut layout = Layout::new(code, owner(app.id)).map_err(refuse)?;
+    deployment.source.lay_out(&mut layout)
+}
+
+/// A tree that is not laid out, in words for users.
+pub fn refuse(error: SourceError) -> Failure {
+    match error {
+        SourceError::Io { doing, source } => Failure::io(doing, &source),
+        SourceError::Refused { path, reason } => {
+            Failure::new(format!("{path}: {reason}"), "rename or remove it, commit, and push again")
+        }
+        submodule @ SourceError::Submodule { .. } => Failure::plain(submodule.to_string()),
+    }
+}
+
+const RECOGNISED: &str =
+    "a Python app has a requirements.txt (or a wsgi.py) at the root of the repository, an app of any kind a Procfile";
+
+/// A failed build, in words for users. What a buildpack had to say it has said already.
+fn explain(error: BuildError) -> Failure {
+    match error {
+        BuildError::NothingDetected => Failure::new("no buildpack recognises this app", RECOGNISED),
+        BuildError::Failed { buildpack, how } => {
+            Failure::new(format!("build failed: {buildpack} {how}"), "the reason stands above")
+        }
+        BuildError::TimedOut { phase, limit } => {
+            Failure::new(format!("{phase} took longer than {} s", limit.as_secs()), "what it printed last stands above")
+        }
+        BuildError::Procfile(error) => Failure::new(
+            format!("Procfile: {error}"),
+            "write one `NAME: COMMAND` a line, such as `web: gunicorn app:app`",
+        ),
+        BuildError::Io { doing, source } => Failure::io(doing, &source),
+        other => Failure::plain(format!("build failed: {other}")),
+    }
+}
+
+/// What a build prints goes to the user as it is.
+struct ToUser<'a>(&'a Output);
+
+#[async_trait::async_trait]
+impl builder::Output for ToUser<'_> {
+    async fn write(&self, bytes: &[u8]) {
+        self.0.write(bytes).await;
+    }
+}
+
+/// Writes the directories of the built-in buildpacks: their descriptors, and executables that lead to this program.
+pub fn install_buildpacks(directory: &Path) -> Result<Vec<Buildpack>> {
+    buildpacks::BUILT_IN.iter().map(|built_in| install_buildpack(directory, built_in)).collect()
+}
+
+fn install_buildpack(directory: &Path, built_in: &buildpacks::BuiltIn) -> Result<Buildpack> {
+    let root = directory.join(built_in.id.replace('/', "_")).join(built_in.version);
+    let failed = |e: std::io::Error| Failure::io(root.display(), &e);
+    std::fs::create_dir_all(root.join("bin")).map_err(failed)?;
+    crate::home::write_durably(&root.join("buildpack.toml"), built_in.descriptor.as_bytes(), 0o644).map_err(failed)?;
+    for executable in ["detect", "build"] {
+        match std::os::unix::fs::symlink(crate::toolchain::PROGRAM, root.join("bin").join(executable)) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
+            _ => {}
+        }
+    }
+    Buildpack::open(&root).map_err(|e| Failure::plain(e.to_string()))
+}

@@ -1,0 +1,178 @@
+//! The switch: start what is new, make it durable, route to it, end what is old. Every change of what runs comes through here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gitd::Output;
+use tokio_util::sync::CancellationToken;
+
+use crate::diagnosis::{FailedStart, explain};
+use crate::failure::{Failure, Result};
+use crate::formation::{Formation, Kept};
+use crate::instance::Instance;
+use crate::keeper::Place;
+use crate::names::{Process, ProcessType, Selector};
+use crate::plan::Plan;
+use crate::platform::Platform;
+use crate::release::Runnable;
+use crate::store::App;
+
+/// How long requests in flight have to end when their instance is replaced.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(30);
+/// A worker that dies within this is reported to whoever started it.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// A change of what runs.
+pub struct Change {
+    /// What is to run.
+    pub release: Arc<Runnable>,
+    /// How many of each type.
+    pub wanted: Vec<(ProcessType, u32)>,
+    /// Which places are to get a new instance even if they have one.
+    pub renew: Renew,
+}
+
+/// Which places are to get a new instance even if they have one.
+pub enum Renew {
+    /// Every one.
+    All,
+    /// These.
+    Only(Selector),
+    /// None.
+    Nothing,
+}
+
+impl Renew {
+    /// Whether this place is to get a new instance.
+    pub fn covers(&self, process: &Process) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(selector) => selector.matches(process),
+            Self::Nothing => false,
+        }
+    }
+}
+
+impl Platform {
+    /// Carries a change out: web instances first, then `commit` (which makes it durable), then the switch, then workers;
+    /// what was replaced drains and ends afterwards. If anything fails before `commit` has succeeded, all is as before.
+    /// The caller holds the app's permit for changes.
+    pub async fn change(
+        self: &Arc<Self>,
+        app: &App,
+        change: Change,
+        output: &Output,
+        commit: impl Future<Output = Result<()>> + Send,
+    ) -> Result<()> {
+        let formation = self.formations.of(app.id);
+        let current: Vec<Process> = formation.places().iter().map(|place| place.process.clone()).collect();
+        let plan = Plan::new(&current, &change.wanted, &change.renew);
+        let (webs, workers): (Vec<Process>, Vec<Process>) =
+            plan.start.into_iter().partition(|process| process.kind.is_web());
+        let fresh = self.start_webs(&change.release, &webs, output).await?;
+        if let Err(failure) = commit.await {
+            self.end_all(fresh).await;
+            return Err(failure);
+        }
+        let fresh = fresh.into_iter().map(|instance| Place::filled(change.release.clone(), instance)).collect();
+        let retired = formation.replace(self, &plan.retire, fresh);
+        self.route_of(app.id);
+        let (old_webs, old_workers) = retired.into_iter().partition(|kept: &Kept| kept.place.process.kind.is_web());
+        self.retire(old_workers).await;
+        self.start_workers(&formation, &change.release, workers, output).await;
+        let platform = self.clone();
+        self.tasks.spawn(async move { platform.retire(old_webs).await });
+        Ok(())
+    }
+
+    async fn start_webs(
+        &self,
+        release: &Arc<Runnable>,
+        processes: &[Process],
+        output: &Output,
+    ) -> Result<Vec<Instance>> {
+        let cancel = output.cancelled().child_token();
+        let starts = processes.iter().map(|process| self.start_instance(release, process, &cancel));
+        let results = futures_util::future::join_all(starts).await;
+        let (started, mut failed): (Vec<_>, Vec<_>) = results.into_iter().partition(std::result::Result::is_ok);
+        let started: Vec<Instance> = started.into_iter().flatten().collect();
+        match failed.pop() {
+            Some(Err(failed)) => {
+                self.end_all(started).await;
+                Err(report(&failed, output).await)
+            }
+            _ => Ok(started),
+        }
+    }
+
+    async fn end_all(&self, instances: Vec<Instance>) {
+        futures_util::future::join_all(instances.iter().map(|instance| self.end_instance(instance, GRACE))).await;
+    }
+
+    async fn start_workers(
+        self: &Arc<Self>,
+        formation: &Formation,
+        release: &Arc<Runnable>,
+        processes: Vec<Process>,
+        output: &Output,
+    ) {
+        let never = CancellationToken::new();
+        let starts = processes.into_iter().map(|process| {
+            let never = &never;
+            async move { (self.start_instance(release, &process, never).await, process) }
+        });
+        for (result, process) in futures_util::future::join_all(starts).await {
+            let place = match result {
+                Ok(instance) => {
+                    self.watch_worker(release, &instance, output).await;
+                    Place::filled(release.clone(), instance)
+                }
+                Err(failed) => {
+                    let _told = report(&failed, output).await;
+                    Place::empty(release.clone(), process)
+                }
+            };
+            formation.replace(self, &[], vec![place]);
+        }
+    }
+
+    /// Tells the user of a worker that dies at once; the keeper sees it too.
+    async fn watch_worker(&self, release: &Runnable, instance: &Instance, output: &Output) {
+        let Ok(Ok(exit)) = tokio::time::timeout(AT_ONCE, self.engine.wait(&instance.id)).await else { return };
+        output
+            .line(&format!(
+                " !     {} {exit} at once; it will be tried again. See `logs {}`",
+                instance.labels.process, release.name
+            ))
+            .await;
+    }
+
+    /// Waits for the keepers, lets requests in flight end, and ends the instances.
+    pub async fn retire(&self, kept: Vec<Kept>) {
+        futures_util::future::join_all(kept.into_iter().map(|kept| self.retire_one(kept))).await;
+    }
+
+    async fn retire_one(&self, kept: Kept) {
+        kept.stop.cancel();
+        let _ended = kept.keeper.await;
+        if let Some(instance) = kept.place.occupancy().instance {
+            if let Some(target) = &instance.target {
+                target.drain(DRAIN).await;
+            }
+            self.end_instance(&instance, GRACE).await;
+        }
+    }
+}
+
+/// Shows the last words of an instance that did not start, and says why.
+async fn report(failed: &FailedStart, output: &Output) -> Failure {
+    if !failed.tail.is_empty() {
+        output.line(&format!("-----> Last lines of {}", failed.process)).await;
+    }
+    for line in &failed.tail {
+        output.line(&format!("       {line}")).await;
+    }
+    explain(failed)
+}

@@ -1,0 +1,605 @@
+//! What can be said: every command, its arguments, and what it needs.
+
+use std::str::FromStr;
+
+use clap::{CommandFactory, Parser};
+
+use super::help;
+use crate::access::Need;
+use crate::failure::Failure;
+use crate::names::{AppName, ConfigKey, KeyName, Process, ProcessType, Selector, Version};
+
+#[derive(Debug, clap::Parser)]
+#[command(name = "airstrip", no_binary_name = true, disable_help_subcommand = true, disable_help_flag = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How a listing is written.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Form {
+    /// Write JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A command with its arguments, all of them parsed.
+#[derive(Debug, clap::Subcommand)]
+#[command(disable_help_flag = true)]
+pub(super) enum Command {
+    /// List the commands, or show how one is used
+    Help { command: Option<String> },
+    /// Show the server's version
+    Version,
+
+    /// List the apps
+    #[command(visible_alias = "apps:list")]
+    Apps(#[command(flatten)] Form),
+    /// Make an app (a first push does that too)
+    #[command(name = "apps:create")]
+    AppsCreate { app: AppName },
+    /// Remove an app and everything of it, its data too
+    #[command(name = "apps:destroy")]
+    AppsDestroy {
+        app: AppName,
+        /// The app's name once more
+        #[arg(long, value_name = "APP")]
+        confirm: Option<AppName>,
+        /// Without asking for the name once more
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give an app another name, and with it another address
+    #[command(name = "apps:rename")]
+    AppsRename {
+        app: AppName,
+        #[arg(value_name = "NEW")]
+        to: AppName,
+    },
+    /// Show what is known about an app
+    #[command(name = "apps:info")]
+    AppsInfo {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Show where an app answers
+    Url { app: AppName },
+
+    /// List an app's instances
+    Ps {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Change how many instances run; without TYPE=N show it
+    #[command(name = "ps:scale")]
+    PsScale {
+        app: AppName,
+        #[arg(value_name = "TYPE=N")]
+        wanted: Vec<Scale>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Replace instances by new ones of the same release
+    #[command(name = "ps:restart", visible_alias = "restart")]
+    PsRestart {
+        app: AppName,
+        /// `web`, or `web.2`
+        #[arg(value_name = "PROCESS")]
+        which: Option<Selector>,
+    },
+    /// End an app's instances
+    #[command(name = "ps:stop")]
+    PsStop { app: AppName },
+    /// Start what ps:stop ended
+    #[command(name = "ps:start")]
+    PsStart { app: AppName },
+    /// Build and release the tip of the deploy branch anew
+    #[command(name = "ps:rebuild")]
+    PsRebuild { app: AppName },
+    /// End every instance, then the server; its next start launches the apps again
+    #[command(name = "stop-all")]
+    StopAll,
+
+    /// Show an app's log
+    Logs {
+        app: AppName,
+        #[command(flatten)]
+        query: Query,
+    },
+    /// Run a command in a new instance of its own
+    Run {
+        app: AppName,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Open a shell in a running instance
+    Enter { app: AppName, process: Option<Process> },
+
+    /// Show an app's configuration
+    Config {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Show one value
+    #[command(name = "config:get")]
+    ConfigGet { app: AppName, key: ConfigKey },
+    /// Set variables; `-` reads a dotenv file from standard input
+    #[command(name = "config:set")]
+    ConfigSet {
+        app: AppName,
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        assignments: Vec<Assignment>,
+        /// Keep it for the next release
+        #[arg(long)]
+        no_restart: bool,
+    },
+    /// Remove variables
+    #[command(name = "config:unset")]
+    ConfigUnset {
+        app: AppName,
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<ConfigKey>,
+        /// Keep it for the next release
+        #[arg(long)]
+        no_restart: bool,
+    },
+
+    /// List an app's releases
+    Releases {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Release the code, dependencies and configuration of an earlier release again
+    Rollback {
+        app: AppName,
+        /// Such as v12; without it the one before
+        #[arg(value_name = "RELEASE")]
+        to: Option<Version>,
+    },
+    /// Deploy a tar or tar.gz from standard input
+    Deploy { app: AppName },
+
+    /// List the host names at which an app answers
+    Domains {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Let an app answer at more host names
+    #[command(name = "domains:add")]
+    DomainsAdd {
+        app: AppName,
+        #[arg(required = true, value_name = "DOMAIN")]
+        domains: Vec<String>,
+    },
+    /// Take host names from an app
+    #[command(name = "domains:remove")]
+    DomainsRemove {
+        app: AppName,
+        #[arg(required = true, value_name = "DOMAIN")]
+        domains: Vec<String>,
+    },
+
+    /// List the public keys that may come in
+    Keys(#[command(flatten)] Form),
+    /// Let the public key on standard input in
+    #[command(name = "keys:add")]
+    KeysAdd {
+        name: KeyName,
+        /// Only this app; without it the key is admin of everything
+        #[arg(long)]
+        app: Option<AppName>,
+        /// deploy: push, logs, ps, releases, rollback, restart; admin: everything of the app
+        #[arg(long, requires = "app")]
+        role: Option<AppRole>,
+    },
+    /// Shut a key out
+    #[command(name = "keys:remove")]
+    KeysRemove { name: KeyName },
+
+    /// Change how long a web process has to become healthy: timeout=SECONDS
+    #[command(name = "checks:set")]
+    ChecksSet {
+        app: AppName,
+        #[arg(value_name = "timeout=SECONDS")]
+        setting: ChecksTimeout,
+    },
+    /// Change the branch whose pushes deploy: deploy-branch NAME
+    #[command(name = "git:set")]
+    GitSet {
+        app: AppName,
+        #[command(flatten)]
+        setting: GitSetting,
+    },
+    /// Answer with a page that says so instead of the app
+    #[command(name = "maintenance:on")]
+    MaintenanceOn { app: AppName },
+    /// Let the app answer again
+    #[command(name = "maintenance:off")]
+    MaintenanceOff { app: AppName },
+    /// Print Host blocks for ~/.ssh/config, so that `ssh APP` works
+    #[command(name = "ssh-config")]
+    SshConfig,
+}
+
+/// Which lines of a log.
+#[derive(Debug, clap::Args)]
+pub(super) struct Query {
+    /// Go on with new lines as they come (also -t, --tail)
+    #[arg(short, long, short_alias = 't', alias = "tail")]
+    pub(super) follow: bool,
+    /// So many of the newest lines
+    #[arg(short, long, value_name = "N", default_value = "100")]
+    pub(super) num: usize,
+    /// Only of these: `web`, or `web.2`
+    #[arg(short, long, alias = "ps", value_name = "PROCESS")]
+    pub(super) process: Option<Selector>,
+    /// Only of this release
+    #[arg(long, value_name = "RELEASE")]
+    pub(super) release: Option<Version>,
+}
+
+/// What a key may do with its app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum AppRole {
+    Deploy,
+    Admin,
+}
+
+/// `deploy-branch NAME`
+#[derive(Debug, clap::Args)]
+pub(super) struct GitSetting {
+    #[arg(value_name = "deploy-branch", value_parser = ["deploy-branch"])]
+    name: String,
+    #[arg(value_name = "NAME")]
+    pub(super) branch: super::settings::BranchName,
+}
+
+/// `web=2`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scale(pub(super) ProcessType, pub(super) u32);
+
+impl FromStr for Scale {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MOST: u32 = 100;
+        let (kind, count) = text.split_once('=').ok_or_else(|| format!("{text:?} is not TYPE=N, such as web=2"))?;
+        let kind: ProcessType = kind.parse().map_err(|e: crate::names::InvalidName| e.to_string())?;
+        let count = count.parse().ok().filter(|count| *count <= MOST);
+        count
+            .map(|count| Self(kind, count))
+            .ok_or_else(|| format!("{text:?}: the number of instances is from 0 to {MOST}"))
+    }
+}
+
+/// `timeout=SECONDS`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChecksTimeout(pub(super) u32);
+
+impl FromStr for ChecksTimeout {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.strip_prefix("timeout=").and_then(|seconds| seconds.parse().ok());
+        let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
+        seconds.map(Self).ok_or_else(|| format!("{text:?} is not timeout=SECONDS, from 1 to 3600"))
+    }
+}
+
+/// `KEY=VALUE`, or `-` for standard input.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Assignment {
+    Pair(ConfigKey, String),
+    Stdin,
+}
+
+impl FromStr for Assignment {
+    type Err = String;
+    /// What is refused may be part of a secret (a value that lost its quotes): only what looks like a name is shown.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "-" {
+            return Ok(Self::Stdin);
+        }
+        let (key, value) = text.split_once('=').ok_or(
+            "an argument is not KEY=VALUE; if a value has blanks, quote it twice: ssh … config:set APP 'KEY=\"two words\"'",
+        )?;
+        let shown = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        let key: ConfigKey = key.parse().map_err(|e: crate::names::InvalidName| match shown {
+            true => e.to_string(),
+            false => {
+                "what stands before '=' is not a variable name: use letters, digits and '_', not starting with a digit"
+                    .into()
+            }
+        })?;
+        Ok(Self::Pair(key, value.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Assignment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pair(key, _) => write!(f, "{key}=…"),
+            Self::Stdin => f.write_str("-"),
+        }
+    }
+}
+
+impl Command {
+    /// Makes words a command. No word at all is `help`.
+    pub(super) fn parse(words: Vec<String>) -> Result<Self, Failure> {
+        let Some(name) = words.first().cloned() else { return Ok(Self::Help { command: None }) };
+        if asks_for_help(&words) {
+            return Ok(Self::Help { command: (!name.starts_with('-')).then_some(name) });
+        }
+        let parsed = Line::try_parse_from(app_first(words));
+        parsed.map(|line| line.command).map_err(|error| help::usage(&error, &name))
+    }
+
+    /// What the actor must be allowed, and with which app: the one place where access to commands is decided.
+    pub(super) fn need(&self) -> (Need, Option<&AppName>) {
+        use Command as C;
+        match self {
+            // They show each actor what it may see.
+            C::Help { .. } | C::Version | C::Apps(_) | C::Keys(_) | C::SshConfig => (Need::Nothing, None),
+            C::AppsCreate { .. } | C::KeysAdd { .. } | C::KeysRemove { .. } | C::StopAll => (Need::Admin, None),
+            // A new name is taken from what all apps share.
+            C::AppsRename { app, .. } => (Need::Admin, Some(app)),
+            C::PsScale { app, wanted, .. } if wanted.is_empty() => (Need::Deploy, Some(app)),
+            C::AppsInfo { app, .. }
+            | C::Url { app }
+            | C::Ps { app, .. }
+            | C::PsRestart { app, .. }
+            | C::PsRebuild { app }
+            | C::Logs { app, .. }
+            | C::Releases { app, .. }
+            | C::Rollback { app, .. }
+            | C::Deploy { app }
+            | C::Domains { app, .. } => (Need::Deploy, Some(app)),
+            C::AppsDestroy { app, .. }
+            | C::PsScale { app, .. }
+            | C::PsStop { app }
+            | C::PsStart { app }
+            | C::Run { app, .. }
+            | C::Enter { app, .. }
+            | C::Config { app, .. }
+            | C::ConfigGet { app, .. }
+            | C::ConfigSet { app, .. }
+            | C::ConfigUnset { app, .. }
+            | C::DomainsAdd { app, .. }
+            | C::DomainsRemove { app, .. }
+            | C::ChecksSet { app, .. }
+            | C::GitSet { app, .. }
+            | C::MaintenanceOn { app }
+            | C::MaintenanceOff { app } => (Need::AppAdmin, Some(app)),
+        }
+    }
+}
+
+/// The definition of every command.
+pub(super) fn definition() -> clap::Command {
+    Line::command()
+}
+
+/// How far the words are airstrip's own: what follows the app's name in `run` is somebody else's.
+fn own_words(words: &[String]) -> usize {
+    match words.first().map(String::as_str) {
+        Some("run") => words.len().min(2),
+        _ => words.iter().position(|word| word == "--").unwrap_or(words.len()),
+    }
+}
+
+fn asks_for_help(words: &[String]) -> bool {
+    words.iter().take(own_words(words)).any(|word| word == "--help" || word == "-h")
+}
+
+/// `-a APP` and `--app APP` become the first argument, where a command begins with an app.
+fn app_first(mut words: Vec<String>) -> Vec<String> {
+    let definition = definition();
+    let command = words.first().and_then(|name| definition.find_subcommand(name));
+    let first = command.and_then(|command| command.get_positionals().next());
+    if first.is_none_or(|argument| argument.get_id() != "app") {
+        return words;
+    }
+    let own = own_words(&words);
+    let Some(at) =
+        words.iter().take(own).position(|word| matches!(word.as_str(), "-a" | "--app") || word.starts_with("--app="))
+    else {
+        return words;
+    };
+    let option = words.remove(at);
+    let app = match option.strip_prefix("--app=") {
+        Some(app) => Some(app.to_owned()),
+        None if at < words.len() => Some(words.remove(at)),
+        None => None,
+    };
+    words.splice(1..1, app);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, Failure> {
+        Command::parse(line.split(' ').filter(|word| !word.is_empty()).map(ToOwned::to_owned).collect())
+    }
+
+    fn shown(line: &str) -> String {
+        match parse(line) {
+            Ok(command) => format!("{command:?}"),
+            Err(failure) => failure.lines().collect::<Vec<_>>().join("\n"),
+        }
+    }
+
+    #[test]
+    fn definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_contract_is_known() {
+        let lines = [
+            "help",
+            "help ps",
+            "version",
+            "apps",
+            "apps:list",
+            "apps --json",
+            "apps:create a",
+            "apps:destroy a --confirm a",
+            "apps:destroy a --force",
+            "apps:rename a b",
+            "apps:info a --json",
+            "url a",
+            "ps a",
+            "ps a --json",
+            "ps:scale a",
+            "ps:scale a --json",
+            "ps:scale a web=2 worker=1",
+            "ps:restart a",
+            "ps:restart a web",
+            "ps:restart a web.2",
+            "restart a",
+            "ps:stop a",
+            "ps:start a",
+            "ps:rebuild a",
+            "logs a",
+            "logs a -f",
+            "logs a -t",
+            "logs a --tail -n 5",
+            "logs a --follow --num 5",
+            "logs a -p web",
+            "logs a --ps web.1",
+            "logs a --process web.1 --release v3",
+            "run a ls",
+            "enter a",
+            "enter a web.2",
+            "config a",
+            "config a --json",
+            "config:get a K",
+            "config:set a K=V L=",
+            "config:set a -",
+            "config:set a K=V --no-restart",
+            "config:unset a K L",
+            "releases a",
+            "releases a --json",
+            "rollback a",
+            "rollback a v3",
+            "deploy a",
+            "domains a",
+            "domains a --json",
+            "domains:add a x.org y.org",
+            "domains:remove a x.org",
+            "keys",
+            "keys --json",
+            "keys:add me",
+            "keys:add me --app a --role deploy",
+            "keys:remove me",
+            "checks:set a timeout=90",
+            "git:set a deploy-branch main",
+            "maintenance:on a",
+            "maintenance:off a",
+            "ssh-config",
+            "stop-all",
+        ];
+        for line in lines {
+            assert!(parse(line).is_ok(), "{line}: {}", shown(line));
+        }
+    }
+
+    #[test]
+    fn the_app_may_be_an_option() {
+        for line in ["ps -a blog", "ps --app blog", "ps --app=blog", "ps blog"] {
+            assert!(matches!(parse(line), Ok(Command::Ps { app, .. }) if app.as_str() == "blog"), "{line}");
+        }
+        insta::assert_snapshot!(shown("config:set A=1 -a blog B=2"), @r"");
+        insta::assert_snapshot!(shown("run -a blog ls -a x"), @r"");
+        insta::assert_snapshot!(shown("keys:add me --app blog"), @r"");
+        insta::assert_snapshot!(shown("ps -a"), @r"");
+    }
+
+    #[test]
+    fn the_words_of_run_are_left_alone() {
+        insta::assert_snapshot!(shown("run blog python --help -h --app x -- -c"), @r"");
+        insta::assert_snapshot!(shown("run blog --version"), @r"");
+        insta::assert_snapshot!(shown("run blog -- ls -- x"), @r"");
+        insta::assert_snapshot!(shown("run blog"), @r"");
+        insta::assert_snapshot!(shown("run --help"), @r"");
+        insta::assert_snapshot!(shown("ps:scale --help"), @r"");
+        insta::assert_snapshot!(shown("--help"), @r"");
+    }
+
+    #[test]
+    fn wrong_usage() {
+        insta::assert_snapshot!(shown("restrat blog"), @r"");
+        insta::assert_snapshot!(shown("scale blog"), @r"");
+        insta::assert_snapshot!(shown("frobnicate"), @r"");
+        insta::assert_snapshot!(shown("ps"), @r"");
+        insta::assert_snapshot!(shown("ps Blog"), @r"");
+        insta::assert_snapshot!(shown("ps blog more"), @r"");
+        insta::assert_snapshot!(shown("ps blog --jsno"), @r"");
+        insta::assert_snapshot!(shown("ps:scale blog web"), @r"");
+        insta::assert_snapshot!(shown("ps:scale blog web=1000"), @r"");
+        insta::assert_snapshot!(shown("logs blog -n many"), @r"");
+        insta::assert_snapshot!(shown("keys:add me --role deploy"), @r"");
+        insta::assert_snapshot!(shown("keys:add me --app a --role owner"), @r"");
+        insta::assert_snapshot!(shown("checks:set blog timeout=0"), @r"");
+        insta::assert_snapshot!(shown("git:set blog branch main"), @r"");
+        insta::assert_snapshot!(shown("config:set blog"), @r"");
+    }
+
+    #[test]
+    fn values_are_never_shown() {
+        for line in [
+            "config:set blog secret",
+            "config:set blog K=V se/cret=x",
+            "config:set blog --secret",
+            "config:set blog K=V -s secret",
+        ] {
+            assert!(!shown(line).contains("secret"), "{}", shown(line));
+        }
+        assert!(shown("config:set blog 1K=secret").contains("\"1K\""));
+        assert!(!shown("config:set blog 1K=secret K=secret").contains("secret"));
+        assert!(!shown("config:set blog K=secret").contains("secret"));
+    }
+
+    #[test]
+    fn needs() {
+        use Need::{Admin, AppAdmin, Deploy, Nothing};
+        let table = [
+            ("apps", Nothing, None),
+            ("keys", Nothing, None),
+            ("help x", Nothing, None),
+            ("apps:create a", Admin, None),
+            ("keys:add me", Admin, None),
+            ("keys:remove me", Admin, None),
+            ("apps:destroy a", AppAdmin, Some("a")),
+            ("restart a", Deploy, Some("a")),
+            ("rollback a", Deploy, Some("a")),
+            ("logs a", Deploy, Some("a")),
+            ("ps:scale a", Deploy, Some("a")),
+            ("ps:scale a web=2", AppAdmin, Some("a")),
+            ("config a", AppAdmin, Some("a")),
+            ("config:get a K", AppAdmin, Some("a")),
+            ("run a ls", AppAdmin, Some("a")),
+            ("enter a", AppAdmin, Some("a")),
+        ];
+        for (line, need, app) in table {
+            let command = parse(line).unwrap();
+            assert_eq!((command.need().0, command.need().1.map(AppName::as_str)), (need, app), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_panic(words in prop::collection::vec("(run|ps|ps:scale|config:set|logs|-a|--app|--app=x|--|-|--json|-n|a|web=1|\\PC*)", 0..6)) {
+            let _command = Command::parse(words);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What was released, and releases made by hand.
+
+use super::Call;
+use super::line::Form;
+use crate::access::Need;
+use crate::failure::Result;
+use crate::listing::Listing;
+use crate::names::{AppName, Version};
+use crate::store::App;
+
+pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+    let app = call.app(name)?;
+    let columns = ["release", "created_at", "actor", "description", "commit", "current"];
+    let mut listing = Listing::new(format!("{name} releases"), columns, "None yet");
+    for release in call.platform.store.releases(app.id)? {
+        listing.row([
+            release.version.to_string().into(),
+            release.created_at.into(),
+            release.actor.into(),
+            release.description.into(),
+            release.commit.into(),
+            (app.current == Some(release.version)).into(),
+        ]);
+    }
+    call.console.print(&listing.render(form.json)).await;
+    Ok(())
+}
+
+pub(super) async fn rollback(call: &mut Call<'_>, name: &AppName, to: Option<Version>) -> Result<()> {
+    let app = call.app(name)?;
+    let (output, text) = call.console.output();
+    let rollback = call.platform.rollback(&app, to, &call.actor.name, &output);
+    call.console.during(text, rollback).await.map(drop)
+}
+
+pub(super) async fn rebuild(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+    let app = call.app(name)?;
+    let (output, text) = call.console.output();
+    let rebuild = call.platform.rebuild(&app, &call.actor.name, &output);
+    call.console.during(text, rebuild).await.map(drop)
+}
+
+pub(super) async fn deploy(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+    let archive = call.console.take_stdin()?;
+    let app = found_or_made(call, name).await?;
+    let (output, text) = call.console.output();
+    let deploy = call.platform.deploy_archive(&app, archive, &call.actor.name, &output);
+    call.console.during(text, deploy).await.map(drop)
+}
+
+/// A deploy makes the app, as a push does, for those who may make apps.
+async fn found_or_made(call: &mut Call<'_>, name: &AppName) -> Result<App> {
+    let may_make = call.actor.check(Need::Admin, None).is_ok();
+    if may_make && call.platform.store.app(name)?.is_none() {
+        return call.platform.create_app(name).await;
+    }
+    call.app(name)
+}

@@ -1,0 +1,74 @@
+//! Single settings of an app: its check's timeout, its deploy branch, maintenance.
+
+use std::str::FromStr;
+
+use super::Call;
+use super::line::{ChecksTimeout, GitSetting};
+use crate::failure::Result;
+use crate::names::AppName;
+
+pub(super) async fn checks(call: &mut Call<'_>, name: &AppName, ChecksTimeout(seconds): ChecksTimeout) -> Result<()> {
+    let app = call.app(name)?;
+    call.platform.store.set_checks_timeout(app.id, seconds)?;
+    call.console.print(&format!("-----> {name}: a web process has {seconds} s to become healthy\n")).await;
+    Ok(())
+}
+
+pub(super) async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting) -> Result<()> {
+    let app = call.app(name)?;
+    let BranchName(branch) = &setting.branch;
+    call.platform.store.set_deploy_branch(app.id, branch)?;
+    call.console.print(&format!("-----> {name}: pushes of {branch} deploy from now on\n")).await;
+    Ok(())
+}
+
+pub(super) async fn maintenance(call: &mut Call<'_>, name: &AppName, on: bool) -> Result<()> {
+    let app = call.app(name)?;
+    call.platform.store.set_maintenance(app.id, on)?;
+    call.platform.refresh_route(&call.app(name)?)?;
+    let state = if on { "visitors see a maintenance page" } else { "the app answers again" };
+    call.console.print(&format!("-----> {name}: {state}\n")).await;
+    Ok(())
+}
+
+/// The name of a branch, without `refs/heads/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BranchName(String);
+
+impl FromStr for BranchName {
+    type Err = String;
+    /// The rules of `git check-ref-format`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let name = text.strip_prefix("refs/heads/").unwrap_or(text);
+        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+        let character = |c: char| !c.is_control() && !" ~^:?*[\\".contains(c);
+        let valid = name.len() <= 200
+            && name.split('/').all(part)
+            && name.chars().all(character)
+            && !name.contains("..")
+            && !name.contains("@{")
+            && !name.starts_with('-')
+            && !name.ends_with('.')
+            && name != "@";
+        if valid { Ok(Self(name.to_owned())) } else { Err(format!("{text:?} is not the name of a branch")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BranchName;
+
+    #[test]
+    fn branches() {
+        for good in ["main", "feature/x", "v1.0", "é", "refs/heads/main"] {
+            assert!(good.parse::<BranchName>().is_ok(), "{good}");
+        }
+        assert_eq!("refs/heads/main".parse(), Ok(BranchName("main".into())));
+        for bad in [
+            "", "a b", "a..b", "-a", ".a", "a/.b", "a.lock", "a/", "/a", "a//b", "a~1", "a:b", "@", "a@{1}", "a.",
+            "a\u{7}",
+        ] {
+            assert!(bad.parse::<BranchName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The ways in which code reaches the pipeline: a push, the tip once more, an archive.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gitd::{Incoming, Output, RefUpdate, Repository};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::failure::{Failure, Result};
+use crate::pipeline::{Deployment, Receipt};
+use crate::platform::Platform;
+use crate::source::{Archive, Committed, Pushed};
+use crate::store::App;
+
+/// A push of one ref of an app.
+pub struct Push<'a> {
+    /// The ref's change.
+    pub update: &'a RefUpdate,
+    /// Its objects.
+    pub incoming: &'a Incoming,
+    /// Who pushes.
+    pub actor: &'a str,
+    /// How long receiving took.
+    pub receive: Duration,
+}
+
+impl Platform {
+    /// Decides what a pushed ref means: the deploy branch deploys, tags are stored, everything else is refused.
+    pub async fn push(self: &Arc<Self>, app: &App, push: &Push<'_>, output: &Output) -> Result<()> {
+        let name = push.update.name.as_str();
+        if name.starts_with("refs/tags/") {
+            return Ok(());
+        }
+        let branch = name
+            .strip_prefix("refs/heads/")
+            .ok_or_else(|| Failure::new(format!("{name} is not stored here"), "push a branch or a tag"))?;
+        if let Some(deploy_branch) = app.deploy_branch.as_deref().filter(|known| *known != branch) {
+            return Err(other_branch(app, branch, deploy_branch));
+        }
+        let Some(commit) = push.update.new else {
+            return Err(Failure::new("the deploy branch cannot be deleted", "to remove the app: apps:destroy"));
+        };
+        let text = commit.to_string();
+        let deployment = Deployment {
+            source: &Pushed { incoming: push.incoming, commit },
+            actor: push.actor,
+            description: format!("Deploy {}", &text[..7]),
+            commit: Some(text.clone()),
+            moved: Some((name.to_owned(), text)),
+            clean: push.update.options.iter().any(|option| option == "no-cache"),
+            dry_run: push.update.options.iter().any(|option| option == "dry-run"),
+            receive: push.receive,
+        };
+        self.deploy(app, &deployment, output).await?;
+        Ok(self.open_repository(app)?.set_head(branch)?)
+    }
+
+    /// Builds and releases the tip of the deploy branch anew.
+    pub async fn rebuild(self: &Arc<Self>, app: &App, actor: &str, output: &Output) -> Result<Receipt> {
+        let started = Instant::now();
+        let branch = app.deploy_branch.as_deref().ok_or_else(|| Failure::no_release(&app.name))?;
+        let name = format!("refs/heads/{branch}");
+        let repository = self.open_repository(app)?;
+        let commit = repository.find_ref(&name)?.ok_or_else(|| Failure::no_release(&app.name))?;
+        let text = commit.to_string();
+        let deployment = Deployment {
+            source: &Committed { repository, commit },
+            actor,
+            description: format!("Rebuild {}", &text[..7]),
+            commit: Some(text.clone()),
+            moved: Some((name, text)),
+            clean: false,
+            dry_run: false,
+            receive: started.elapsed(),
+        };
+        self.deploy(app, &deployment, output).await
+    }
+
+    /// Deploys a tar or tar.gz.
+    pub async fn deploy_archive(
+        self: &Arc<Self>,
+        app: &App,
+        mut archive: Box<dyn AsyncRead + Send + Unpin>,
+        actor: &str,
+        output: &Output,
+    ) -> Result<Receipt> {
+        let started = Instant::now();
+        let failed = |e: std::io::Error| Failure::io("receiving the archive", &e);
+        let mut file = tempfile::tempfile_in(self.home.app(&app.name).root()).map_err(failed)?;
+        let mut buffer = vec![0; 64 << 10];
+        let mut received = 0;
+        loop {
+            let length = archive.read(&mut buffer).await.map_err(failed)?;
+            received += length as u64;
+            match length {
+                0 => break,
+                _ if received > Archive::MAX_BYTES => return Err(too_large()),
+                _ => file.write_all(&buffer[..length]).map_err(failed)?,
+            }
+        }
+        let deployment = Deployment {
+            source: &Archive::new(file)?,
+            actor,
+            description: "Deploy archive".to_owned(),
+            commit: None,
+            moved: None,
+            clean: false,
+            dry_run: false,
+            receive: started.elapsed(),
+        };
+        self.deploy(app, &deployment, output).await
+    }
+
+    fn open_repository(&self, app: &App) -> Result<Repository> {
+        Ok(Repository::open(&self.home.app(&app.name).repository())?)
+    }
+}
+
+fn too_large() -> Failure {
+    Failure::new(
+        format!("the archive is larger than {} GiB", Archive::MAX_BYTES >> 30),
+        "keep large files in data/, not in the code",
+    )
+}
+
+fn other_branch(app: &App, branch: &str, deploy_branch: &str) -> Failure {
+    Failure::new(
+        format!("{branch} is not the deploy branch of {}, which is {deploy_branch}", app.name),
+        format!(
+            "push to it (git push REMOTE {branch}:{deploy_branch}), or change it: git:set {} deploy-branch {branch}",
+            app.name
+        ),
+    )
+}

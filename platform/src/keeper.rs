@@ -1,0 +1,169 @@
+//! Keeps one place of an app (`web.1`) filled: when its instance dies, starts another, with growing pauses.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::formation::InstanceState;
+use crate::instance::Instance;
+use crate::logs;
+use crate::names::Process;
+use crate::platform::Platform;
+use crate::release::Runnable;
+
+/// An instance that lived shorter than this died quickly.
+const QUICK: Duration = Duration::from_secs(10);
+/// So many quick deaths in a row are a crash.
+const CRASHED_AFTER: u32 = 5;
+/// The pause before another try of what has crashed.
+const CRASHED_PAUSE: Duration = Duration::from_secs(60);
+
+/// One place and what fills it, as seen by everybody.
+#[derive(Debug)]
+pub struct Place {
+    /// `web.1`.
+    pub process: Process,
+    /// What is to run there.
+    pub release: Arc<Runnable>,
+    now: Mutex<Occupancy>,
+}
+
+/// What fills a place at this moment.
+#[derive(Debug, Clone)]
+pub struct Occupancy {
+    /// Whether it runs.
+    pub state: InstanceState,
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// The instance, while there is one.
+    pub instance: Option<Instance>,
+    /// How often it was restarted after a death.
+    pub restarts: u32,
+}
+
+impl Place {
+    /// A place filled by a healthy instance.
+    pub fn filled(release: Arc<Runnable>, instance: Instance) -> Self {
+        let now = Occupancy {
+            state: InstanceState::Up,
+            since: instance.started,
+            restarts: 0,
+            instance: Some(instance.clone()),
+        };
+        Self { process: instance.labels.process, release, now: Mutex::new(now) }
+    }
+
+    /// A place that is to be filled.
+    pub fn empty(release: Arc<Runnable>, process: Process) -> Self {
+        let now =
+            Occupancy { state: InstanceState::Starting, since: jiff::Timestamp::now(), restarts: 0, instance: None };
+        Self { process, release, now: Mutex::new(now) }
+    }
+
+    /// What fills it now.
+    pub fn occupancy(&self) -> Occupancy {
+        self.now().clone()
+    }
+
+    fn now(&self) -> MutexGuard<'_, Occupancy> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fill(&self, instance: Instance) {
+        let mut now = self.now();
+        now.state = InstanceState::Up;
+        now.since = instance.started;
+        now.instance = Some(instance);
+    }
+
+    fn clear(&self, state: InstanceState) {
+        let mut now = self.now();
+        now.state = state;
+        now.since = jiff::Timestamp::now();
+        now.instance = None;
+        now.restarts += 1;
+    }
+}
+
+/// Keeps `place` filled until `stop`; what fills it then goes on running.
+pub async fn keep(platform: Arc<Platform>, place: Arc<Place>, stop: CancellationToken) {
+    let mut deaths = 0;
+    loop {
+        if let Some(instance) = place.occupancy().instance {
+            let Some(lived) = watch(&platform, &place, &instance, &stop).await else { return };
+            deaths = if lived < QUICK { deaths + 1 } else { 1 };
+            leave(&platform, &place, &instance, deaths).await;
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(pause(deaths))).await.is_none() {
+            return;
+        }
+        match platform.start_instance(&place.release, &place.process, &stop).await {
+            Ok(instance) => place.fill(instance),
+            Err(_) if stop.is_cancelled() => return,
+            Err(failed) => {
+                deaths += 1;
+                place.clear(state_after(deaths));
+                note(&place, &format!("could not be started: {}; {}", failed.cause, next_try(deaths)));
+            }
+        }
+        platform.route_of(place.release.app);
+    }
+}
+
+/// Waits for the instance's death and gives back how long it lived; None if `stop` came first.
+async fn watch(platform: &Platform, place: &Place, instance: &Instance, stop: &CancellationToken) -> Option<Duration> {
+    let exit = stop.run_until_cancelled(platform.engine.wait(&instance.id)).await?;
+    let lived = jiff::Timestamp::now().duration_since(instance.started).unsigned_abs();
+    match exit {
+        Ok(exit) => note(place, &format!("{exit} after {}", crate::clock::short(lived))),
+        Err(error) => note(place, &format!("lost: {error}")),
+    }
+    Some(lived)
+}
+
+/// Takes a dead instance out of service and forgets it.
+async fn leave(platform: &Platform, place: &Place, instance: &Instance, deaths: u32) {
+    place.clear(state_after(deaths));
+    platform.route_of(place.release.app);
+    if let Err(error) = platform.engine.remove(&instance.id).await {
+        tracing::warn!(instance = %instance.id, %error, "removing");
+    }
+    if deaths >= CRASHED_AFTER {
+        note(place, &format!("crashed: {deaths} quick deaths in a row; {}", next_try(deaths)));
+    }
+}
+
+fn note(place: &Place, text: &str) {
+    logs::note(&place.release.home, place.release.version, &place.process, text);
+}
+
+fn next_try(deaths: u32) -> String {
+    format!("next try in {} s", pause(deaths).as_secs())
+}
+
+fn state_after(deaths: u32) -> InstanceState {
+    if deaths >= CRASHED_AFTER { InstanceState::Crashed } else { InstanceState::Restarting }
+}
+
+/// How long to wait before the next start, after so many quick deaths in a row.
+fn pause(deaths: u32) -> Duration {
+    match deaths {
+        0 => Duration::ZERO,
+        1..CRASHED_AFTER => Duration::from_millis(250 << (2 * (deaths - 1)).min(6)),
+        _ => CRASHED_PAUSE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_then_stay() {
+        let pauses: Vec<u128> = (0..7).map(|deaths| pause(deaths).as_millis()).collect();
+        assert_eq!(pauses, [0, 250, 1_000, 4_000, 16_000, 60_000, 60_000]);
+        assert_eq!(state_after(4), InstanceState::Restarting);
+        assert_eq!(state_after(5), InstanceState::Crashed);
+    }
+}

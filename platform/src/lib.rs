@@ -1,0 +1,43 @@
+//! The product: apps, releases and what runs of them, for users over SSH, git and HTTP.
+//!
+//! This crate is where the others meet: gitd's pushes become builder's builds, engine's instances and router's routes.
+//! The story of a deploy is [`pipeline`]; what is true is in [`store`]; what runs is [`formation`]'s.
+//! It knows no protocol and no system call.
+
+pub mod access;
+pub mod apps;
+pub mod build;
+pub mod change;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod control;
+pub mod demo;
+pub mod deploy;
+pub mod diagnosis;
+pub mod dotenv;
+pub mod edge;
+pub mod failure;
+pub mod formation;
+pub mod home;
+pub mod inside;
+pub mod instance;
+pub mod keeper;
+pub mod listing;
+pub mod logs;
+pub mod names;
+pub mod pipeline;
+pub mod plan;
+pub mod platform;
+pub mod pump;
+pub mod reconcile;
+pub mod release;
+pub mod sandbox;
+pub mod scaling;
+pub mod server;
+pub mod sessions;
+pub mod settings;
+pub mod source;
+pub mod store;
+pub mod toolchain;
+pub mod words;

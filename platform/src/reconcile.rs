@@ -1,0 +1,136 @@
+//! Makes what is there agree with what is true, at start: finishes what a crash interrupted, removes what it left,
+//! takes up instances that still run, and starts what is missing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Listed;
+use gitd::Repository;
+
+use crate::build::IN_PROGRESS;
+use crate::failure::{Failure, Result};
+use crate::instance::{Instance, Labels};
+use crate::names::{Process, Version};
+use crate::plan::places;
+use crate::platform::Platform;
+use crate::release::Runnable;
+use crate::store::App;
+
+/// How long an instance that should not run has to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Platform {
+    /// Brings every app into order. One app's trouble does not keep the others from serving.
+    pub async fn reconcile(self: &Arc<Self>) -> Result<()> {
+        let listed = self.engine.list().await?;
+        let mut taken = BTreeSet::new();
+        for app in self.store.apps()? {
+            match self.tidy(&app).and_then(|gone| if gone { Ok(Vec::new()) } else { self.take_up(&app, &listed) }) {
+                Ok(instances) => taken.extend(instances),
+                Err(error) => tracing::error!(app = %app.name, %error, "cannot be brought into order"),
+            }
+            self.route_of(app.id);
+        }
+        for other in listed.into_iter().filter(|one| !taken.contains(&one.id)) {
+            self.end_stray(other);
+        }
+        Ok(())
+    }
+
+    /// Finishes what was interrupted and removes what was left over. True if the app is gone now.
+    fn tidy(&self, app: &App) -> Result<bool> {
+        if app.destroying {
+            self.finish_destroy(app)?;
+            return Ok(true);
+        }
+        self.finish_rename(app)?;
+        self.make_app_home(app)?;
+        self.remove_leftovers(app)?;
+        self.repair_ref(app)?;
+        Ok(false)
+    }
+
+    /// Directories of builds that did not end, and of releases that never became true.
+    fn remove_leftovers(&self, app: &App) -> Result<()> {
+        let releases = self.home.app(&app.name).releases();
+        let known: BTreeSet<Version> = self.store.releases(app.id)?.iter().map(|release| release.version).collect();
+        let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
+        for entry in std::fs::read_dir(&releases).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let unknown = name.parse::<Version>().is_ok_and(|version| !known.contains(&version));
+            if name.starts_with(IN_PROGRESS) || unknown {
+                std::fs::remove_dir_all(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ref follows the release: a crash between the two is mended here.
+    fn repair_ref(&self, app: &App) -> Result<()> {
+        let repository = Repository::open(&self.home.app(&app.name).repository())?;
+        let releases = self.store.releases(app.id)?;
+        let Some((name, commit)) = releases.into_iter().find_map(|release| release.moved) else { return Ok(()) };
+        let commit: gitd::ObjectId = commit.parse().map_err(|_| Failure::plain(format!("{commit} is not a commit")))?;
+        if repository.find_ref(&name)? != Some(commit) {
+            tracing::warn!(app = %app.name, name, %commit, "moving the ref to its release");
+            repository.set_ref(&name, Some(commit))?;
+        }
+        Ok(())
+    }
+
+    /// Takes up the instances that should run and do, starts those that do not; gives the ones taken up.
+    fn take_up(self: &Arc<Self>, app: &App, listed: &[Listed]) -> Result<Vec<engine::InstanceId>> {
+        if app.current.is_none() || app.stopped {
+            return Ok(Vec::new());
+        }
+        let (release, wanted) = self.desired(app)?;
+        let mut taken = Vec::new();
+        for process in wanted.iter().flat_map(places) {
+            match listed.iter().find_map(|one| self.running_at(one, &release, &process)) {
+                Some(instance) => {
+                    taken.push(instance.id.clone());
+                    self.adopt(&release, instance);
+                }
+                None => self.fill(&release, process),
+            }
+        }
+        Ok(taken)
+    }
+
+    fn running_at(&self, listed: &Listed, release: &Runnable, process: &Process) -> Option<Instance> {
+        let labels = Labels::from_text(&listed.labels)?;
+        let fits = labels.app == release.app.0 && labels.version == release.version && labels.process == *process;
+        let started = jiff::Timestamp::from_millisecond(i64::try_from(listed.started_at_ms).ok()?).ok()?;
+        (fits && listed.exit.is_none()).then(|| self.instance(listed.id.clone(), labels, started))
+    }
+
+    /// Ends what should not run, in the background.
+    fn end_stray(self: &Arc<Self>, listed: Listed) {
+        let platform = self.clone();
+        self.tasks.spawn(async move {
+            tracing::info!(instance = %listed.id, "ending what should not run");
+            if listed.exit.is_none() {
+                if let Err(error) = platform.engine.stop(&listed.id, GRACE).await {
+                    tracing::warn!(instance = %listed.id, %error, "stopping");
+                }
+            }
+            if let Err(error) = platform.engine.remove(&listed.id).await {
+                tracing::warn!(instance = %listed.id, %error, "removing");
+            }
+        });
+    }
+}
+
+/// Removes what interrupted work left in the store of layers and among the tools.
+pub fn remove_asides(directory: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! A release with all that is needed to start instances of it.
+
+use std::path::{Path, PathBuf};
+
+use builder::Image;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Result};
+use crate::home::{AppHome, write_durably};
+use crate::names::{AppName, ProcessType, Version};
+use crate::store::{App, AppId, Config, Release, Store};
+
+/// `release.json`: what a build made, beside its code. Written once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Layers, process types and environment.
+    pub image: Image,
+    /// Directories of the host that the layers refer to (the interpreter), shown at the same path.
+    pub toolchain: Vec<PathBuf>,
+    /// Path that must answer below 400 before requests are sent (`app.json`).
+    pub health_path: Option<String>,
+    /// The commit, if the code came by git.
+    pub commit: Option<String>,
+}
+
+const MANIFEST: &str = "release.json";
+
+impl Manifest {
+    /// Reads the manifest in a release's directory.
+    pub fn read(release: &Path) -> Result<Self> {
+        let path = release.join(MANIFEST);
+        let bytes = std::fs::read(&path).map_err(|e| Failure::io(path.display(), &e))?;
+        serde_json::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+    }
+
+    /// Writes it, durably.
+    pub fn write(&self, release: &Path) -> Result<()> {
+        let path = release.join(MANIFEST);
+        let bytes = serde_json::to_vec_pretty(self).map_err(|e| Failure::plain(e.to_string()))?;
+        write_durably(&path, &bytes, 0o600).map_err(|e| Failure::io(path.display(), &e))
+    }
+
+    /// The process type of this name.
+    pub fn process(&self, kind: &ProcessType) -> Option<&builder::ProcessType> {
+        self.image.processes.iter().find(|process| process.name == kind.as_str())
+    }
+
+    /// The process types that are kept running (all but `release`).
+    pub fn kinds(&self) -> impl Iterator<Item = ProcessType> + '_ {
+        let kinds = self.image.processes.iter().filter_map(|process| process.name.parse::<ProcessType>().ok());
+        kinds.filter(|kind| !kind.is_release())
+    }
+}
+
+/// `app.json` is read up to this size.
+const APP_JSON_BYTES: u64 = 1 << 20;
+
+/// The path of the web process's health check in `app.json` (Dokku's schema), if there is one.
+pub fn health_path(code: &Path) -> Result<Option<String>> {
+    let path = code.join("app.json");
+    // The tree is the user's: a link could lead anywhere on the host.
+    let regular = std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= APP_JSON_BYTES);
+    if !regular {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).map_err(|e| Failure::io("app.json", &e))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Failure::new(format!("app.json: {e}"), "correct it (it must be JSON) and push again"))?;
+    let checks = json["healthchecks"]["web"].as_array();
+    let startup =
+        checks.into_iter().flatten().filter(|check| check["type"].as_str().is_none_or(|kind| kind == "startup"));
+    Ok(startup.filter_map(|check| check["path"].as_str()).find(|path| path.starts_with('/')).map(str::to_owned))
+}
+
+/// Everything needed to start instances of a release.
+#[derive(Debug, Clone)]
+pub struct Runnable {
+    /// The app.
+    pub app: AppId,
+    /// Its name, at the time.
+    pub name: AppName,
+    /// The release.
+    pub version: Version,
+    /// Its configuration.
+    pub config: Config,
+    /// What was built.
+    pub manifest: Manifest,
+    /// Its code on the host.
+    pub code: PathBuf,
+    /// The app's directories.
+    pub home: AppHome,
+    /// Seconds a web process has to become healthy.
+    pub checks_timeout: u64,
+}
+
+impl Runnable {
+    /// A release that exists.
+    pub fn load(store: &Store, app: &App, home: AppHome, release: &Release) -> Result<Self> {
+        let config = store.release_config(app.id, release.version)?;
+        Self::new(app, home, release.version, release.code, config)
+    }
+
+    /// A release that is about to be made: `code` is the version whose directory it uses.
+    pub fn new(app: &App, home: AppHome, version: Version, code: Version, config: Config) -> Result<Self> {
+        let directory = home.release(code);
+        Ok(Self {
+            app: app.id,
+            name: app.name.clone(),
+            version,
+            config,
+            manifest: Manifest::read(&directory)?,
+            code: directory.join("code"),
+            home,
+            checks_timeout: app.checks_timeout,
+        })
+    }
+
+    /// How many instances of each type are to run, for a scale kept in the store.
+    pub fn wanted(&self, scale: &[(ProcessType, u32)]) -> Vec<(ProcessType, u32)> {
+        let of = |kind: &ProcessType| scale.iter().find(|(known, _)| known == kind).map(|(_, count)| *count);
+        self.manifest.kinds().map(|kind| (kind.clone(), of(&kind).unwrap_or(u32::from(kind.is_web())))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_checks_of_app_json() {
+        let code = tempfile::tempdir().unwrap();
+        let path = |text: &str| {
+            std::fs::write(code.path().join("app.json"), text).unwrap();
+            health_path(code.path())
+        };
+        assert_eq!(path("{}"), Ok(None));
+        let check =
+            r#"{"healthchecks": {"web": [{"type": "liveness", "path": "/l"}, {"type": "startup", "path": "/up"}]}}"#;
+        assert_eq!(path(check), Ok(Some("/up".to_owned())));
+        assert!(path("{").unwrap_err().message.starts_with("app.json"));
+    }
+}

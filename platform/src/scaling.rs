@@ -1,0 +1,110 @@
+//! What users ask of an app's processes: restart, scale, stop, start.
+
+use std::fmt;
+use std::sync::Arc;
+
+use gitd::Output;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::change::{Change, Renew};
+use crate::failure::{Failure, Result};
+use crate::names::{ProcessType, Selector};
+use crate::plan::places;
+use crate::platform::Platform;
+use crate::release::Runnable;
+use crate::store::App;
+
+impl Platform {
+    /// Replaces instances by new ones of the same release.
+    pub async fn restart(self: &Arc<Self>, app: &App, which: Option<&Selector>, output: &Output) -> Result<()> {
+        let formation = self.formations.of(app.id);
+        let _turn = self.turn(&formation.changes, output).await?;
+        let (release, wanted) = self.desired(app)?;
+        if let Some(which) = which {
+            let known = wanted.iter().flat_map(places).any(|process| which.matches(&process));
+            known.then_some(()).ok_or_else(|| no_such_process(app, which))?;
+        }
+        let renew = which.cloned().map_or(Renew::All, Renew::Only);
+        output
+            .line(&format!("-----> Restarting {}", which.map_or_else(|| app.name.to_string(), ToString::to_string)))
+            .await;
+        self.change(app, Change { release, wanted, renew }, output, async { self.set_started(app) }).await
+    }
+
+    /// Changes how many instances of some types run.
+    pub async fn scale(self: &Arc<Self>, app: &App, wanted: &[(ProcessType, u32)], output: &Output) -> Result<()> {
+        let formation = self.formations.of(app.id);
+        let _turn = self.turn(&formation.changes, output).await?;
+        if app.current.is_none() {
+            return Ok(self.store.set_scale(app.id, wanted)?);
+        }
+        let (release, mut all) = self.desired(app)?;
+        for (kind, count) in wanted {
+            let entry = all.iter_mut().find(|(known, _)| known == kind);
+            entry.ok_or_else(|| no_such_process(app, kind))?.1 = *count;
+        }
+        let commit = async { Ok(self.store.set_scale(app.id, wanted)?) };
+        if app.stopped {
+            return commit.await;
+        }
+        output.line(&format!("-----> Scaling {}", app.name)).await;
+        self.change(app, Change { release, wanted: all, renew: Renew::Nothing }, output, commit).await
+    }
+
+    /// Ends every instance, until [`Platform::start`] or the next deploy.
+    pub async fn stop(self: &Arc<Self>, app: &App, output: &Output) -> Result<()> {
+        let formation = self.formations.of(app.id);
+        let _turn = self.turn(&formation.changes, output).await?;
+        self.store.set_stopped(app.id, true)?;
+        self.empty(app.id).await;
+        Ok(())
+    }
+
+    /// Starts what `ps:stop` stopped.
+    pub async fn start(self: &Arc<Self>, app: &App, output: &Output) -> Result<()> {
+        let formation = self.formations.of(app.id);
+        let _turn = self.turn(&formation.changes, output).await?;
+        let (release, wanted) = self.desired(app)?;
+        self.change(app, Change { release, wanted, renew: Renew::Nothing }, output, async { self.set_started(app) })
+            .await
+    }
+
+    fn set_started(&self, app: &App) -> Result<()> {
+        if app.stopped { Ok(self.store.set_stopped(app.id, false)?) } else { Ok(()) }
+    }
+
+    /// Waits for a permit; says so if another holds it.
+    pub async fn turn<'a>(&self, semaphore: &'a Semaphore, output: &Output) -> Result<SemaphorePermit<'a>> {
+        if let Ok(permit) = semaphore.try_acquire() {
+            return Ok(permit);
+        }
+        output.line("-----> Waiting for another change of this app to finish").await;
+        match output.cancelled().run_until_cancelled(semaphore.acquire()).await {
+            Some(Ok(permit)) => Ok(permit),
+            _ => Err(Failure::plain("cancelled while waiting")),
+        }
+    }
+
+    /// The current release and how many instances of each type it is to have.
+    pub fn desired(&self, app: &App) -> Result<(Arc<Runnable>, Vec<(ProcessType, u32)>)> {
+        let release = Arc::new(self.current(app)?);
+        let wanted = release.wanted(&self.store.scale(app.id)?);
+        Ok((release, wanted))
+    }
+
+    /// The current release.
+    pub fn current(&self, app: &App) -> Result<Runnable> {
+        let version = app.current.ok_or_else(|| Failure::no_release(&app.name))?;
+        let release = self.store.release(app.id, version)?.ok_or_else(|| Failure::no_release(&app.name))?;
+        Runnable::load(&self.store, app, self.home.app(&app.name), &release)
+    }
+
+    /// The process types of the current release.
+    pub fn process_types(&self, app: &App) -> Result<Vec<builder::ProcessType>> {
+        Ok(self.current(app)?.manifest.image.processes)
+    }
+}
+
+fn no_such_process(app: &App, what: impl fmt::Display) -> Failure {
+    Failure::new(format!("{} has no process {what}", app.name), format!("see `ps {}` for those it has", app.name))
+}

@@ -1,0 +1,227 @@
+//! SSH sessions: a key becomes an actor, the user name says what the session is for.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Login, Output, RefUpdate, Refusal, Session};
+use tokio::io::AsyncWriteExt;
+
+use crate::access::{Actor, Need};
+use crate::deploy::Push;
+use crate::failure::{Failure, Result};
+use crate::inside::{Program, client_terminal, show};
+use crate::names::{AppName, Process};
+use crate::platform::Platform;
+use crate::store::{App, Key};
+use crate::{commands, pump};
+use engine::WindowSize;
+
+/// The user name of commands and pushes.
+const COMMANDS: &str = "airstrip";
+
+/// Lets keys of the store in.
+pub struct Doorkeeper(pub Arc<Platform>);
+
+#[async_trait]
+impl Handler for Doorkeeper {
+    async fn authenticate(&self, login: &Login) -> Option<Arc<dyn Session>> {
+        let key = self.0.store.find_key(&login.key).ok().flatten()?;
+        let purpose = match login.user.as_str() {
+            COMMANDS => Purpose::Commands,
+            user => Purpose::Inside(user.to_owned()),
+        };
+        Some(Arc::new(Visit {
+            platform: self.0.clone(),
+            actor: Actor::holder(&key),
+            key,
+            purpose,
+            receiving: Mutex::default(),
+        }))
+    }
+}
+
+/// One authenticated connection.
+struct Visit {
+    platform: Arc<Platform>,
+    key: Key,
+    actor: Actor,
+    purpose: Purpose,
+    /// When the push in progress began to be received.
+    receiving: Mutex<Option<Instant>>,
+}
+
+enum Purpose {
+    /// Commands and pushes.
+    Commands,
+    /// Inside the app (and the place in it) that this user name says.
+    Inside(String),
+}
+
+#[async_trait]
+impl Session for Visit {
+    async fn still_allowed(&self) -> bool {
+        self.platform.store.find_key(&self.key.public_key).is_ok_and(|known| known.as_ref() == Some(&self.key))
+    }
+
+    async fn repository(&self, access: Access, path: &str) -> std::result::Result<PathBuf, Refusal> {
+        *self.receiving() = Some(Instant::now());
+        self.find_repository(access, path).map_err(|failure| refusal(&failure))
+    }
+
+    async fn update(
+        &self,
+        repository: &Path,
+        update: &RefUpdate,
+        incoming: &Incoming,
+        output: &Output,
+    ) -> std::result::Result<(), Refusal> {
+        let receive = self.receiving().take().map(|began| began.elapsed()).unwrap_or_default();
+        let push = Push { update, incoming, actor: &self.actor.name, receive };
+        let result = match self.app_of(repository) {
+            Ok(app) => self.platform.push(&app, &push, output).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = &result {
+            for line in failure.lines() {
+                output.line(&line).await;
+            }
+        }
+        result.map_err(|failure| refusal(&failure))
+    }
+
+    async fn exec(&self, line: &str, channel: Channel) -> Ended {
+        match &self.purpose {
+            Purpose::Commands => commands::run_line(&self.platform, &self.actor, line, channel).await,
+            Purpose::Inside(user) => self.inside(user, Program::Line(line.to_owned()), channel).await,
+        }
+    }
+
+    async fn shell(&self, channel: Channel) -> Ended {
+        match &self.purpose {
+            Purpose::Commands => commands::run_line(&self.platform, &self.actor, "", channel).await,
+            Purpose::Inside(user) => self.inside(user, Program::Shell, channel).await,
+        }
+    }
+
+    fn push_options(&self) -> &'static [&'static str] {
+        &["no-cache", "dry-run"]
+    }
+
+    async fn subsystem(&self, _name: &str, _channel: Channel) -> Option<Ended> {
+        None
+    }
+
+    async fn forward(&self, host: &str, port: u16) -> std::result::Result<Box<dyn Duplex>, Refusal> {
+        let Purpose::Inside(user) = &self.purpose else {
+            return Err(Refusal::new("forwarding leads into an app: use APP@HOST"));
+        };
+        if !matches!(host, "localhost" | "127.0.0.1" | "::1") {
+            return Err(Refusal::new("only the app's own loopback can be reached"));
+        }
+        let (app, place) = self.door(user).map_err(|failure| refusal(&failure))?;
+        let stream = self.platform.forward(&app, place.as_ref(), port).await.map_err(|failure| refusal(&failure))?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl Visit {
+    fn receiving(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The repository of an app; a push to an app that does not exist makes it.
+    fn find_repository(&self, access: Access, path: &str) -> Result<PathBuf> {
+        if !matches!(self.purpose, Purpose::Commands) {
+            return Err(Failure::new(
+                "git does not reach into an app",
+                format!("use the user {COMMANDS}: ssh://{COMMANDS}@HOST:PORT/APP"),
+            ));
+        }
+        let name = app_name(path)?;
+        self.actor.check(Need::Deploy, Some(&name))?;
+        let known = self.platform.store.app(&name)?.filter(|app| !app.destroying);
+        if known.is_none() {
+            if access == Access::Read {
+                return Err(Failure::no_app(name.as_str()));
+            }
+            self.actor.check(Need::Admin, Some(&name))?;
+            let app = self.platform.store.create_app(&name)?;
+            self.platform.make_app_home(&app)?;
+            self.platform.route_of(app.id);
+        }
+        Ok(self.platform.home.app(&name).repository())
+    }
+
+    /// The app whose repository this is.
+    fn app_of(&self, repository: &Path) -> Result<App> {
+        let name = repository.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+        self.platform.app(&name.parse()?)
+    }
+
+    /// The app and the place that a user name means: `blog`, `blog+worker.2`.
+    fn door(&self, user: &str) -> Result<(App, Option<Process>)> {
+        let (name, place) = match user.split_once('+') {
+            Some((name, place)) => (name, Some(place.parse::<Process>()?)),
+            None => (user, None),
+        };
+        let name: AppName = name.parse().map_err(|_| Failure::no_app(name))?;
+        self.actor.check(Need::AppAdmin, Some(&name))?;
+        Ok((self.platform.app(&name)?, place))
+    }
+
+    async fn inside(&self, user: &str, program: Program, mut channel: Channel) -> Ended {
+        let (notice, notices) = Output::new(channel.hangup.clone());
+        let (env, size) = client_terminal(&channel);
+        let entering = self.enter(user, program, &env, size, notice);
+        let (entered, ()) = tokio::join!(entering, show(notices, &mut channel.stderr));
+        match entered {
+            Ok(process) => pump::pump(process, channel).await,
+            Err(failure) => {
+                for line in failure.lines() {
+                    let _gone = channel.stderr.write_all(format!("{line}\n").as_bytes()).await;
+                }
+                Ended::Status(1)
+            }
+        }
+    }
+
+    /// `notice` is dropped at the end, which ends whoever shows it.
+    async fn enter(
+        &self,
+        user: &str,
+        program: Program,
+        env: &[(String, String)],
+        size: Option<WindowSize>,
+        notice: Output,
+    ) -> Result<engine::Process> {
+        let (app, place) = self.door(user)?;
+        self.platform.enter(&app, place.as_ref(), program, env, size, &notice).await
+    }
+}
+
+fn refusal(failure: &Failure) -> Refusal {
+    Refusal::new(failure.message.lines().next().unwrap_or("refused"))
+}
+
+/// The app's name in a remote's path: a leading `/` and a `.git` ending are accepted.
+fn app_name(path: &str) -> Result<AppName> {
+    let name = path.trim_start_matches('/').trim_end_matches('/');
+    Ok(name.strip_suffix(".git").unwrap_or(name).parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remotes() {
+        for good in ["blog", "/blog", "blog.git", "/blog.git", "blog/"] {
+            assert_eq!(app_name(good).unwrap().as_str(), "blog", "{good}");
+        }
+        for bad in ["", "/", "../blog", "a/b", "/home/x/blog.git", "git"] {
+            assert!(app_name(bad).is_err(), "{bad}");
+        }
+    }
+}

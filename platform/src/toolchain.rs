@@ -1,0 +1,272 @@
+//! What builds find on this machine: the Python interpreter, the installer, and the operator's settings for package tools.
+//!
+//! Interpreters are probed once, at start, on the host (they are the operator's, not an app's). The installer is fetched
+//! once from the package index, pinned by hash, if the machine has none.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use builder::Bind;
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::failure::{Failure, Result};
+
+/// Where tools that were fetched appear inside a build.
+const TOOLS: &str = "/cnb/tools/bin";
+/// Where this program appears inside a build: the built-in buildpacks' executables point to it.
+pub const PROGRAM: &str = "/cnb/airstrip";
+/// What every sandbox shows anyway.
+const BASE_SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl"];
+/// Variables of the operator that builds are given, by prefix or whole name.
+const PASSED: [&str; 14] = [
+    "PIP_",
+    "UV_",
+    "SSL_CERT_",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+];
+
+/// The tools of this machine.
+#[derive(Debug)]
+pub struct Toolchain {
+    python: Option<Python>,
+    program: PathBuf,
+    tools: PathBuf,
+    installer: OnceCell<Option<PathBuf>>,
+}
+
+/// The `python3` on the server's `PATH`, with whatever shims there are resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Python {
+    executable: PathBuf,
+    prefix: PathBuf,
+    version: String,
+    soabi: String,
+}
+
+/// Asked of the interpreter: where it really is, and what its packages must be built for.
+const PROBE: &str = "import json, os, sys, sysconfig
+executable = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
+print(json.dumps({'executable': executable, 'prefix': os.path.realpath(sys.base_prefix),
+    'version': '%d.%d.%d' % sys.version_info[:3], 'soabi': sysconfig.get_config_var('SOABI') or ''}))";
+
+/// How long the probe may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// How long fetching the installer may take.
+const FETCH_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a build is given of this machine.
+#[derive(Debug, Default)]
+pub struct BuildTools {
+    /// Shown read-only.
+    pub binds: Vec<Bind>,
+    /// Environment of build tools.
+    pub env: Vec<(String, String)>,
+    /// Directories that a release built with them needs at the same path.
+    pub needed_at_launch: Vec<PathBuf>,
+}
+
+impl Toolchain {
+    /// Looks at the machine. `tools` is where programs that must be fetched are kept.
+    pub async fn probe(tools: PathBuf) -> Result<Self> {
+        let program = std::env::current_exe().map_err(|e| Failure::io("finding this program", &e))?;
+        let python = probe_python().await;
+        match &python {
+            Ok(python) => {
+                tracing::info!(version = python.version, executable = %python.executable.display(), "python3 found")
+            }
+            Err(reason) => tracing::warn!(reason, "no python3: Python apps cannot be built"),
+        }
+        Ok(Self { python: python.ok(), program, tools, installer: OnceCell::new() })
+    }
+
+    /// What a build gets. Fetches the installer at the first call; without it builds use pip.
+    pub async fn for_build(&self) -> BuildTools {
+        let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };
+        let mut path: Vec<String> = Vec::new();
+        given.binds.push(read_only(&self.program, PROGRAM));
+        if let Some(installer) = self.installer().await {
+            given.binds.push(read_only(&installer, &format!("{TOOLS}/{}", buildpacks::UV.name)));
+            path.push(TOOLS.into());
+        }
+        if let Some(python) = &self.python {
+            python.give(&mut given, &mut path);
+        }
+        path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
+        given.env.push(("PATH".into(), path.join(":")));
+        given.binds.extend(operator_files(&given.env));
+        given
+    }
+
+    /// The installer outside, if it must be shown; None if it is part of the base system or cannot be had.
+    async fn installer(&self) -> Option<PathBuf> {
+        self.installer.get_or_init(|| self.find_installer()).await.clone()
+    }
+
+    async fn find_installer(&self) -> Option<PathBuf> {
+        let tool = buildpacks::UV;
+        if let Some(found) = find_in_path(tool.name) {
+            return (!in_base_system(&found)).then_some(found);
+        }
+        let kept = self.tools.join(format!("{}-{}", tool.name, tool.version)).join("bin").join(tool.name);
+        if kept.exists() {
+            return Some(kept);
+        }
+        match self.fetch(&tool, &kept).await {
+            Ok(()) => Some(kept),
+            Err(reason) => {
+                tracing::warn!(tool = tool.name, reason, "cannot be fetched; builds use pip");
+                None
+            }
+        }
+    }
+
+    /// Fetches a tool by hash into a directory aside, then gives it its name.
+    async fn fetch(&self, tool: &buildpacks::Tool, kept: &Path) -> std::result::Result<(), String> {
+        let text = |e: std::io::Error| e.to_string();
+        let python = self.python.as_ref().ok_or("there is no python3")?;
+        let aside = tempfile::Builder::new().prefix(".fetch-").tempdir_in(&self.tools).map_err(text)?;
+        let list = aside.path().join("requirements.txt");
+        std::fs::write(&list, tool.requirements).map_err(text)?;
+        let target = aside.path().join("tool");
+        let mut pip = Command::new(&python.executable);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-compile",
+            "--require-hashes",
+        ]);
+        pip.arg("--only-binary=:all:").arg("--target").arg(&target).arg("-r").arg(&list);
+        run(pip, FETCH_LIMIT).await?;
+        std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(text)?;
+        let home = kept.ancestors().nth(2).ok_or("no place for the tool")?;
+        std::fs::rename(&target, home).map_err(text)?;
+        crate::home::sync_directory(&self.tools).map_err(text)
+    }
+}
+
+impl Python {
+    fn give(&self, given: &mut BuildTools, path: &mut Vec<String>) {
+        if !in_base_system(&self.prefix) {
+            given.binds.push(read_only(&self.prefix, &self.prefix.to_string_lossy()));
+            given.needed_at_launch.push(self.prefix.clone());
+            path.push(self.prefix.join("bin").to_string_lossy().into_owned());
+        }
+        given.env.push(("BP_PYTHON".into(), self.executable.to_string_lossy().into_owned()));
+        given.env.push(("BP_PYTHON_VERSION".into(), self.version.clone()));
+        given.env.push(("BP_PYTHON_SOABI".into(), self.soabi.clone()));
+        given.env.push(("BP_PYTHON_ENV".into(), crate::instance::ENV.into()));
+    }
+}
+
+async fn probe_python() -> std::result::Result<Python, String> {
+    let mut command = Command::new("python3");
+    command.args(["-I", "-c", PROBE]);
+    let printed = run(command, PROBE_LIMIT).await?;
+    serde_json::from_str(&printed).map_err(|e| format!("python3 said {printed:?}: {e}"))
+}
+
+/// Runs one of the operator's programs to its end and gives its output; the error is its last words.
+async fn run(mut command: Command, limit: Duration) -> std::result::Result<String, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(limit, command.output()).await;
+    let output = output.map_err(|_| format!("no answer within {} s", limit.as_secs()))?.map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(stderr.trim().lines().last().unwrap_or("it failed without a word").to_owned())
+}
+
+fn read_only(source: &Path, target: &str) -> Bind {
+    Bind { source: source.to_owned(), target: target.into(), writable: false }
+}
+
+fn in_base_system(path: &Path) -> bool {
+    BASE_SYSTEM.iter().any(|base| path.starts_with(base))
+}
+
+fn find_in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| is_native(file));
+    found.and_then(|file| file.canonicalize().ok())
+}
+
+/// An ELF program; a script (such as a version manager's shim) would not work elsewhere.
+fn is_native(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(file).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+    read.is_ok() && magic == *b"\x7fELF"
+}
+
+fn operator_env() -> Vec<(String, String)> {
+    let passed =
+        |name: &str| PASSED.iter().any(|known| name == *known || (known.ends_with('_') && name.starts_with(known)));
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| passed(name))
+        .collect()
+}
+
+/// Files that the operator's settings name, and the package tools' own configuration, at the same path inside
+/// (the user's own files: in the home of the user inside).
+fn operator_files(env: &[(String, String)]) -> Vec<Bind> {
+    let named = env.iter().filter(|(name, _)| name != "PATH" && !name.starts_with("BP_"));
+    let named =
+        named.flat_map(|(_, value)| value.split_whitespace()).map(PathBuf::from).filter(|path| path.is_absolute());
+    let system = ["/etc/pip.conf", "/etc/uv/uv.toml"].map(PathBuf::from);
+    let mut binds: Vec<Bind> = named
+        .chain(system)
+        .filter(|path| path.exists() && !in_base_system(path))
+        .map(|path| read_only(&path, &path.to_string_lossy()))
+        .collect();
+    if let Some(home) = std::env::var_os("HOME").map(PathBuf::from) {
+        let own = [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml"];
+        binds.extend(
+            own.iter()
+                .map(|file| (home.join(file), file))
+                .filter(|(path, _)| path.exists())
+                .map(|(path, file)| read_only(&path, &format!("{}/{file}", crate::instance::USER_HOME))),
+        );
+    }
+    binds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_interpreter_is_the_real_one() {
+        let Ok(python) = probe_python().await else {
+            println!("skipped: no python3 on this machine");
+            return;
+        };
+        assert!(is_native(&python.executable), "{python:?}");
+        assert!(python.executable.starts_with(&python.prefix), "{python:?}");
+        assert_eq!(python.version.split('.').count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_failed_program_gives_its_last_words() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first >&2; echo last >&2; exit 3"]);
+        assert_eq!(run(command, PROBE_LIMIT).await, Err("last".to_owned()));
+    }
+}
