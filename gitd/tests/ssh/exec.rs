@@ -69,15 +69,15 @@ async fn say(channel: &mut Channel, line: &str) -> Ended {
     Ended::Status(0)
 }
 
-/// Tells of its terminal, then of the first change of size, then of the first input.
+/// Tells of its terminal, then of a change to 132 columns, then of the first input.
 async fn shell(mut channel: Channel) -> Ended {
     let Some(mut terminal) = channel.terminal.clone() else { return say(&mut channel, "no terminal").await };
     let size = *terminal.size.borrow_and_update();
     say(&mut channel, &format!("term={} {}x{}\r", terminal.term, size.columns, size.rows)).await;
-    terminal.size.changed().await.unwrap();
-    let size = *terminal.size.borrow_and_update();
+    // `stty` changes rows and columns one after the other.
+    let size = *terminal.size.wait_for(|size| size.columns == 132).await.unwrap();
     say(&mut channel, &format!("changed {}x{}\r", size.columns, size.rows)).await;
-    let mut input = [0; 2];
+    let mut input = [0; 1];
     channel.stdin.read_exact(&mut input).await.unwrap();
     say(&mut channel, &format!("input {input:?}\r")).await;
     Ended::Status(130)
