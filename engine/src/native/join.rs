@@ -50,6 +50,8 @@ fn join(job: &Join, sandbox: &[OwnedFd], stdio: Option<Stdio>, daemon: &OwnedFd)
         become_head(job, &theirs, stdio)
     })
     .step(|| "fork".to_owned())?;
+    // With this end open here the end of the head would go unnoticed.
+    drop(theirs);
     let told = follow(daemon, &ours);
     let ended = sys::wait_child(Some(head), true);
     told.map(|told| told.or_else(|| ended.ok().flatten().map(|(_, status)| status.into())).unwrap_or(Exit::Lost))

@@ -60,6 +60,7 @@ impl Tree {
 
     /// Shows a directory or file of the host.
     pub(super) fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
+        split(&mount.target)?;
         match mount.kind {
             MountKind::ReadOnly => self.bind(&mount.source, &mount.target, Attributes::READ_ONLY),
             MountKind::ReadWrite => self.bind(&mount.source, &mount.target, Attributes::READ_WRITE),
@@ -215,12 +216,17 @@ impl Tree {
 
     /// The directory that holds `target`, and the last part of its name.
     fn parent(&self, target: &Path) -> Result<(OwnedFd, PathBuf), Failure> {
-        let plain = target.is_absolute()
-            && target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        match (target.parent(), target.file_name()) {
-            (Some(parent), Some(name)) if plain => Ok((self.directory(parent)?, PathBuf::from(name))),
-            _ => Err(Errno::EINVAL).step(|| format!("target {}", target.display())),
-        }
+        let (parent, name) = split(target)?;
+        Ok((self.directory(parent)?, name))
+    }
+}
+
+/// Parent and name of an absolute path that is not the root and has no `..`.
+fn split(target: &Path) -> Result<(&Path, PathBuf), Failure> {
+    let plain = target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    match (target.parent(), target.file_name()) {
+        (Some(parent), Some(name)) if plain && target.is_absolute() => Ok((parent, PathBuf::from(name))),
+        _ => Err(Errno::EINVAL).step(|| format!("target {}", target.display())),
     }
 }
 

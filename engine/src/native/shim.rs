@@ -75,6 +75,8 @@ impl First {
             sandbox::run(start, &theirs, stdio)
         })
         .step(|| format!("clone3({flags:?})"))?;
+        // With this end open here the end of the first process would go unnoticed.
+        drop(theirs);
         let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new() };
         match first.await_program(start) {
             Ok(master) => Ok((first, master)),

@@ -45,8 +45,10 @@ pub(super) fn own(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Moves standard input out of the way of the program's streams: it is the channel to the process that started this one.
+/// Closes every inherited descriptor but the standard streams, and moves standard input out of the way of the program's:
+/// it is the channel to the process that started this one.
 pub(super) fn take_standard_input() -> io::Result<OwnedFd> {
+    close_all_except(&[])?;
     let null = std::fs::File::open("/dev/null")?;
     // SAFETY: descriptor 0 is open: the starter made it a socket. The borrow ends with this function.
     let stdin = unsafe { BorrowedFd::borrow_raw(0) };

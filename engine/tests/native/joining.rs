@@ -47,7 +47,7 @@ async fn exits_and_signals(world: Arc<World>) {
     let seen = world.exec(&id, "echo out; echo err >&2; exit 11").await;
     assert_eq!(seen, Output { stdout: "out\n".to_owned(), stderr: "err\n".to_owned(), exit: Exit::Status(11) });
     assert_eq!(world.exec(&id, "kill -TERM $$").await.exit, Exit::Signal(15));
-    let mut process = world.engine.exec(&id, &command("echo ready; sleep 86411"), None).await.unwrap();
+    let mut process = world.engine.exec(&id, &command("echo ready; exec sleep 86411"), None).await.unwrap();
     let Some(Streams::Pipes { mut stdout, .. }) = process.streams.take() else { panic!("no pipes") };
     stdout.read_exact(&mut [0; 6]).await.unwrap();
     process.control.signal(2).unwrap();

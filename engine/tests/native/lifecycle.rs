@@ -162,7 +162,8 @@ async fn many_waiters(world: Arc<World>) {
             tokio::spawn(async move { world.engine.wait(&id).await.unwrap() })
         })
         .collect();
-    assert_eq!(world.exec(&id, "touch /tmp/go").await.exit, Exit::Status(0));
+    // It may be killed by the end that it brings about.
+    world.exec(&id, "touch /tmp/go").await;
     for waiter in waiters {
         assert_eq!(waiter.await.unwrap(), Exit::Status(9));
     }
