@@ -175,9 +175,8 @@ fn names_of_apps_outside_the_rules() {
 fn not_a_git_repository_on_the_other_side() {
     let server = Server::start();
     let client = server.client();
-    let reply = client.ssh("airstrip", &["git-upload-pack '/nothing'"]);
-    assert_ne!(reply.status, 0, "{reply}");
-    reply.says(&["nothing", "does not exist"]);
+    let reply = client.git(client.key().parent().unwrap(), &["clone", "-q", &Client::remote("nothing")]);
+    reply.fails(128, &["app nothing does not exist"]);
     let reply = client.ssh("airstrip", &["git-receive-pack '/etc/passwd'"]);
     assert_ne!(reply.status, 0, "{reply}");
     reply.says(&["is not an app name"]);

@@ -21,7 +21,7 @@ fn help_names_every_command() {
         assert!(one.contains(command), "{one}");
     }
     assert!(server.client().airstrip("version").ok().line().starts_with("airstrip 0."));
-    assert_eq!(server.client().airstrip("help nonsense").status, 2);
+    assert_ne!(server.client().airstrip("help nonsense").status, 0);
     assert_eq!(server.client().ssh("airstrip", &[]).out(), help, "no command at all gets the help");
 }
 
@@ -121,7 +121,7 @@ fn apps_are_made_listed_renamed_and_destroyed() {
     assert_eq!(server.http.get("blog.localhost", "/").status, 404);
     client.airstrip("apps:rename journal shop").fails(1, &["shop"]);
 
-    client.airstrip("apps:destroy journal").fails(2, &["journal"]);
+    client.airstrip("apps:destroy journal").fails(1, &["journal"]);
     client.airstrip("apps:destroy journal --confirm shop").fails(1, &["journal"]);
     server.http.get("journal.localhost", "/").ok();
     client.airstrip("apps:destroy journal --confirm journal").ok();

@@ -55,6 +55,13 @@ fn is_rejected_and_works_with_space(left: u64, files: &[(&str, Vec<u8>)]) {
 }
 
 #[test]
+fn a_disk_of_the_servers_own_is_nobodys_leftover() {
+    // Every process of the machine sees its mount: none of them is the server's for that.
+    let Some(server) = Server::on_small_disk(DISK) else { return };
+    assert_eq!(server.processes(), []);
+}
+
+#[test]
 fn full_while_receiving() {
     is_rejected_and_works_with_space(1 << 20, &[("noise", noise(8 << 20))]);
 }

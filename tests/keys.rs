@@ -56,7 +56,7 @@ fn a_deploy_key_pushes_and_looks_and_nothing_else() {
         "config:get blog A",
         "run blog true",
         "enter blog",
-        "keys",
+        "keys:add other",
         "apps:create other",
         "apps:destroy blog --confirm blog",
         "ps:scale blog web=2",

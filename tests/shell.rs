@@ -176,7 +176,7 @@ pub fn the_host_is_hidden(server: &Server) {
     let client = server.client();
     App::probe(client, "blog").push().ok();
     let home = server.home();
-    let hidden = ["/etc/shadow", "/root", "/home/app/env/x", home.to_str().unwrap()];
+    let hidden = ["/etc/shadow", "/root/.ssh", "/home/app/env/x", home.to_str().unwrap()];
     for path in hidden {
         let reply = client.ssh("blog", &[&format!("ls {path}/ 2>&1 || cat {path}")]);
         assert_ne!(reply.status, 0, "{reply}");

@@ -11,11 +11,30 @@ use nix::unistd::Pid;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Found {
     pub pid: i32,
+    /// When it was started, in the kernel's ticks.
+    born: u64,
     /// Its words.
     pub command: String,
 }
 
 impl Found {
+    /// This process, whatever it mentions.
+    pub fn of(pid: u32) -> Option<Self> {
+        let pid = i32::try_from(pid).ok()?;
+        let directory = Path::new("/proc").join(pid.to_string());
+        let command = words(&fs::read(directory.join("cmdline")).ok()?);
+        let stat = fs::read_to_string(directory.join("stat")).ok()?;
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let zombie = fields.first() == Some(&"Z");
+        let born = fields.get(19)?.parse().ok()?;
+        (!zombie).then_some(Self { pid, born, command })
+    }
+
+    /// Whether it was started when `other` was, or later.
+    pub fn is_not_older_than(&self, other: &Self) -> bool {
+        self.born >= other.born
+    }
+
     /// Ends it.
     pub fn kill(&self) {
         let _gone = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
@@ -28,12 +47,12 @@ impl fmt::Display for Found {
     }
 }
 
-/// Every process with `text` in its words, its environment, its mounts or its directories, by pid.
+/// Every process with `text` in its words, its environment, the sources of its mounts or its directories, by pid.
 pub fn processes_that_mention(text: &str) -> Vec<Found> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let own = i32::try_from(std::process::id()).unwrap();
-    let mut found: Vec<Found> = pids.filter(|pid| *pid != own).filter_map(|pid| mentions(pid, text)).collect();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let others = pids.filter(|pid| *pid != std::process::id()).filter_map(Found::of);
+    let mut found: Vec<Found> = others.filter(|found| mentions(found, text)).collect();
     found.sort();
     found
 }
@@ -45,22 +64,19 @@ pub(super) fn mounts_that_mention(text: &str) -> Vec<String> {
 }
 
 /// Processes come and go while one looks: what cannot be read does not mention anything.
-fn mentions(pid: i32, text: &str) -> Option<Found> {
-    let directory = Path::new("/proc").join(pid.to_string());
-    let command = fs::read(directory.join("cmdline")).ok()?;
-    if is_zombie(&directory) {
-        return None;
-    }
-    let files = ["environ", "mountinfo"].iter().filter_map(|name| fs::read(directory.join(name)).ok());
+fn mentions(found: &Found, text: &str) -> bool {
+    let directory = Path::new("/proc").join(found.pid.to_string());
+    let environment = fs::read(directory.join("environ")).unwrap_or_default();
     let links = ["cwd", "root", "exe"].iter().filter_map(|name| fs::read_link(directory.join(name)).ok());
-    let links = links.map(|path| path.into_os_string().into_encoded_bytes());
-    let mut all = files.chain(links).chain([command.clone()]);
-    all.any(|bytes| contains(&bytes, text.as_bytes())).then(|| Found { pid, command: words(&command) })
+    let mut paths = links.map(|path| path.to_string_lossy().into_owned()).chain(mounted_from(&directory));
+    found.command.contains(text) || contains(&environment, text.as_bytes()) || paths.any(|path| path.contains(text))
 }
 
-fn is_zombie(directory: &Path) -> bool {
-    let stat = fs::read_to_string(directory.join("stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+/// What is mounted from elsewhere in a file system, as in an instance. Where it is mounted says nothing: a mount is seen
+/// by every process of the machine.
+fn mounted_from(process: &Path) -> Vec<String> {
+    let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+    mounts.lines().filter_map(|line| line.split(' ').nth(3)).map(str::to_owned).collect()
 }
 
 fn contains(bytes: &[u8], text: &[u8]) -> bool {

@@ -39,6 +39,8 @@ pub struct Server {
     arguments: Vec<String>,
     small_disk: bool,
     daemon: Option<Child>,
+    /// The first daemon: what is older cannot be the server's.
+    first: Option<Found>,
     pub ssh: SocketAddr,
     pub http: Http,
     /// What the daemon said when it was ready.
@@ -91,6 +93,7 @@ impl Server {
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             small_disk: disk.is_some(),
             daemon: None,
+            first: None,
             ssh: nowhere,
             http: Http(nowhere),
             ready_line: String::new(),
@@ -192,6 +195,7 @@ impl Server {
         command.args(["--ssh", &self.ssh.to_string(), "--http", &self.http.0.to_string()]).args(&self.arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let said = lines(child.stdout.take().unwrap());
+        self.first = self.first.take().or_else(|| Found::of(child.id()));
         self.daemon = Some(child);
         if let Ok(line) = said.recv_timeout(ENDING) {
             self.understand(line);
@@ -258,7 +262,8 @@ impl Server {
     /// Every process of the server but the daemon, and but commands given to it.
     pub fn processes(&self) -> Vec<Found> {
         let daemon = self.daemon.as_ref().map(|child| i32::try_from(child.id()).unwrap());
-        processes_that_mention(&self.mark()).into_iter().filter(|found| Some(found.pid) != daemon).collect()
+        let found = processes_that_mention(&self.mark()).into_iter().filter(|found| Some(found.pid) != daemon);
+        found.filter(|found| self.first.as_ref().is_some_and(|first| found.is_not_older_than(first))).collect()
     }
 
     /// Every directory of the home that a deploy may make, for comparison. Git's own fan-out and caches do not count.
@@ -292,7 +297,7 @@ impl Server {
         let mut left = Vec::new();
         let begin = Instant::now();
         loop {
-            let processes = processes_that_mention(&self.mark());
+            let processes = self.processes();
             if processes.is_empty() {
                 break;
             }
