@@ -42,6 +42,7 @@ struct Running {
 pub async fn serve(settings: Settings) -> Result<()> {
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
+    raise_descriptor_limit();
     let running = start(settings).await?;
     announce(&running.ready);
     tokio::select! {
@@ -51,6 +52,15 @@ pub async fn serve(settings: Settings) -> Result<()> {
     }
     stop(running).await;
     Ok(())
+}
+
+/// Every request in flight needs two descriptors; the usual soft limit of 1024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "raising the limit of open files");
+    }
 }
 
 fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
