@@ -1,6 +1,7 @@
 //! How long a user waits: `cargo bench -p gitd --bench latency`.
 //!
-//! Tiny pushes and `ssh HOST true`, both with the real clients on loopback; medians in milliseconds.
+//! Tiny pushes and `ssh HOST true`, both with the real clients on loopback; medians in milliseconds. Then one large push,
+//! and the memory of this process, which is the server.
 #![expect(clippy::unwrap_used, reason = "a measurement fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
@@ -14,6 +15,7 @@ use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Limits, Login, Out
 use gitd::{Server, Session};
 
 const ROUNDS: usize = 50;
+const FILES: usize = 20_000;
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -26,6 +28,9 @@ fn main() {
     bench.prepare();
     show("ssh HOST true", (0..ROUNDS).map(|_| bench.command()).collect());
     show("push of one commit", (0..ROUNDS).map(|round| bench.push(round)).collect());
+    println!("memory so far: {}", peak_memory());
+    println!("push of {FILES} new files: {:.2} s", bench.push_many().as_secs_f64());
+    println!("memory at most: {}", peak_memory());
     runtime.block_on(server.shutdown(Duration::from_secs(1)));
 }
 
@@ -33,6 +38,11 @@ fn show(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |share: usize| times[times.len() * share / 100].as_secs_f64() * 1000.0;
     println!("{what}: median {:.1} ms, fastest {:.1}, 90 % below {:.1}", at(50), at(0), at(90));
+}
+
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned()
 }
 
 struct Bench {
@@ -55,6 +65,19 @@ impl Bench {
         run(self.git().args(["commit", "-q", "-m", "change"]));
         let url = format!("ssh://airstrip@127.0.0.1:{}/app", self.port);
         run(self.git().args(["push", "-q", &url, "main"]).env("GIT_SSH_COMMAND", self.ssh()))
+    }
+
+    /// 20,000 different files of 2 KiB in 200 directories.
+    fn push_many(&self) -> Duration {
+        for number in 0..FILES {
+            let directory = self.work().join(format!("many/{}", number % 200));
+            std::fs::create_dir_all(&directory).unwrap();
+            let line = format!("{number} {}\n", number * 7919);
+            std::fs::write(directory.join(number.to_string()), line.repeat(2048 / line.len())).unwrap();
+        }
+        run(self.git().args(["add", "many"]));
+        run(self.git().args(["commit", "-q", "-m", "many"]));
+        self.push(FILES)
     }
 
     fn command(&self) -> Duration {
