@@ -59,6 +59,9 @@ const JOIN: &str = "airstrip-join";
 /// In the environment of both: a binary whose `main` forgot [`run_if_child`] notices instead of starting itself for ever.
 const CHILD_MARK: &str = "AIRSTRIP_CHILD";
 
+/// A shim answers at once, unless someone has stopped it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
 /// Runs as a shim, an init or a joining program if this process was started as one by [`Native`]; otherwise returns.
 /// Call it first thing in `main`, before any thread exists.
 pub fn run_if_child() {
@@ -145,7 +148,9 @@ impl Native {
         let gone = || EngineError::NotRunning(id.clone());
         let shim = self.shim(id)?.ok_or_else(gone)?;
         shim.send(Request::Find).map_err(|_| gone())?;
-        match shim.receive::<Reply>().await.map_err(doing("ask the shim in", &dir))? {
+        let answer = tokio::time::timeout(ANSWER_LIMIT, shim.receive::<Reply>()).await;
+        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match answer.map_err(doing("ask the shim in", &dir))? {
             Some((Reply::Running { pid }, namespaces)) => Ok((pid, namespaces)),
             _ => Err(gone()),
         }

@@ -45,6 +45,7 @@ pub(super) fn become_app() -> Result<(), Failure> {
 
 /// Gives up every privilege, for good, and takes on limits.
 pub(super) fn confine() -> Result<(), Failure> {
+    give_up_memory_protection();
     // Unreadable through /proc for the sandbox's other processes, which have the same user: this one still is airstrip.
     prctl::set_dumpable(false).step(|| "prctl(not dumpable)".to_owned())?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step(|| "setrlimit(core)".to_owned())?;
@@ -57,6 +58,16 @@ pub(super) fn confine() -> Result<(), Failure> {
         caps::clear(None, set).map_err(std::io::Error::other).step(|| format!("drop capabilities ({set:?})"))?;
     }
     Ok(())
+}
+
+/// A service manager may shield the daemon, and with it the shims, from the kernel's choice of what to kill when memory
+/// runs out. What runs inside is not shielded. Best effort: without a shield there is nothing to give up.
+fn give_up_memory_protection() {
+    let path = "/proc/self/oom_score_adj";
+    let score = fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if score.is_some_and(|score| score < 0) {
+        let _ = fs::write(path, "0");
+    }
 }
 
 /// Dies when its parent dies, however that happens. After every change of user: those undo it.

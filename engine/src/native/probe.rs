@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Uid;
 
 use super::channel::command;
@@ -12,18 +14,24 @@ use super::program::empty_input;
 use super::protocol::{self, Failure, Kind, Reply, Request, Start};
 use crate::{Command, EngineError, Exit, Spec};
 
+/// Seconds until a sandbox that does not answer counts as failed.
+const LIMIT: i64 = 30;
+
 /// Runs `true` in a sandbox, as every later program will run.
 pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<(), EngineError> {
     let io = |source| EngineError::Io { doing: "try a sandbox".to_owned(), source };
     match attempt(run_dir, privileged).map_err(io)? {
         Ok(exit) if exit.success() => Ok(()),
-        Ok(exit) => Err(EngineError::Unsupported(format!("a program tried in a sandbox {exit}"))),
+        Ok(exit) => Err(EngineError::Unsupported(format!(
+            "a program tried in a sandbox {exit}; does the binary's main begin with engine::native::run_if_child?"
+        ))),
         Err(failure) => Err(EngineError::Unsupported(explain(&failure, privileged))),
     }
 }
 
 fn attempt(run_dir: &Path, privileged: bool) -> io::Result<Result<Exit, Failure>> {
     let (ours, theirs) = protocol::pair()?;
+    setsockopt(&ours, sockopt::ReceiveTimeout, &TimeVal::seconds(LIMIT))?;
     let job = protocol::write_job(&trial(run_dir, privileged))?;
     let null = empty_input().map_err(io::Error::other)?;
     let fds = [job.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];

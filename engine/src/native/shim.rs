@@ -3,7 +3,7 @@
 //! For an instance it stays when the daemon goes, and answers on a socket in the instance's directory. For a one-off
 //! it ends everything as soon as the daemon lets go. It has one thread and no runtime.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -131,23 +131,31 @@ fn one_off(start: &Start, stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<(), 
 
 fn instance(start: &Start, id: &InstanceId, labels: &str, daemon: &OwnedFd) -> Result<(), Failure> {
     let dir = start.run_dir.join(id.as_str());
+    let started = begin(start, dir.clone(), labels, daemon);
+    if started.is_err() {
+        // Only what was told to have started exists.
+        let _ = fs::remove_dir_all(&dir);
+    }
+    started.map(Instance::serve)
+}
+
+fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<Instance, Failure> {
     let listener = listen_in(&dir).step(|| format!("listen in {}", dir.display()))?;
     let log = start.spec.log.as_ref();
     let log = log.map(|log| Log::open(log).step(|| format!("open {}", log.path.display()))).transpose()?;
     let (output, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
-    nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
+    fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
     let stdout = write.try_clone().step(|| "dup".to_owned())?;
     let (mut first, _) = First::start(start, Some(Stdio { stdin: empty_input()?, stdout, stderr: write }))?;
     let _ = prctl::set_dumpable(false);
-    if let Err(failure) = keep_record(&dir, labels, first.pid) {
+    let told = keep_record(&dir, labels, first.pid)
+        .and_then(|()| send(daemon.as_fd(), &Reply::Started, &[]).step(|| "report the start".to_owned()));
+    if let Err(failure) = told {
         first.kill();
         first.wait(None);
         return Err(failure);
     }
-    // If the daemon has gone meanwhile, the next one finds the instance by its record.
-    let _ = send(daemon.as_fd(), &Reply::Started, &[]);
-    Instance { dir, first, listener, output: File::from(output), log, callers: Vec::new() }.serve();
-    Ok(())
+    Ok(Instance { dir, first, listener, output: File::from(output), log, callers: Vec::new() })
 }
 
 fn keep_record(dir: &Path, labels: &str, pid: Pid) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use engine::{Engine, EngineError, Exit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{SIZE, World, alive, children, command, id, stories, until, with_command_line};
+use crate::world::{SIZE, World, alive, children, command, direct_children, id, stories, until, with_command_line};
 
 stories![
     another_engine_takes_over,
@@ -141,11 +141,9 @@ async fn a_killed_joining_process_leaves_nothing(world: Arc<World>) {
     let process =
         world.engine.exec(&id, &command("trap '' TERM HUP; sleep 86433; sleep 86433"), Some(SIZE)).await.unwrap();
     until(|| with_command_line("sleep 86433").len() >= 2).await;
-    for helper in with_command_line("airstrip-join") {
-        if children(std::process::id()).contains(&helper) {
-            let _ = kill(Pid::from_raw(i32::try_from(helper).unwrap()), Signal::SIGKILL);
-        }
-    }
+    let own = direct_children(std::process::id());
+    let helper = with_command_line("airstrip-join").into_iter().find(|pid| own.contains(pid)).unwrap();
+    kill(Pid::from_raw(i32::try_from(helper).unwrap()), Signal::SIGKILL).unwrap();
     assert_eq!(process.control.wait().await.unwrap(), Exit::Lost);
     until(|| with_command_line("sleep 86433").is_empty()).await;
     let stopped = tokio::time::timeout(Duration::from_secs(10), world.engine.stop(&id, Duration::from_secs(5)));

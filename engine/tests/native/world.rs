@@ -244,11 +244,13 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 
 /// All descendants of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
+    direct_children(pid).into_iter().flat_map(|child| [vec![child], children(child)].concat()).collect()
+}
+
+pub(crate) fn direct_children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
-    let direct: Vec<u32> =
-        lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect();
-    direct.iter().flat_map(|child| [vec![*child], children(*child)].concat()).collect()
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
 pub(crate) fn describe(pid: u32) -> String {
