@@ -16,7 +16,7 @@ use crate::store::{App, AppId};
 
 impl Platform {
     /// A new app without a release.
-    pub async fn create_app(&self, name: &AppName) -> Result<App> {
+    pub fn create_app(&self, name: &AppName) -> Result<App> {
         let app = self.store.create_app(name)?;
         self.make_app_home(&app)?;
         self.route_of(app.id);
@@ -32,7 +32,8 @@ impl Platform {
     }
 
     /// Ends an app and removes everything of it, its data too.
-    pub async fn destroy_app(self: &Arc<Self>, app: &App) -> Result<()> {
+    pub async fn destroy_app(self: &Arc<Self>, app: &App, output: &Output) -> Result<()> {
+        let (app, _change) = &self.begin_change(app, output).await?;
         self.store.begin_destroy(app.id)?;
         self.empty(app.id).await;
         self.finish_destroy(app)
@@ -49,10 +50,9 @@ impl Platform {
 
     /// Gives an app another name: its address, its directory, and the names its instances know.
     pub async fn rename_app(self: &Arc<Self>, app: &App, to: &AppName, output: &Output) -> Result<()> {
-        let formation = self.formations.of(app.id);
-        let _builds = self.turn(&formation.builds, output).await?;
+        let _builds = self.turn(&self.formations.of(app.id).builds, output).await?;
         {
-            let _changes = self.turn(&formation.changes, output).await?;
+            let (app, _change) = &self.begin_change(app, output).await?;
             self.store.rename_app(app.id, to)?;
             self.finish_rename(&self.app(to)?)?;
         }

@@ -11,11 +11,11 @@ use crate::failure::{Failure, Result};
 use crate::formation::{Formation, Kept};
 use crate::instance::Instance;
 use crate::keeper::Place;
-use crate::names::{Process, ProcessType, Selector};
+use crate::names::{Process, Selector};
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::release::Runnable;
-use crate::store::App;
+use crate::store::{App, Scale};
 
 /// How long requests in flight have to end when their instance is replaced.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub struct Change {
     /// What is to run.
     pub release: Arc<Runnable>,
     /// How many of each type.
-    pub wanted: Vec<(ProcessType, u32)>,
+    pub wanted: Scale,
     /// Which places are to get a new instance even if they have one.
     pub renew: Renew,
 }

@@ -16,7 +16,7 @@ use crate::{control, demo, home, server};
 struct Cli {
     #[command(subcommand)]
     action: Action,
-    /// Home directory of the server [default: /var/lib/airstrip as root, else $XDG_DATA_HOME/airstrip]
+    /// Home directory of the server [default: /var/lib/airstrip as root, else `$XDG_DATA_HOME/airstrip`]
     #[arg(long, env = "AIRSTRIP_HOME", value_name = "DIR", global = true)]
     home: Option<PathBuf>,
 }

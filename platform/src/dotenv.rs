@@ -212,7 +212,8 @@ mod tests {
         #[test]
         fn double_quotes_hold_any_value(values in prop::collection::vec("[^\\x00]*", 0..5)) {
             let quote = |value: &String| value.replace('\\', "\\\\").replace('"', "\\\"");
-            let text: String = values.iter().map(|value| format!("A=\"{}\"\n", quote(value))).collect();
+            let lines: Vec<String> = values.iter().map(|value| format!("A=\"{}\"\n", quote(value))).collect();
+            let text = lines.concat();
             let read: Vec<String> = parse(&text).unwrap().into_iter().map(|(_, value)| value).collect();
             prop_assert_eq!(read, values);
         }

@@ -25,9 +25,9 @@ pub struct Formations {
 #[derive(Debug)]
 pub struct Formation {
     /// One build at a time.
-    pub builds: Semaphore,
+    pub builds: Arc<Semaphore>,
     /// One change of what runs at a time.
-    pub changes: Semaphore,
+    pub changes: Arc<Semaphore>,
     kept: Mutex<BTreeMap<Process, Kept>>,
 }
 
@@ -110,7 +110,8 @@ impl Formations {
 
 impl Default for Formation {
     fn default() -> Self {
-        Self { builds: Semaphore::new(1), changes: Semaphore::new(1), kept: Mutex::default() }
+        let one = || Arc::new(Semaphore::new(1));
+        Self { builds: one(), changes: one(), kept: Mutex::default() }
     }
 }
 

@@ -250,9 +250,24 @@ fn concurrency() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8)
 }
 
+/// Below the ports that the kernel gives to outgoing connections, which come and go by the thousand.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// So many random ports are tried.
+const PORT_TRIES: usize = 100;
+
 /// A port on loopback that nothing listens on at this moment.
 pub fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let span = u64::from(PORTS.end - PORTS.start);
+    let candidates =
+        (0..PORT_TRIES).filter_map(|_| u16::try_from(random() % span).ok()).map(|offset| PORTS.start + offset);
+    let mut last = std::io::ErrorKind::AddrInUse.into();
+    for port in candidates {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_free) => return Ok(port),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The engine's name for an instance: readable, and never used twice.
@@ -263,9 +278,13 @@ pub fn instance_id(release: &Runnable, process: &str, suffix: &str) -> Result<In
 
 /// Eight random hexadecimal digits: what tells two instances of one place apart.
 pub fn suffix() -> String {
+    format!("{:08x}", random() >> 32)
+}
+
+/// Not for secrets: the standard library's hasher is seeded at random.
+fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    format!("{:08x}", hasher.finish() >> 32)
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 /// Opens connections to one port of one instance.

@@ -172,9 +172,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
     text.chars()
         .fold(String::with_capacity(text.len()), |mut safe, character| {
-            match character.is_control() {
-                true => safe.extend(character.escape_default()),
-                false => safe.push(character),
+            if character.is_control() {
+                safe.extend(character.escape_default());
+            } else {
+                safe.push(character);
             }
             safe
         })
@@ -225,18 +226,41 @@ mod tests {
 
     #[test]
     fn a_table_for_people() {
-        insta::assert_snapshot!(processes().render(false), @r"");
+        insta::assert_snapshot!(processes().render(false), @r"
+        =====> blog processes
+        PROCESS    CREATED AT                PID   CURRENT
+        web.1      2026-11-20T21:00:00.000Z  4711  yes
+        longer.12  -                         -     -
+        ");
     }
 
     #[test]
     fn the_same_for_programs() {
-        insta::assert_snapshot!(processes().render(true), @r"");
+        insta::assert_snapshot!(processes().render(true), @r#"
+        [
+          {
+            "process": "web.1",
+            "created_at": "2026-11-20T21:00:00.000Z",
+            "pid": 4711,
+            "current": true
+          },
+          {
+            "process": "longer.12",
+            "created_at": "-",
+            "pid": null,
+            "current": false
+          }
+        ]
+        "#);
     }
 
     #[test]
     fn an_empty_listing() {
         let listing = Listing::<1>::new("Apps", ["app"], "none yet");
-        insta::assert_snapshot!(listing.render(false), @r"");
+        insta::assert_snapshot!(listing.render(false), @r"
+        =====> Apps
+               none yet
+        ");
         assert_eq!(listing.render(true), "[]\n");
     }
 
@@ -245,8 +269,22 @@ mod tests {
         let domains = vec!["a.example".to_owned(), "b.example".to_owned()];
         let details =
             Details::new("blog").with("app", "blog").with("deploy_branch", None::<String>).with("domains", domains);
-        insta::assert_snapshot!(details.render(false), @r"");
-        insta::assert_snapshot!(details.render(true), @r"");
+        insta::assert_snapshot!(details.render(false), @r"
+        =====> blog
+               app:           blog
+               deploy branch: -
+               domains:       a.example, b.example
+        ");
+        insta::assert_snapshot!(details.render(true), @r#"
+        {
+          "app": "blog",
+          "deploy_branch": null,
+          "domains": [
+            "a.example",
+            "b.example"
+          ]
+        }
+        "#);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Query {
 pub async fn show(app: &AppHome, query: Query, output: &Output) -> Result<()> {
     let directory = app.logs();
     let failed = |e: &std::io::Error| Failure::io("reading the logs", e);
-    // Before anything is read: what is written meanwhile is not missed.
+    // Before anything is read, so that what is written meanwhile is not missed.
     let watch = if query.follow { Some(Watch::new(&directory).map_err(|e| cannot_follow(&e))?) } else { None };
     let opened = tokio::task::spawn_blocking(move || Merge::newest(directory, query)).await;
     let mut merge = opened.map_err(|_| Failure::plain("reading the logs failed"))?.map_err(|e| failed(&e))?;
@@ -55,12 +55,16 @@ pub async fn show(app: &AppHome, query: Query, output: &Output) -> Result<()> {
 async fn follow(watch: Watch, mut merge: Merge, output: &Output) -> std::io::Result<()> {
     while let Some(change) = output.cancelled().run_until_cancelled(watch.changed()).await {
         match change? {
-            Change::Lines => {}
-            Change::Files => merge.add_new_files()?,
             Change::Gone => break,
+            Change::Lines => merge.pass_on(output).await?,
+            Change::Files => {
+                merge.add_new_files()?;
+                merge.pass_on(output).await?;
+                if !merge.forget_old_files()? {
+                    break;
+                }
+            }
         }
-        merge.pass_on(output).await?;
-        merge.forget_old_files()?;
     }
     Ok(())
 }
@@ -132,8 +136,17 @@ mod tests {
     async fn merged_by_time() {
         let (_directory, app) = app();
         example(&app);
-        insta::assert_snapshot!(shown(&app, query()).await, @r"");
-        insta::assert_snapshot!(shown(&app, Query { lines: 2, ..query() }).await, @r"");
+        insta::assert_snapshot!(shown(&app, query()).await, @r"
+        2026-11-20T21:00:01.000Z app[web.1]: one
+        2026-11-20T21:00:02.000Z app[web.2]: two
+        2026-11-20T21:00:03.000Z app[worker.1]: three
+        2026-11-20T21:00:04.000Z app[web.1]: four
+        2026-11-20T21:00:05.000Z airstrip[web.1]: five
+        ");
+        insta::assert_snapshot!(shown(&app, Query { lines: 2, ..query() }).await, @r"
+        2026-11-20T21:00:04.000Z app[web.1]: four
+        2026-11-20T21:00:05.000Z airstrip[web.1]: five
+        ");
         assert_eq!(shown(&app, Query { lines: 0, ..query() }).await, "");
     }
 
@@ -142,10 +155,17 @@ mod tests {
         let (_directory, app) = app();
         example(&app);
         let which = |text: &str| Query { which: Some(text.parse().unwrap()), ..query() };
-        insta::assert_snapshot!(shown(&app, which("web.1")).await, @r"");
-        insta::assert_snapshot!(shown(&app, which("worker")).await, @r"");
+        insta::assert_snapshot!(shown(&app, which("web.1")).await, @r"
+        2026-11-20T21:00:01.000Z app[web.1]: one
+        2026-11-20T21:00:04.000Z app[web.1]: four
+        2026-11-20T21:00:05.000Z airstrip[web.1]: five
+        ");
+        insta::assert_snapshot!(shown(&app, which("worker")).await, @r"2026-11-20T21:00:03.000Z app[worker.1]: three");
         let release = Query { release: Some(Version(1)), lines: 2, ..query() };
-        insta::assert_snapshot!(shown(&app, release).await, @r"");
+        insta::assert_snapshot!(shown(&app, release).await, @r"
+        2026-11-20T21:00:02.000Z app[web.2]: two
+        2026-11-20T21:00:03.000Z app[worker.1]: three
+        ");
     }
 
     #[tokio::test]

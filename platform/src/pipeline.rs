@@ -11,7 +11,7 @@ use gitd::Output;
 
 use crate::change::{Change, Renew};
 use crate::failure::{Failure, Result};
-use crate::names::{ConfigKey, ProcessType, Version};
+use crate::names::{ConfigKey, Version};
 use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::source::Source;
@@ -55,8 +55,7 @@ impl Platform {
         if deployment.dry_run {
             return Err(Failure::plain("dry run passed"));
         }
-        let _change = self.turn(&formation.changes, output).await?;
-        let app = &self.app(&app.name)?;
+        let (app, _change) = &self.begin_change(app, output).await?;
         let version = self.store.next_version(app.id)?;
         let directory = built.keep_as(&self.home.app(&app.name).release(version))?;
         let config = self.store.config(app.id)?;
@@ -80,8 +79,7 @@ impl Platform {
         actor: &str,
         output: &Output,
     ) -> Result<Receipt> {
-        let formation = self.formations.of(app.id);
-        let _change = self.turn(&formation.changes, output).await?;
+        let (app, _change) = &self.begin_change(app, output).await?;
         let target = self.rollback_target(app, to)?;
         let config = self.store.release_config(app.id, target.version)?;
         let new = NewRelease {
@@ -124,9 +122,7 @@ impl Platform {
         actor: &str,
         output: &Output,
     ) -> Result<Option<Version>> {
-        let formation = self.formations.of(app.id);
-        let _change = self.turn(&formation.changes, output).await?;
-        let app = &self.app(&app.name)?;
+        let (app, _change) = &self.begin_change(app, output).await?;
         let config = changed(self.store.config(app.id)?, changes);
         let Some(current) = app.current.filter(|_| restart) else {
             self.store.set_config(app.id, &config)?;
@@ -211,7 +207,7 @@ impl Deployment<'_> {
             moved: self.moved.clone(),
             commit: self.commit.clone(),
             config,
-            first_scale: Vec::<(ProcessType, u32)>::new(),
+            first_scale: Vec::new(),
             starts: true,
         }
     }

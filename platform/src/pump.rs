@@ -227,6 +227,7 @@ mod tests {
             // It has ended before the client has read anything: what it wrote is in the pipes still.
             inside.program.exit.send_replace(Some(Exit::Status(3)));
             inside.stdout.write_all(&read).await.unwrap();
+            drop(inside);
         });
         let mut received = Vec::new();
         client.read_to_end(&mut received).await.unwrap();

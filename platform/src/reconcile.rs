@@ -112,10 +112,10 @@ impl Platform {
         let platform = self.clone();
         self.tasks.spawn(async move {
             tracing::info!(instance = %listed.id, "ending what should not run");
-            if listed.exit.is_none() {
-                if let Err(error) = platform.engine.stop(&listed.id, GRACE).await {
-                    tracing::warn!(instance = %listed.id, %error, "stopping");
-                }
+            if listed.exit.is_none()
+                && let Err(error) = platform.engine.stop(&listed.id, GRACE).await
+            {
+                tracing::warn!(instance = %listed.id, %error, "stopping");
             }
             if let Err(error) = platform.engine.remove(&listed.id).await {
                 tracing::warn!(instance = %listed.id, %error, "removing");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Result};
 use crate::home::{AppHome, write_durably};
 use crate::names::{AppName, ProcessType, Version};
-use crate::store::{App, AppId, Config, Release, Store};
+use crate::store::{App, AppId, Config, Release, Scale, Store};
 
 /// `release.json`: what a build made, beside its code. Written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl Runnable {
     }
 
     /// How many instances of each type are to run, for a scale kept in the store.
-    pub fn wanted(&self, scale: &[(ProcessType, u32)]) -> Vec<(ProcessType, u32)> {
+    pub fn wanted(&self, scale: &[(ProcessType, u32)]) -> Scale {
         let of = |kind: &ProcessType| scale.iter().find(|(known, _)| known == kind).map(|(_, count)| *count);
         self.manifest.kinds().map(|kind| (kind.clone(), of(&kind).unwrap_or(u32::from(kind.is_web())))).collect()
     }

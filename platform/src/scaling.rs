@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gitd::Output;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::change::{Change, Renew};
 use crate::failure::{Failure, Result};
@@ -12,13 +12,12 @@ use crate::names::{ProcessType, Selector};
 use crate::plan::places;
 use crate::platform::Platform;
 use crate::release::Runnable;
-use crate::store::App;
+use crate::store::{App, Scale};
 
 impl Platform {
     /// Replaces instances by new ones of the same release.
     pub async fn restart(self: &Arc<Self>, app: &App, which: Option<&Selector>, output: &Output) -> Result<()> {
-        let formation = self.formations.of(app.id);
-        let _turn = self.turn(&formation.changes, output).await?;
+        let (app, _turn) = &self.begin_change(app, output).await?;
         let (release, wanted) = self.desired(app)?;
         if let Some(which) = which {
             let known = wanted.iter().flat_map(places).any(|process| which.matches(&process));
@@ -33,8 +32,7 @@ impl Platform {
 
     /// Changes how many instances of some types run.
     pub async fn scale(self: &Arc<Self>, app: &App, wanted: &[(ProcessType, u32)], output: &Output) -> Result<()> {
-        let formation = self.formations.of(app.id);
-        let _turn = self.turn(&formation.changes, output).await?;
+        let (app, _turn) = &self.begin_change(app, output).await?;
         if app.current.is_none() {
             return Ok(self.store.set_scale(app.id, wanted)?);
         }
@@ -53,8 +51,7 @@ impl Platform {
 
     /// Ends every instance, until [`Platform::start`] or the next deploy.
     pub async fn stop(self: &Arc<Self>, app: &App, output: &Output) -> Result<()> {
-        let formation = self.formations.of(app.id);
-        let _turn = self.turn(&formation.changes, output).await?;
+        let (app, _turn) = &self.begin_change(app, output).await?;
         self.store.set_stopped(app.id, true)?;
         self.empty(app.id).await;
         Ok(())
@@ -62,8 +59,7 @@ impl Platform {
 
     /// Starts what `ps:stop` stopped.
     pub async fn start(self: &Arc<Self>, app: &App, output: &Output) -> Result<()> {
-        let formation = self.formations.of(app.id);
-        let _turn = self.turn(&formation.changes, output).await?;
+        let (app, _turn) = &self.begin_change(app, output).await?;
         let (release, wanted) = self.desired(app)?;
         self.change(app, Change { release, wanted, renew: Renew::Nothing }, output, async { self.set_started(app) })
             .await
@@ -73,20 +69,27 @@ impl Platform {
         if app.stopped { Ok(self.store.set_stopped(app.id, false)?) } else { Ok(()) }
     }
 
+    /// Waits until nobody else changes what runs of an app. Gives the app as it is then: it may have been renamed, or be gone.
+    pub async fn begin_change(&self, app: &App, output: &Output) -> Result<(App, OwnedSemaphorePermit)> {
+        let turn = self.turn(&self.formations.of(app.id).changes, output).await?;
+        let now = self.store.app_by_id(app.id)?.filter(|app| !app.destroying);
+        Ok((now.ok_or_else(|| Failure::no_app(app.name.as_str()))?, turn))
+    }
+
     /// Waits for a permit; says so if another holds it.
-    pub async fn turn<'a>(&self, semaphore: &'a Semaphore, output: &Output) -> Result<SemaphorePermit<'a>> {
-        if let Ok(permit) = semaphore.try_acquire() {
+    pub async fn turn(&self, semaphore: &Arc<Semaphore>, output: &Output) -> Result<OwnedSemaphorePermit> {
+        if let Ok(permit) = semaphore.clone().try_acquire_owned() {
             return Ok(permit);
         }
         output.line("-----> Waiting for another change of this app to finish").await;
-        match output.cancelled().run_until_cancelled(semaphore.acquire()).await {
+        match output.cancelled().run_until_cancelled(semaphore.clone().acquire_owned()).await {
             Some(Ok(permit)) => Ok(permit),
             _ => Err(Failure::plain("cancelled while waiting")),
         }
     }
 
     /// The current release and how many instances of each type it is to have.
-    pub fn desired(&self, app: &App) -> Result<(Arc<Runnable>, Vec<(ProcessType, u32)>)> {
+    pub fn desired(&self, app: &App) -> Result<(Arc<Runnable>, Scale)> {
         let release = Arc::new(self.current(app)?);
         let wanted = release.wanted(&self.store.scale(app.id)?);
         Ok((release, wanted))

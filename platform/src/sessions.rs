@@ -147,9 +147,7 @@ impl Visit {
                 return Err(Failure::no_app(name.as_str()));
             }
             self.actor.check(Need::Admin, Some(&name))?;
-            let app = self.platform.store.create_app(&name)?;
-            self.platform.make_app_home(&app)?;
-            self.platform.route_of(app.id);
+            self.platform.create_app(&name)?;
         }
         Ok(self.platform.home.app(&name).repository())
     }

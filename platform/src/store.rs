@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-pub use apps::{App, AppId};
+pub use apps::{App, AppId, Scale};
 pub use keys::{Key, Role};
 pub use releases::{Config, NewRelease, Release};
 

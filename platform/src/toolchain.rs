@@ -85,7 +85,7 @@ impl Toolchain {
         let python = probe_python().await;
         match &python {
             Ok(python) => {
-                tracing::info!(version = python.version, executable = %python.executable.display(), "python3 found")
+                tracing::info!(version = python.version, executable = %python.executable.display(), "python3 found");
             }
             Err(reason) => tracing::warn!(reason, "no python3: Python apps cannot be built"),
         }

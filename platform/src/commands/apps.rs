@@ -30,7 +30,7 @@ pub(super) async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
 }
 
 pub(super) async fn create(call: &mut Call<'_>, name: &AppName) -> Result<()> {
-    let app = call.platform.create_app(name).await?;
+    let app = call.platform.create_app(name)?;
     let remote = remote(call.platform, app.name.as_str());
     call.console.print(&format!("-----> Created {name}\n       git push {remote} main\n")).await;
     Ok(())
@@ -44,7 +44,8 @@ pub(super) async fn destroy(call: &mut Call<'_>, name: &AppName, confirm: Option
             format!("if that is what you want: apps:destroy {name} --confirm {name}"),
         ));
     }
-    call.platform.destroy_app(&app).await?;
+    let (output, text) = call.console.output();
+    call.console.during(text, call.platform.destroy_app(&app, &output)).await?;
     call.console.print(&format!("-----> Destroyed {name}\n")).await;
     Ok(())
 }

@@ -76,8 +76,8 @@ async fn change(
     let keys: Vec<&str> = changes.iter().map(|(key, _)| key.as_str()).collect();
     call.console.print(&format!("-----> {verb} {}\n", keys.join(", "))).await;
     let (output, text) = call.console.output();
-    let changed = call.platform.change_config(&app, changes, !no_restart, &call.actor.name, &output);
-    if call.console.during(text, changed).await?.is_none() {
+    let work = call.platform.change_config(&app, changes, !no_restart, &call.actor.name, &output);
+    if call.console.during(text, work).await?.is_none() {
         call.console.print("       Kept for the next release\n").await;
     }
     Ok(())

@@ -30,27 +30,30 @@ pub(super) async fn help(call: &mut Call<'_>, command: Option<&str>) -> Result<(
     Ok(())
 }
 
+const HOW: &str = "Usage: ssh airstrip@HOST COMMAND [ARGUMENTS]
+       airstrip COMMAND [ARGUMENTS]      on the server itself
+";
+const MORE: &str = "
+`help COMMAND` tells more. `-a APP` may stand anywhere instead of APP.
+";
+
 fn overview() -> String {
     let definition = definition();
-    let mut text = String::from(
-        "Usage: ssh airstrip@HOST COMMAND [ARGUMENTS]\n       airstrip COMMAND [ARGUMENTS]      on the server itself\n",
-    );
-    let rows = GROUPS.iter().flat_map(|(_, names)| names.iter()).filter_map(|name| definition.find_subcommand(name));
-    let width = rows.map(|command| short_usage(command).len()).max().unwrap_or(0);
-    for (group, names) in GROUPS {
-        text += &format!("\n{group}\n");
-        for command in names.iter().filter_map(|name| definition.find_subcommand(name)) {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            text += &format!("  {:<width$}  {about}{}\n", short_usage(command), aliases(command));
-        }
-    }
-    text + "\n`help COMMAND` tells more. `-a APP` may stand anywhere instead of APP.\n"
+    let named = |name: &&str| definition.find_subcommand(name);
+    let usages = GROUPS.iter().flat_map(|(_, names)| names.iter().filter_map(named)).map(short_usage);
+    let width = usages.map(|usage| usage.len()).max().unwrap_or(0);
+    let groups = GROUPS.iter().map(|(group, names)| {
+        let line = |command| format!("  {:<width$}  {}\n", short_usage(command), about(command));
+        let heading = std::iter::once(format!("\n{group}\n"));
+        heading.chain(names.iter().filter_map(named).map(line)).collect::<Vec<_>>().concat()
+    });
+    [HOW, &groups.collect::<Vec<_>>().concat(), MORE].concat()
 }
 
 /// `apps:rename APP NEW`
 fn short_usage(command: &clap::Command) -> String {
     let arguments = command.get_positionals().map(|argument| {
-        let name = argument.get_value_names().into_iter().flatten().next().map_or("", |name| name.as_str());
+        let name = argument.get_value_names().into_iter().flatten().next().map_or("", clap::builder::Str::as_str);
         let repeats = argument.get_num_args().is_some_and(|count| count.max_values() > 1);
         let name = format!("{name}{}", if repeats { "…" } else { "" });
         if argument.is_required_set() { format!(" {name}") } else { format!(" [{name}]") }
@@ -58,25 +61,22 @@ fn short_usage(command: &clap::Command) -> String {
     arguments.fold(command.get_name().to_owned(), |usage, argument| usage + &argument)
 }
 
-fn aliases(command: &clap::Command) -> String {
+/// What a command does, and its other names.
+fn about(command: &clap::Command) -> String {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let names: Vec<&str> = command.get_visible_aliases().collect();
-    if names.is_empty() { String::new() } else { format!(" (also: {})", names.join(", ")) }
+    if names.is_empty() { about } else { format!("{about} (also: {})", names.join(", ")) }
 }
 
 /// `help COMMAND`
 fn details(name: &str) -> Option<String> {
     let command = definition().find_subcommand(name)?.clone();
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let mut text = format!("Usage: {}\n\n{about}{}\n", full_usage(&command), aliases(&command));
-    let options: Vec<(String, String)> = command.get_arguments().filter_map(described).collect();
-    let width = options.iter().map(|(option, _)| option.len()).max().unwrap_or(0);
-    if !options.is_empty() {
-        text.push('\n');
-    }
-    for (option, about) in options {
-        text += &format!("  {option:<width$}  {about}\n");
-    }
-    Some(text)
+    let arguments: Vec<(String, String)> = command.get_arguments().filter_map(described).collect();
+    let width = arguments.iter().map(|(argument, _)| argument.len()).max().unwrap_or(0);
+    let lines = arguments.iter().map(|(argument, about)| format!("  {argument:<width$}  {about}\n"));
+    let gap = if arguments.is_empty() { "" } else { "\n" };
+    let head = format!("Usage: {}\n\n{}\n{gap}", full_usage(&command), about(&command));
+    Some(std::iter::once(head).chain(lines).collect())
 }
 
 fn full_usage(command: &clap::Command) -> String {
@@ -87,8 +87,8 @@ fn full_usage(command: &clap::Command) -> String {
 /// An argument that has something to be said about it: `-n, --num N`
 fn described(argument: &clap::Arg) -> Option<(String, String)> {
     let about = argument.get_help()?.to_string();
-    let value = argument.get_value_names().into_iter().flatten().next().map(|name| name.as_str());
-    let value = value.filter(|_| argument.get_num_args().is_none_or(|count| count.takes_values()));
+    let value = argument.get_value_names().into_iter().flatten().next().map(clap::builder::Str::as_str);
+    let value = value.filter(|_| argument.get_action().takes_values());
     let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
     let long = argument.get_long().map(|long| format!("--{long}")).unwrap_or_default();
     let words = [short + &long, value.unwrap_or_default().to_owned()];
@@ -113,7 +113,7 @@ fn first_paragraph(error: &clap::Error) -> String {
     if let Some(ContextValue::Strings(missing)) =
         error.get(ContextKind::InvalidArg).filter(|_| error.kind() == ErrorKind::MissingRequiredArgument)
     {
-        return format!("missing: {}", missing.join(" ").replace(['<', '>'], ""));
+        return format!("missing: {}", missing.join(" ").replace(['<', '>'], "").replace("...", "…"));
     }
     let text = error.render().to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
@@ -123,9 +123,10 @@ fn first_paragraph(error: &clap::Error) -> String {
 
 fn unknown(name: &str) -> Failure {
     let near = nearest(name);
-    let known = match near.is_empty() {
-        true => "see `help` for the commands".to_owned(),
-        false => format!("did you mean {}? `help` lists all commands", near.join(" or ")),
+    let known = if near.is_empty() {
+        "see `help` for the commands".to_owned()
+    } else {
+        format!("did you mean {}? `help` lists all commands", near.join(" or "))
     };
     Failure::new(format!("there is no command {name:?}"), known)
 }
@@ -161,10 +162,87 @@ mod tests {
 
     #[test]
     fn what_help_shows() {
-        insta::assert_snapshot!(overview(), @r"");
-        insta::assert_snapshot!(details("logs").unwrap(), @r"");
-        insta::assert_snapshot!(details("restart").unwrap(), @r"");
-        insta::assert_snapshot!(details("keys:add").unwrap(), @r"");
+        insta::assert_snapshot!(overview(), @r"
+        Usage: ssh airstrip@HOST COMMAND [ARGUMENTS]
+               airstrip COMMAND [ARGUMENTS]      on the server itself
+
+        Apps
+          apps                            List the apps (also: apps:list)
+          apps:create APP                 Make an app (a first push does that too)
+          apps:info APP                   Show what is known about an app
+          apps:rename APP NEW             Give an app another name, and with it another address
+          apps:destroy APP                Remove an app and everything of it, its data too
+          url APP                         Show where an app answers
+
+        Deploys
+          releases APP                    List an app's releases
+          rollback APP [RELEASE]          Release the code, dependencies and configuration of an earlier release again
+          ps:rebuild APP                  Build and release the tip of the deploy branch anew
+          deploy APP                      Deploy a tar or tar.gz from standard input
+          git:set APP deploy-branch NAME  Change the branch whose pushes deploy: deploy-branch NAME
+
+        Processes
+          ps APP                          List an app's instances
+          ps:scale APP [TYPE=N…]          Change how many instances run; without TYPE=N show it
+          ps:restart APP [PROCESS]        Replace instances by new ones of the same release (also: restart)
+          ps:stop APP                     End an app's instances
+          ps:start APP                    Start what ps:stop ended
+          logs APP                        Show an app's log
+          run APP COMMAND…                Run a command in a new instance of its own
+          enter APP [PROCESS]             Open a shell in a running instance
+
+        Configuration
+          config APP                      Show an app's configuration
+          config:get APP KEY              Show one value
+          config:set APP KEY=VALUE…       Set variables; `-` reads a dotenv file from standard input
+          config:unset APP KEY…           Remove variables
+          checks:set APP timeout=SECONDS  Change how long a web process has to become healthy: timeout=SECONDS
+
+        Web
+          domains APP                     List the host names at which an app answers
+          domains:add APP DOMAIN…         Let an app answer at more host names
+          domains:remove APP DOMAIN…      Take host names from an app
+          maintenance:on APP              Answer with a page that says so instead of the app
+          maintenance:off APP             Let the app answer again
+
+        Access
+          keys                            List the public keys that may come in
+          keys:add NAME                   Let the public key on standard input in
+          keys:remove NAME                Shut a key out
+          ssh-config                      Print Host blocks for ~/.ssh/config, so that `ssh APP` works
+
+        The server
+          help [COMMAND]                  List the commands, or show how one is used
+          version                         Show the server's version
+          stop-all                        End every instance, then the server; its next start launches the apps again
+
+        `help COMMAND` tells more. `-a APP` may stand anywhere instead of APP.
+        ");
+        insta::assert_snapshot!(details("logs").unwrap(), @r"
+        Usage: logs APP [OPTIONS]
+
+        Show an app's log
+
+          -f, --follow           Go on with new lines as they come (also -t, --tail)
+          -n, --num N            So many of the newest lines
+          -p, --process PROCESS  Only of these: `web`, or `web.2`
+          --release RELEASE      Only of this release
+        ");
+        insta::assert_snapshot!(details("restart").unwrap(), @r"
+        Usage: ps:restart APP [PROCESS]
+
+        Replace instances by new ones of the same release (also: restart)
+
+          PROCESS  `web`, or `web.2`
+        ");
+        insta::assert_snapshot!(details("keys:add").unwrap(), @r"
+        Usage: keys:add NAME [OPTIONS]
+
+        Let the public key on standard input in
+
+          --app APP    Only this app; without it the key is admin of everything
+          --role ROLE  deploy: push, logs, ps, releases, rollback, restart; admin: everything of the app
+        ");
         assert_eq!(details("nonsense"), None);
     }
 

@@ -234,7 +234,7 @@ pub(super) struct Query {
     #[arg(short, long, short_alias = 't', alias = "tail")]
     pub(super) follow: bool,
     /// So many of the newest lines
-    #[arg(short, long, value_name = "N", default_value = "100")]
+    #[arg(short, long, value_name = "N", default_value = "100", value_parser = count)]
     pub(super) num: usize,
     /// Only of these: `web`, or `web.2`
     #[arg(short, long, alias = "ps", value_name = "PROCESS")]
@@ -242,6 +242,10 @@ pub(super) struct Query {
     /// Only of this release
     #[arg(long, value_name = "RELEASE")]
     pub(super) release: Option<Version>,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of lines"))
 }
 
 /// What a key may do with its app.
@@ -307,14 +311,12 @@ impl FromStr for Assignment {
         let (key, value) = text.split_once('=').ok_or(
             "an argument is not KEY=VALUE; if a value has blanks, quote it twice: ssh … config:set APP 'KEY=\"two words\"'",
         )?;
-        let shown = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-        let key: ConfigKey = key.parse().map_err(|e: crate::names::InvalidName| match shown {
-            true => e.to_string(),
-            false => {
-                "what stands before '=' is not a variable name: use letters, digits and '_', not starting with a digit"
-                    .into()
-            }
-        })?;
+        let looks_like_a_name =
+            key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        let hidden =
+            "what stands before '=' is not a variable name: use letters, digits and '_', not starting with a digit";
+        let refused = |e: crate::names::InvalidName| if looks_like_a_name { e.to_string() } else { hidden.to_owned() };
+        let key: ConfigKey = key.parse().map_err(refused)?;
         Ok(Self::Pair(key, value.to_owned()))
     }
 }
@@ -518,40 +520,91 @@ mod tests {
         for line in ["ps -a blog", "ps --app blog", "ps --app=blog", "ps blog"] {
             assert!(matches!(parse(line), Ok(Command::Ps { app, .. }) if app.as_str() == "blog"), "{line}");
         }
-        insta::assert_snapshot!(shown("config:set A=1 -a blog B=2"), @r"");
-        insta::assert_snapshot!(shown("run -a blog ls -a x"), @r"");
-        insta::assert_snapshot!(shown("keys:add me --app blog"), @r"");
-        insta::assert_snapshot!(shown("ps -a"), @r"");
+        insta::assert_snapshot!(shown("config:set A=1 -a blog B=2"), @r#"ConfigSet { app: AppName("blog"), assignments: [A=…, B=…], no_restart: false }"#);
+        insta::assert_snapshot!(shown("run -a blog ls -a x"), @r#"Run { app: AppName("blog"), command: ["ls", "-a", "x"] }"#);
+        insta::assert_snapshot!(shown("keys:add me --app blog"), @r#"KeysAdd { name: KeyName("me"), app: Some(AppName("blog")), role: None }"#);
+        insta::assert_snapshot!(shown("ps -a"), @r"
+        !     missing: APP
+        !     usage: ps APP [OPTIONS] (see `help ps`)
+        ");
     }
 
     #[test]
     fn the_words_of_run_are_left_alone() {
-        insta::assert_snapshot!(shown("run blog python --help -h --app x -- -c"), @r"");
-        insta::assert_snapshot!(shown("run blog --version"), @r"");
-        insta::assert_snapshot!(shown("run blog -- ls -- x"), @r"");
-        insta::assert_snapshot!(shown("run blog"), @r"");
-        insta::assert_snapshot!(shown("run --help"), @r"");
-        insta::assert_snapshot!(shown("ps:scale --help"), @r"");
-        insta::assert_snapshot!(shown("--help"), @r"");
+        insta::assert_snapshot!(shown("run blog python --help -h --app x -- -c"), @r#"Run { app: AppName("blog"), command: ["python", "--help", "-h", "--app", "x", "--", "-c"] }"#);
+        insta::assert_snapshot!(shown("run blog --version"), @r#"Run { app: AppName("blog"), command: ["--version"] }"#);
+        insta::assert_snapshot!(shown("run blog -- ls -- x"), @r#"Run { app: AppName("blog"), command: ["ls", "--", "x"] }"#);
+        insta::assert_snapshot!(shown("run blog"), @r"
+        !     missing: COMMAND…
+        !     usage: run APP COMMAND… (see `help run`)
+        ");
+        insta::assert_snapshot!(shown("run --help"), @r#"Help { command: Some("run") }"#);
+        insta::assert_snapshot!(shown("ps:scale --help"), @r#"Help { command: Some("ps:scale") }"#);
+        insta::assert_snapshot!(shown("--help"), @r"Help { command: None }");
     }
 
     #[test]
     fn wrong_usage() {
-        insta::assert_snapshot!(shown("restrat blog"), @r"");
-        insta::assert_snapshot!(shown("scale blog"), @r"");
-        insta::assert_snapshot!(shown("frobnicate"), @r"");
-        insta::assert_snapshot!(shown("ps"), @r"");
-        insta::assert_snapshot!(shown("ps Blog"), @r"");
-        insta::assert_snapshot!(shown("ps blog more"), @r"");
-        insta::assert_snapshot!(shown("ps blog --jsno"), @r"");
-        insta::assert_snapshot!(shown("ps:scale blog web"), @r"");
-        insta::assert_snapshot!(shown("ps:scale blog web=1000"), @r"");
-        insta::assert_snapshot!(shown("logs blog -n many"), @r"");
-        insta::assert_snapshot!(shown("keys:add me --role deploy"), @r"");
-        insta::assert_snapshot!(shown("keys:add me --app a --role owner"), @r"");
-        insta::assert_snapshot!(shown("checks:set blog timeout=0"), @r"");
-        insta::assert_snapshot!(shown("git:set blog branch main"), @r"");
-        insta::assert_snapshot!(shown("config:set blog"), @r"");
+        insta::assert_snapshot!(shown("restrat blog"), @r#"
+        !     there is no command "restrat"
+        !     did you mean restart or ps:restart? `help` lists all commands
+        "#);
+        insta::assert_snapshot!(shown("scale blog"), @r#"
+        !     there is no command "scale"
+        !     did you mean ps:scale? `help` lists all commands
+        "#);
+        insta::assert_snapshot!(shown("frobnicate"), @r#"
+        !     there is no command "frobnicate"
+        !     see `help` for the commands
+        "#);
+        insta::assert_snapshot!(shown("ps"), @r"
+        !     missing: APP
+        !     usage: ps APP [OPTIONS] (see `help ps`)
+        ");
+        insta::assert_snapshot!(shown("ps Blog"), @r#"
+        !     "Blog" is not an app name: use 1 to 30 of a-z, 0-9 and '-', starting with a letter, not ending with '-', and none of airstrip, dokku, piku, git, root
+        !     usage: ps APP [OPTIONS] (see `help ps`)
+        "#);
+        insta::assert_snapshot!(shown("ps blog more"), @r"
+        !     unexpected argument 'more' found
+        !     usage: ps APP [OPTIONS] (see `help ps`)
+        ");
+        insta::assert_snapshot!(shown("ps blog --jsno"), @r"
+        !     unexpected argument '--jsno' found
+        !     usage: ps APP [OPTIONS] (see `help ps`)
+        ");
+        insta::assert_snapshot!(shown("ps:scale blog web"), @r#"
+        !     "web" is not TYPE=N, such as web=2
+        !     usage: ps:scale APP [TYPE=N…] [OPTIONS] (see `help ps:scale`)
+        "#);
+        insta::assert_snapshot!(shown("ps:scale blog web=1000"), @r#"
+        !     "web=1000": the number of instances is from 0 to 100
+        !     usage: ps:scale APP [TYPE=N…] [OPTIONS] (see `help ps:scale`)
+        "#);
+        insta::assert_snapshot!(shown("logs blog -n many"), @r#"
+        !     "many" is not a number of lines
+        !     usage: logs APP [OPTIONS] (see `help logs`)
+        "#);
+        insta::assert_snapshot!(shown("keys:add me --role deploy"), @r"
+        !     missing: --app APP
+        !     usage: keys:add NAME [OPTIONS] (see `help keys:add`)
+        ");
+        insta::assert_snapshot!(shown("keys:add me --app a --role owner"), @r"
+        !     invalid value 'owner' for '--role <ROLE>' [possible values: deploy, admin]
+        !     usage: keys:add NAME [OPTIONS] (see `help keys:add`)
+        ");
+        insta::assert_snapshot!(shown("checks:set blog timeout=0"), @r#"
+        !     "timeout=0" is not timeout=SECONDS, from 1 to 3600
+        !     usage: checks:set APP timeout=SECONDS (see `help checks:set`)
+        "#);
+        insta::assert_snapshot!(shown("git:set blog branch main"), @r"
+        !     invalid value 'branch' for '<deploy-branch>' [possible values: deploy-branch]
+        !     usage: git:set APP deploy-branch NAME (see `help git:set`)
+        ");
+        insta::assert_snapshot!(shown("config:set blog"), @r"
+        !     missing: KEY=VALUE…
+        !     usage: config:set APP KEY=VALUE… [OPTIONS] (see `help config:set`)
+        ");
     }
 
     #[test]

@@ -42,17 +42,17 @@ pub(super) async fn rebuild(call: &mut Call<'_>, name: &AppName) -> Result<()> {
 
 pub(super) async fn deploy(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let archive = call.console.take_stdin()?;
-    let app = found_or_made(call, name).await?;
+    let app = found_or_made(call, name)?;
     let (output, text) = call.console.output();
     let deploy = call.platform.deploy_archive(&app, archive, &call.actor.name, &output);
     call.console.during(text, deploy).await.map(drop)
 }
 
 /// A deploy makes the app, as a push does, for those who may make apps.
-async fn found_or_made(call: &mut Call<'_>, name: &AppName) -> Result<App> {
+fn found_or_made(call: &mut Call<'_>, name: &AppName) -> Result<App> {
     let may_make = call.actor.check(Need::Admin, None).is_ok();
     if may_make && call.platform.store.app(name)?.is_none() {
-        return call.platform.create_app(name).await;
+        return call.platform.create_app(name);
     }
     call.app(name)
 }

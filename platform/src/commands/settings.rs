@@ -40,7 +40,8 @@ impl FromStr for BranchName {
     /// The rules of `git check-ref-format`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let name = text.strip_prefix("refs/heads/").unwrap_or(text);
-        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+        let locked = |part: &str| part.rsplit_once('.').is_some_and(|(_, ending)| ending == "lock");
+        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !locked(part);
         let character = |c: char| !c.is_control() && !" ~^:?*[\\".contains(c);
         let valid = name.len() <= 200
             && name.split('/').all(part)

@@ -25,12 +25,12 @@ const QUEUE: usize = 16;
 /// Carries out the command of one connection.
 pub(super) async fn serve(platform: Arc<Platform>, stream: UnixStream) {
     let hangup = platform.shutdown.child_token();
-    carry(
-        stream,
-        hangup,
-        |words, channel| async move { commands::run(&platform, &Actor::local(), words, channel).await },
-    )
-    .await;
+    let run = |words, channel| async move {
+        let actor = Actor::local();
+        // Boxed: what it needs differs a lot between commands.
+        Box::pin(commands::run(&platform, &actor, words, channel)).await
+    };
+    carry(stream, hangup, run).await;
 }
 
 /// Reads what is wanted, has it done, and sends everything that comes of it.
@@ -158,6 +158,11 @@ mod tests {
         frame::write(stream, &Frame::Hello(Hello { words, env: Vec::new(), terminal })).await.unwrap();
     }
 
+    /// Holds the whole channel, as a command does.
+    async fn wait_for_hangup(channel: Channel) {
+        channel.hangup.cancelled().await;
+    }
+
     async fn next(stream: &mut UnixStream) -> Option<Frame> {
         tokio::time::timeout(Duration::from_secs(10), frame::read(stream)).await.unwrap().unwrap()
     }
@@ -190,7 +195,7 @@ mod tests {
     async fn a_client_that_goes_away_hangs_up() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let serving = tokio::spawn(carry(server, CancellationToken::new(), |_, channel| async move {
-            channel.hangup.cancelled().await;
+            wait_for_hangup(channel).await;
             Ended::Status(0)
         }));
         say(&mut client, &["logs"], None).await;
@@ -202,7 +207,7 @@ mod tests {
     async fn input_that_was_not_asked_for_hangs_up() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let serving = tokio::spawn(carry(server, CancellationToken::new(), |_, channel| async move {
-            channel.hangup.cancelled().await;
+            wait_for_hangup(channel).await;
             Ended::Status(0)
         }));
         say(&mut client, &["logs"], None).await;

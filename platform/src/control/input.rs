@@ -19,7 +19,10 @@ pub(super) struct Input<F: AsFd> {
 }
 
 impl<F: AsFd> Input<F> {
-    #[expect(deprecated, reason = "its successor is unsafe for descriptors that change; this one is owned and does not")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for descriptors that change; this one is owned and does not"
+    )]
     pub(super) fn new(source: F) -> io::Result<Self> {
         let copy = source.as_fd().try_clone_to_owned()?;
         match AsyncFd::with_interest(copy, Interest::READABLE) {
@@ -77,7 +80,7 @@ mod tests {
     async fn more_than_one_piece() {
         let (reader, mut writer) = io::pipe().unwrap();
         let input = Input::new(reader).unwrap();
-        let writing = std::thread::spawn(move || writer.write_all(&[7; 3 * PIECE + 1]).unwrap());
+        let writing = std::thread::spawn(move || writer.write_all(&vec![7; 3 * PIECE + 1]).unwrap());
         let mut total = 0;
         while let count @ 1.. = input.piece().await.unwrap().len() {
             total += count;

@@ -48,15 +48,13 @@ impl Merge {
         Ok(())
     }
 
-    /// Closes files that are gone from the directory.
-    pub(super) fn forget_old_files(&mut self) -> io::Result<()> {
-        if self.tails.len() < 2 {
-            return Ok(());
-        }
+    /// Closes files that are gone from the directory (as long as one is open, the kernel does not tell that the directory
+    /// is gone). False if it is not there any more: the app was removed, or has another name.
+    pub(super) fn forget_old_files(&mut self) -> io::Result<bool> {
         let present: Vec<FileId> =
             files(&self.directory, &self.query)?.iter().filter_map(|path| FileId::of(path).ok()).collect();
         self.tails.retain(|tail| present.contains(&tail.id));
-        Ok(())
+        Ok(self.directory.is_dir())
     }
 
     /// Passes on every line there is, oldest first, until the output is cancelled.
@@ -195,11 +193,10 @@ mod tests {
             let kept = |at: usize, version: u32, text: &str| {
                 format!("2026-11-20T21:{:02}:{:02}.000Z v{version}:web.1:x {text}\n", at / 60, at % 60)
             };
-            for (at, (file, version, text)) in lines.iter().enumerate() {
-                let path = directory.path().join(["web.1.log.1", "web.1.log", "worker.2.log", "platform.log"][*file as usize]);
-                let mut content = std::fs::read(&path).unwrap_or_default();
-                content.extend(kept(at, *version, text).bytes());
-                std::fs::write(path, content).unwrap();
+            for (number, name) in (0..).zip(["web.1.log.1", "web.1.log", "worker.2.log", "platform.log"]) {
+                let own = lines.iter().enumerate().filter(|(_, (file, ..))| *file == number);
+                let content: String = own.map(|(at, (_, version, text))| kept(at, *version, text)).collect();
+                std::fs::write(directory.path().join(name), content).unwrap();
             }
             let release = release.map(crate::names::Version);
             let fitting = lines.iter().filter(|(_, version, _)| release.is_none_or(|release| release.0 == *version));

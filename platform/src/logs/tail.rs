@@ -204,7 +204,7 @@ mod tests {
         #[test]
         fn backwards_is_forwards_reversed(texts in prop::collection::vec("[a-z\n]{0,12}", 0..20), block in 1_u64..100) {
             let head = "2026-11-20T21:00:00.000Z v1:web.1:x ";
-            let content: String = texts.iter().map(|text| format!("{head}{text}\n")).collect();
+            let content = texts.iter().map(|text| format!("{head}{text}\n")).collect::<Vec<_>>().concat();
             let file = file(format!("{content}{head}torn").as_bytes());
             let mut tail = Tail::open(file.path()).unwrap();
             let mut reversed = Vec::new();

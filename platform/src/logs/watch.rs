@@ -27,7 +27,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    #[expect(deprecated, reason = "its successor is unsafe for descriptors that change; this one is owned and does not")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for descriptors that change; this one is owned and does not"
+    )]
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let files = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;

@@ -5,6 +5,9 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::{Result, Store, StoreError, now, parsed};
 use crate::names::{AppName, ProcessType, Version};
 
+/// How many instances of each process type are wanted.
+pub type Scale = Vec<(ProcessType, u32)>;
+
 /// The number of an app, never used again after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AppId(pub i64);
@@ -132,7 +135,7 @@ impl Store {
     }
 
     /// How many instances of each process type are wanted, by name.
-    pub fn scale(&self, id: AppId) -> Result<Vec<(ProcessType, u32)>> {
+    pub fn scale(&self, id: AppId) -> Result<Scale> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached("SELECT * FROM scale WHERE app = ?1 ORDER BY process")?;
         let rows = statement.query_map([id.0], |row| Ok((parsed(row, "process")?, row.get("instances")?)))?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{AppId, Result, Store, now};
-use crate::names::{ConfigKey, ProcessType, Version};
+use super::{AppId, Result, Scale, Store, now};
+use crate::names::{ConfigKey, Version};
 
 /// Names and (secret) values.
 pub type Config = BTreeMap<ConfigKey, String>;
@@ -51,7 +51,7 @@ pub struct NewRelease {
     /// Its configuration, which becomes the app's.
     pub config: Config,
     /// Scale of process types that the app did not have before.
-    pub first_scale: Vec<(ProcessType, u32)>,
+    pub first_scale: Scale,
     /// Whether an app that was stopped is started by it.
     pub starts: bool,
 }
