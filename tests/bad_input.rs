@@ -177,9 +177,8 @@ fn not_a_git_repository_on_the_other_side() {
     let client = server.client();
     let reply = client.git(client.key().parent().unwrap(), &["clone", "-q", &Client::remote("nothing")]);
     reply.fails(128, &["app nothing does not exist"]);
-    let reply = client.ssh("airstrip", &["git-receive-pack '/etc/passwd'"]);
-    assert_ne!(reply.status, 0, "{reply}");
-    reply.says(&["is not an app name"]);
+    let reply = client.git(client.key().parent().unwrap(), &["clone", "-q", &Client::remote("etc/passwd")]);
+    reply.fails(128, &["is not an app name"]);
     let reply = client.ssh("airstrip", &["git-receive-pack"]);
     assert_ne!(reply.status, 0, "{reply}");
     assert_eq!(client.airstrip("apps --json").ok().json().as_array().unwrap().len(), 0);

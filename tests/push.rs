@@ -152,6 +152,18 @@ fn a_forced_push_deploys_and_deleting_the_deploy_branch_is_refused() {
 }
 
 #[test]
+fn a_tag_is_stored_and_deploys_nothing() {
+    let server = Server::start();
+    let app = App::probe(server.client(), "blog");
+    app.push().ok();
+    app.git(&["tag", "first"]).ok();
+    app.push_with(&["airstrip", "first"]).ok();
+    let listed = app.git(&["ls-remote", "--upload-pack=git-receive-pack", "airstrip", "refs/tags/first"]).ok();
+    assert!(listed.out().starts_with(&app.head()), "{listed}");
+    assert_eq!(server.client().airstrip("releases blog --json").ok().json().as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn the_same_commit_again_is_up_to_date() {
     let server = Server::start();
     let app = App::probe(server.client(), "blog");

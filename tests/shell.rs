@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{App, Live, PATIENCE, Server, wait_until};
+use crate::harness::{App, Live, PATIENCE, Server, run, wait_until};
 
 #[test]
 fn ssh_to_an_app_is_inside_it() {
@@ -194,6 +194,33 @@ fn an_app_without_release_or_that_does_not_exist_cannot_be_entered() {
     client.airstrip("apps:create blog").ok();
     assert_ne!(client.ssh("blog", &["true"]).says(&["blog", "release"]).status, 0);
     assert_ne!(client.ssh("nothing", &["true"]).status, 0);
+}
+
+#[test]
+fn a_forwarded_port_leads_to_the_apps_own_loopback() {
+    let server = Server::start();
+    let client = server.client();
+    App::probe(client, "blog").push().ok();
+    let port = client.ssh("blog", &["echo $PORT"]).ok().line();
+    let socket = client.key().with_file_name("forwarded");
+    let forward = format!("{}:127.0.0.1:{port}", socket.display());
+    let mut ssh = client
+        .ssh_command("blog", &["-o", "ExitOnForwardFailure=yes", "-L", &forward, "echo forwarding; exec sleep 86388"]);
+    let mut session = Live::start(&mut ssh);
+    session.wait_for("forwarding", PATIENCE);
+    let mut curl = client.command("curl");
+    curl.args(["-sS", "--max-time", "20", "--unix-socket"]).arg(&socket).arg("http://blog/");
+    assert_eq!(run(&mut curl, b"", PATIENCE).ok().line(), "one");
+    let mut elsewhere = client.command("curl");
+    let closed = format!("{}:127.0.0.1:{}", socket.with_file_name("closed").display(), server.ssh.port());
+    let mut ssh = client.ssh_command("blog", &["-L", &closed, "echo forwarding; exec sleep 86388"]);
+    let mut other = Live::start(&mut ssh);
+    other.wait_for("forwarding", PATIENCE);
+    elsewhere
+        .args(["-sS", "--max-time", "20", "--unix-socket"])
+        .arg(socket.with_file_name("closed"))
+        .arg("http://blog/");
+    assert_ne!(run(&mut elsewhere, b"", PATIENCE).status, 0, "the host's own services are not reached");
 }
 
 #[test]

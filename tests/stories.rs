@@ -21,5 +21,6 @@ mod processes;
 mod push;
 mod python;
 mod router;
+mod settings;
 mod shell;
 mod trac;
