@@ -37,7 +37,7 @@ impl Platform {
         let directory = self.build_directory(app)?;
         let code = directory.path().join("code");
         tokio::task::block_in_place(|| lay_out(&code, app, deployment))?;
-        let tools = self.toolchain.for_build().await;
+        let tools = self.toolchain.for_build(output).await;
         let image = self.run_buildpacks(app, deployment, directory.path(), &tools, output).await?;
         let health_path = health_path(&code)?;
         let manifest =

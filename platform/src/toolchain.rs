@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use builder::Bind;
+use gitd::Output;
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -93,11 +94,11 @@ impl Toolchain {
     }
 
     /// What a build gets. Fetches the installer at the first call; without it builds use pip.
-    pub async fn for_build(&self) -> BuildTools {
+    pub async fn for_build(&self, output: &Output) -> BuildTools {
         let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };
         let mut path: Vec<String> = Vec::new();
         given.binds.push(read_only(&self.program, PROGRAM));
-        if let Some(installer) = self.installer().await {
+        if let Some(installer) = self.installer(output).await {
             given.binds.push(read_only(&installer, &format!("{TOOLS}/{}", buildpacks::UV.name)));
             path.push(TOOLS.into());
         }
@@ -111,11 +112,11 @@ impl Toolchain {
     }
 
     /// The installer outside, if it must be shown; None if it is part of the base system or cannot be had.
-    async fn installer(&self) -> Option<PathBuf> {
-        self.installer.get_or_init(|| self.find_installer()).await.clone()
+    async fn installer(&self, output: &Output) -> Option<PathBuf> {
+        self.installer.get_or_init(|| self.find_installer(output)).await.clone()
     }
 
-    async fn find_installer(&self) -> Option<PathBuf> {
+    async fn find_installer(&self, output: &Output) -> Option<PathBuf> {
         let tool = buildpacks::UV;
         if let Some(found) = find_in_path(tool.name) {
             return (!in_base_system(&found)).then_some(found);
@@ -124,6 +125,7 @@ impl Toolchain {
         if kept.exists() {
             return Some(kept);
         }
+        output.line(&format!("-----> Fetching {} {}, once for this server", tool.name, tool.version)).await;
         match self.fetch(&tool, &kept).await {
             Ok(()) => Some(kept),
             Err(reason) => {
