@@ -2,13 +2,13 @@
 //!
 //! What happens for a program, from the outside to the inside:
 //!
-//! - [`Native`], in the daemon, runs the daemon's own binary again as a *shim* ([`shim`]).
-//! - The shim starts the sandbox's *first process* in new namespaces ([`sandbox`]), which builds the file tree
-//!   ([`mounts`], [`base`]), becomes user 1000 without privileges ([`identity`], [`seccomp`]),
-//!   starts the program ([`program`]) and looks after it ([`init`]).
-//! - A further program in the same sandbox is started by a *joining process* ([`join`]).
+//! - [`Native`], in the daemon, runs the daemon's own binary again as a *shim* (`shim`).
+//! - The shim starts the sandbox's *first process* in new namespaces (`sandbox`), which builds the file tree
+//!   (`mounts`, `base`), becomes user 1000 without privileges (`identity`, `seccomp`),
+//!   starts the program (`program`) and looks after it (`init`).
+//! - A further program in the same sandbox is started by a *joining process* (`join`).
 //!
-//! An instance's shim outlives the daemon and answers on a socket in its directory, where [`record`]s are kept, too.
+//! An instance's shim outlives the daemon and answers on a socket in its directory, where `record`s are kept, too.
 //!
 //! Instances still share the host's network, and have no limits of memory and processor time of their own.
 
@@ -20,6 +20,7 @@ mod init;
 mod join;
 mod listening;
 mod log;
+mod memory;
 mod mounts;
 mod namespaces;
 mod probe;

@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
+use super::memory::let_go_of_code;
 use super::protocol::{Failure, Reply, Request, Step, receive, send};
 use super::record::Stat;
 use super::sys::{self, RawStatus};
@@ -57,6 +58,9 @@ impl Supervisor {
 
     /// Supervises until the program, and what has to end with it, has ended. Gives this process's exit status.
     pub(super) fn run(mut self, shim: &OwnedFd) -> i32 {
+        if self.first {
+            let_go_of_code();
+        }
         loop {
             if self.reap() {
                 if let Some(exit) = self.ended {

@@ -19,6 +19,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, acc
 use nix::unistd::{Pid, pipe2, setsid};
 
 use super::log::Log;
+use super::memory::let_go_of_code;
 use super::program::{Stdio, empty_input};
 use super::protocol::{self, Failure, Kind, Reply, Request, Start, Step, receive, send};
 use super::record::{self, Record};
@@ -193,6 +194,7 @@ struct Caller {
 
 impl Instance {
     fn serve(mut self) {
+        let_go_of_code();
         let told = loop {
             if let ControlFlow::Break(told) = self.turn() {
                 break told;

@@ -200,3 +200,11 @@ pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` gives the same open descriptor as long as it lives.
     unsafe { AsyncFd::register(fd) }.map_err(Into::into)
 }
+
+/// Lets go of the pages of code mapped from a file between two addresses; the next use reads them from the file again.
+pub(super) fn unmap_code(start: usize, end: usize) {
+    let length = end.saturating_sub(start);
+    // SAFETY: `MADV_DONTNEED` changes nothing that can be seen in a private mapping that has never been writable: every
+    // page still is what the file holds. (Code is not relocated.) An address that is not mapped is refused by the kernel.
+    let _ = unsafe { libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
+}
