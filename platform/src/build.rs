@@ -23,6 +23,10 @@ const DETECT_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Prefix of directories of builds in progress; a start removes what crashes left.
 pub const IN_PROGRESS: &str = ".build-";
+/// The parts of a build's directory: the release's code, the lifecycle's own space, and what is `/tmp` inside.
+const CODE: &str = "code";
+const SCRATCH: &str = "scratch";
+const TMP: &str = "tmp";
 /// The layer that is shown as the virtualenv.
 const ENV_LAYER: &str = "/layers/airstrip_python/env";
 
@@ -35,15 +39,16 @@ impl Platform {
     /// Lays the tree out and builds it.
     pub async fn build(&self, app: &App, deployment: &Deployment<'_>, output: &Output) -> Result<Built> {
         let directory = self.build_directory(app)?;
-        let code = directory.path().join("code");
+        let code = directory.path().join(CODE);
         tokio::task::block_in_place(|| lay_out(&code, app, deployment))?;
         let tools = self.toolchain.for_build(output).await;
         let image = self.run_buildpacks(app, deployment, directory.path(), &tools, output).await?;
         let health_path = health_path(&code)?;
         let manifest =
             Manifest { image, toolchain: tools.needed_at_launch, health_path, commit: deployment.commit.clone() };
-        let scratch = directory.path().join("scratch");
-        std::fs::remove_dir_all(&scratch).map_err(|e| Failure::io(scratch.display(), &e))?;
+        for part in [SCRATCH, TMP].map(|part| directory.path().join(part)) {
+            std::fs::remove_dir_all(&part).map_err(|e| Failure::io(part.display(), &e))?;
+        }
         manifest.write(directory.path())?;
         Ok(Built { directory })
     }
@@ -52,9 +57,11 @@ impl Platform {
         let releases = self.home.app(&app.name).releases();
         let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
         let directory = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&releases).map_err(failed)?;
-        for part in ["code", "scratch"] {
+        for part in [CODE, SCRATCH, TMP] {
             std::fs::create_dir(directory.path().join(part)).map_err(failed)?;
         }
+        let owner = owner(app.id);
+        std::os::unix::fs::lchown(directory.path().join(TMP), owner, owner).map_err(failed)?;
         Ok(directory)
     }
 
@@ -69,8 +76,8 @@ impl Platform {
         let previous = self.current(app).ok().map(|release| release.manifest.image);
         let owner = owner(app.id);
         let request = builder::Request {
-            source: &directory.join("code"),
-            scratch: &directory.join("scratch"),
+            source: &directory.join(CODE),
+            scratch: &directory.join(SCRATCH),
             cache: &self.home.app(&app.name).cache(),
             store: &self.home.layers(),
             previous: previous.as_ref(),
@@ -85,7 +92,7 @@ impl Platform {
             build_timeout: BUILD_LIMIT,
         };
         let uid = owner.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
-        let sandbox = BuildSandbox { platform: self, app: app.name.as_str(), uid };
+        let sandbox = BuildSandbox { platform: self, app: app.name.as_str(), uid, tmp: &directory.join(TMP) };
         let to_user = ToUser(output);
         let build = builder::build(&request, &sandbox, &to_user);
         let result = output.cancelled().run_until_cancelled(build).await;

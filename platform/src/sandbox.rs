@@ -1,5 +1,7 @@
 //! The builder's sandbox, made by the engine.
 
+use std::path::Path;
+
 use builder::{Output, SandboxError, Step, StepExit};
 use engine::{Command, Exit, InstanceId, Mount, MountKind, Spec, Streams, Symlink};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -15,6 +17,8 @@ pub struct BuildSandbox<'a> {
     pub app: &'a str,
     /// The user outside.
     pub uid: u32,
+    /// What is `/tmp` inside: builds unpack more than the memory of an instance's own `/tmp` should hold.
+    pub tmp: &'a Path,
 }
 
 #[async_trait::async_trait]
@@ -42,6 +46,7 @@ impl BuildSandbox<'_> {
             target: bind.target.clone(),
             kind: if bind.writable { MountKind::ReadWrite } else { MountKind::ReadOnly },
         };
+        let tmp = Mount { source: self.tmp.to_owned(), target: "/tmp".into(), kind: MountKind::ReadWrite };
         let symlink = |(link, target): &(std::path::PathBuf, std::path::PathBuf)| Symlink {
             link: link.clone(),
             target: target.clone(),
@@ -49,7 +54,7 @@ impl BuildSandbox<'_> {
         Spec {
             hostname: "build".into(),
             host_uid: self.uid,
-            mounts: step.binds.iter().map(mount).collect(),
+            mounts: std::iter::once(tmp).chain(step.binds.iter().map(mount)).collect(),
             symlinks: step.symlinks.iter().map(symlink).collect(),
             command: Command { argv: step.argv.clone(), env: step.env.clone(), cwd: step.cwd.clone() },
             log: None,
