@@ -82,18 +82,9 @@ impl Platform {
         let (app, _change) = &self.begin_change(app, output).await?;
         let target = self.rollback_target(app, to)?;
         let config = self.store.release_config(app.id, target.version)?;
-        let new = NewRelease {
-            version: self.store.next_version(app.id)?,
-            actor: actor.to_owned(),
-            description: format!("Rollback to {}", target.version),
-            code: target.code,
-            origin: target.origin,
-            moved: None,
-            commit: target.commit,
-            config,
-            first_scale: Vec::new(),
-            starts: true,
-        };
+        let row = Release::new(self.store.next_version(app.id)?, actor, format!("Rollback to {}", target.version));
+        let row = Release { code: target.code, origin: target.origin, commit: target.commit, ..row };
+        let new = NewRelease { release: row, config, first_scale: Vec::new(), starts: true };
         self.release(app, new, &Phases::new(Duration::ZERO), output, std::future::ready(Ok(()))).await
     }
 
@@ -130,18 +121,9 @@ impl Platform {
         };
         let current = self.store.release(app.id, current)?.ok_or_else(|| Failure::no_release(&app.name))?;
         let version = self.store.next_version(app.id)?;
-        let new = NewRelease {
-            version,
-            actor: actor.to_owned(),
-            description: describe(changes),
-            code: current.code,
-            origin: version,
-            moved: None,
-            commit: current.commit,
-            config,
-            first_scale: Vec::new(),
-            starts: false,
-        };
+        let row = Release::new(version, actor, describe(changes));
+        let row = Release { code: current.code, commit: current.commit, ..row };
+        let new = NewRelease { release: row, config, first_scale: Vec::new(), starts: false };
         if app.stopped {
             self.store.commit_release(app.id, &new)?;
             return Ok(Some(version));
@@ -160,7 +142,7 @@ impl Platform {
         keep: impl Future<Output = Result<()>> + Send,
     ) -> Result<Receipt> {
         let home = self.home.app(&app.name);
-        let release = Arc::new(Runnable::new(app, home, new.version, new.code, new.config.clone())?);
+        let release = Arc::new(Runnable::new(app, home, new.release.version, new.release.code, new.config.clone())?);
         let scale = self.store.scale(app.id)?;
         let wanted = release.wanted(&scale);
         new.first_scale.clone_from(&wanted);
@@ -178,7 +160,7 @@ impl Platform {
         if release.manifest.kinds().any(|kind| kind.is_web()) {
             output.line(&format!("       {}", self.address.url(&release.name))).await;
         }
-        Ok(Receipt { version: new.version })
+        Ok(Receipt { version: new.release.version })
     }
 
     /// Runs the release's own `release` command, once, before anything of it starts.
@@ -198,18 +180,9 @@ impl Platform {
 
 impl Deployment<'_> {
     fn release(&self, version: Version, config: Config) -> NewRelease {
-        NewRelease {
-            version,
-            actor: self.actor.to_owned(),
-            description: self.description.clone(),
-            code: version,
-            origin: version,
-            moved: self.moved.clone(),
-            commit: self.commit.clone(),
-            config,
-            first_scale: Vec::new(),
-            starts: true,
-        }
+        let row = Release::new(version, self.actor, self.description.clone());
+        let row = Release { moved: self.moved.clone(), commit: self.commit.clone(), ..row };
+        NewRelease { release: row, config, first_scale: Vec::new(), starts: true }
     }
 }
 

@@ -107,18 +107,10 @@ mod tests {
     fn release(store: &Store, app: AppId, config: &[(&str, &str)]) -> Version {
         let version = store.next_version(app).unwrap();
         let config = config.iter().map(|(k, v)| (k.parse().unwrap(), (*v).to_owned())).collect();
-        let new = NewRelease {
-            version,
-            actor: "me".into(),
-            description: "Deploy".into(),
-            code: version,
-            origin: version,
-            moved: Some(("refs/heads/main".into(), "a".repeat(40))),
-            commit: Some("a".repeat(40)),
-            config,
-            first_scale: vec![("web".parse().unwrap(), 1)],
-            starts: true,
-        };
+        let row = Release::new(version, "me", "Deploy".into());
+        let moved = Some(("refs/heads/main".into(), "a".repeat(40)));
+        let row = Release { moved, commit: Some("a".repeat(40)), ..row };
+        let new = NewRelease { release: row, config, first_scale: vec![("web".parse().unwrap(), 1)], starts: true };
         store.commit_release(app, &new).unwrap();
         version
     }

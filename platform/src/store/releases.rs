@@ -31,23 +31,28 @@ pub struct Release {
     pub commit: Option<String>,
 }
 
+impl Release {
+    /// A release of its own code and configuration, made now.
+    pub fn new(version: Version, actor: &str, description: String) -> Self {
+        let (code, origin) = (version, version);
+        Self {
+            version,
+            created_at: now(),
+            actor: actor.to_owned(),
+            description,
+            code,
+            origin,
+            moved: None,
+            commit: None,
+        }
+    }
+}
+
 /// A release about to be made the current one.
 #[derive(Debug, Clone)]
 pub struct NewRelease {
-    /// From [`Store::next_version`].
-    pub version: Version,
-    /// Who makes it.
-    pub actor: String,
-    /// What makes it.
-    pub description: String,
-    /// The version whose directory holds the code and the image.
-    pub code: Version,
-    /// The version whose code and config these are.
-    pub origin: Version,
-    /// The ref that moves with it; the first one makes its branch the deploy branch.
-    pub moved: Option<(String, String)>,
-    /// The commit of its code.
-    pub commit: Option<String>,
+    /// Its row. A first ref that moves with it makes its branch the deploy branch.
+    pub release: Release,
     /// Its configuration, which becomes the app's.
     pub config: Config,
     /// Scale of process types that the app did not have before.
@@ -81,10 +86,10 @@ impl Store {
     /// Writes a release and makes it the current one: from here on it is what serves, whatever happens.
     pub fn commit_release(&self, app: AppId, new: &NewRelease) -> Result<()> {
         self.transaction(|transaction| {
-            insert_release(transaction, app, new)?;
+            insert_release(transaction, app, &new.release, new.starts)?;
             for (key, value) in &new.config {
                 let sql = "INSERT INTO release_config (app, version, key, value) VALUES (?1, ?2, ?3, ?4)";
-                transaction.execute(sql, params![app.0, new.version.0, key.as_str(), value])?;
+                transaction.execute(sql, params![app.0, new.release.version.0, key.as_str(), value])?;
             }
             replace_config(transaction, app, &new.config)?;
             for (process, instances) in &new.first_scale {
@@ -129,7 +134,7 @@ impl Store {
     }
 }
 
-fn insert_release(transaction: &Transaction<'_>, app: AppId, new: &NewRelease) -> Result<()> {
+fn insert_release(transaction: &Transaction<'_>, app: AppId, new: &Release, starts: bool) -> Result<()> {
     let ref_name = new.moved.as_ref().map(|(name, _)| name.as_str());
     transaction.execute(
         "INSERT INTO releases (app, version, created_at, actor, description, code, origin, ref_name, commit_id)
@@ -137,7 +142,7 @@ fn insert_release(transaction: &Transaction<'_>, app: AppId, new: &NewRelease) -
         params![
             app.0,
             new.version.0,
-            now(),
+            new.created_at,
             new.actor,
             new.description,
             new.code.0,
@@ -149,7 +154,7 @@ fn insert_release(transaction: &Transaction<'_>, app: AppId, new: &NewRelease) -
     let branch = ref_name.and_then(|name| name.strip_prefix("refs/heads/"));
     transaction.execute(
         "UPDATE apps SET current = ?2, stopped = stopped AND NOT ?4, deploy_branch = coalesce(deploy_branch, ?3) WHERE id = ?1",
-        params![app.0, new.version.0, branch, new.starts],
+        params![app.0, new.version.0, branch, starts],
     )?;
     Ok(())
 }
