@@ -92,8 +92,8 @@ impl<'a> Installer<'a> {
             (None, _) => {
                 let pip = pip(target.interpreter)?;
                 self.announce("pip install");
-                let mut command = self.pip_command(&pip, &target.environment.join("bin/python"), target);
-                command.args(["install", "--no-compile"]).args(self.arguments()).args(self.extra);
+                let mut command = self.pip_install(&pip, target);
+                command.arg("--no-compile").args(self.arguments()).args(self.extra);
                 checked(&mut command, None, "pip install")
             }
         }
@@ -140,10 +140,14 @@ impl<'a> Installer<'a> {
         command
     }
 
-    /// pip of the interpreter's, run by `python`: that is what it installs for.
-    pub(super) fn pip_command(&self, pip: &Path, python: &Path, target: &Target<'_>) -> Command {
-        let mut command = self.command(python);
-        command.arg(pip).env("PIP_CACHE_DIR", target.cache.join("pip"));
+    /// `pip install` of the interpreter's pip, run by the environment's Python: that is what it installs for.
+    ///
+    /// pip also sees the packages that it lies among, those of the host. None of them counts as installed, and none takes part in
+    /// building another: that is done apart, with what the other asks for.
+    pub(super) fn pip_install(&self, pip: &Path, target: &Target<'_>) -> Command {
+        let mut command = self.command(&target.environment.join("bin/python"));
+        command.arg(pip).args(["install", "--ignore-installed", "--use-pep517"]);
+        command.env("PIP_CACHE_DIR", target.cache.join("pip"));
         command.envs([("PIP_DISABLE_PIP_VERSION_CHECK", "1"), ("PIP_NO_INPUT", "1"), ("PIP_PROGRESS_BAR", "off")]);
         command.envs([("PIP_NO_COLOR", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
         command

@@ -140,9 +140,8 @@ impl Uv<'_> {
             return Err(InstallError::NoInstaller);
         }
         let report = self.target.scratch.join("report.json");
-        let python = self.target.environment.join("bin/python");
-        let mut command = self.installer.pip_command(&pip(self.target.interpreter)?, &python, self.target);
-        command.args(["install", "--quiet", "--dry-run", "--ignore-installed", "--report"]).arg(&report);
+        let mut command = self.installer.pip_install(&pip(self.target.interpreter)?, self.target);
+        command.args(["--dry-run", "--report"]).arg(&report);
         for file in arguments {
             command.arg("-r").arg(file);
         }

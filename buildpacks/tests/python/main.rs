@@ -297,6 +297,22 @@ fn pip_installs_where_there_is_no_uv() {
     ");
 }
 
+/// pip itself is always there.
+#[test]
+fn what_the_host_has_installed_is_no_part_of_the_environment() {
+    let mut platform = platform!();
+    if !platform.without_uv() {
+        println!("skipped: this Python has no pip");
+        return;
+    }
+    wheel::make(&platform.path("wheels"), "hello", "1.0", &["pip"]);
+    wheel::make(&platform.path("wheels"), "pip", "99.0", &[]);
+    platform.file("requirements.txt", "hello\n");
+    let build = platform.build();
+    assert!(build.ok, "{}", build.text);
+    assert_eq!(platform.read("layers/env/requirements.lock"), "hello==1.0\npip==99.0\n", "{}", build.text);
+}
+
 #[test]
 fn a_uv_lock_is_installed_as_it_is() {
     let platform = platform!();
