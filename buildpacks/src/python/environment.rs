@@ -141,6 +141,10 @@ impl<'a> Environment<'a> {
 
     fn make(&self, layer: &Path, cache: &Path) -> Result<(), EnvironmentError> {
         let packages = self.lay_out(layer)?;
+        if !self.installer.has_work() {
+            output::step("Nothing to install: no requirements");
+            return write_lock(layer, &layer.join(&packages));
+        }
         let scratch = doing("making a temporary directory", tempfile::tempdir())?;
         let target = Target { interpreter: self.interpreter, environment: &self.path, cache, scratch: scratch.path() };
         self.installer.install(&target)?;

@@ -77,11 +77,13 @@ impl<'a> Installer<'a> {
         format!("{tool} {:?} {:?} {:?}", self.project.source, self.extra, self.index)
     }
 
+    /// Whether there is anything to install.
+    pub(super) fn has_work(&self) -> bool {
+        self.project.source != Source::Nothing || self.extra.is_some()
+    }
+
     /// Installs everything.
     pub(super) fn install(&self, target: &Target<'_>) -> Result<(), InstallError> {
-        if self.project.source == Source::Nothing && self.extra.is_none() {
-            return Ok(());
-        }
         match (&self.uv, self.project.source) {
             (Some(uv), _) => {
                 self.announce("uv pip install");

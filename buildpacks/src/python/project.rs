@@ -32,7 +32,7 @@ pub(super) enum Source {
     UvLock,
     /// `pyproject.toml` alone.
     Pyproject,
-    /// Nowhere: the app needs the standard library only.
+    /// Nowhere, or there is nothing but comments: the app needs the standard library only.
     Nothing,
 }
 
@@ -99,6 +99,7 @@ impl Project {
             Source::UvLock | Source::Pyproject => from_pyproject(app, source)?,
             Source::Nothing => Requirements::default(),
         };
+        let source = if requirements.is_blank() { Source::Nothing } else { source };
         Ok(Self { directory: app.to_owned(), source, requirements, python, warning })
     }
 }
@@ -206,6 +207,7 @@ mod tests {
         assert_eq!(read(&[requirements, project, lock]).unwrap(), Source::UvLock);
         assert_eq!(read(&[project]).unwrap(), Source::Pyproject);
         assert_eq!(read(&[]).unwrap(), Source::Nothing);
+        assert_eq!(read(&[("requirements.txt", "# none\n")]).unwrap(), Source::Nothing);
         assert_eq!(read(&[requirements, ("poetry.lock", "")]).unwrap(), Source::Requirements);
         let error = read(&[lock, ("poetry.lock", "")]).unwrap_err();
         assert_eq!(error.to_string(), "both uv.lock and poetry.lock");

@@ -42,6 +42,11 @@ impl Requirements {
         Ok(requirements)
     }
 
+    /// Whether there is nothing but white space and comments.
+    pub(super) fn is_blank(&self) -> bool {
+        self.files.iter().all(|(_, bytes)| logical_lines(&String::from_utf8_lossy(bytes)).is_empty())
+    }
+
     /// Whether this package is asked for by name.
     pub(super) fn names(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.name == name)
@@ -234,6 +239,15 @@ mod tests {
     fn comments_continuations_and_windows() {
         let lines = logical_lines("\u{feff}# top\r\nflask==1 \\\r\n  --hash=a # why\r\n\r\nx @ http://h/#egg=x\r\n");
         assert_eq!(lines, ["flask==1    --hash=a", "x @ http://h/#egg=x"]);
+    }
+
+    #[test]
+    fn what_is_blank() {
+        for (text, blank) in
+            [("", true), ("\u{feff}\r\n", true), ("# flask\n\n  # more", true), ("-r missing.txt", false)]
+        {
+            assert_eq!(read(&[("requirements.txt", text)]).is_blank(), blank, "{text:?}");
+        }
     }
 
     #[test]

@@ -297,6 +297,27 @@ fn pip_installs_where_there_is_no_uv() {
     ");
 }
 
+#[test]
+fn no_requirements_need_nothing() {
+    let mut platform = platform!();
+    for (name, what) in [("BP_PYTHON_VERSION", VERSION), ("BP_PYTHON_SOABI", SOABI)] {
+        platform.env.insert(name.to_owned(), ask_python(what));
+    }
+    let started = platform.note_programs(&["uv", "pip", "python3"]);
+    platform.env.insert("BP_PYTHON".to_owned(), platform.path("notes/python3").display().to_string());
+    platform
+        .file("requirements.txt", "# flask, some day\r\n\r\n")
+        .file("Procfile", "web: python -m http.server $PORT\n");
+    insta::assert_snapshot!(platform.build().text, @"
+    -----> Python app detected
+    -----> Using Python [PYTHON]
+    -----> Nothing to install: no requirements
+    ");
+    assert!(!started.exists(), "{}", fs::read_to_string(&started).unwrap());
+    assert_eq!(platform.read("layers/env/requirements.lock"), "");
+    assert!(platform.path("layers/env/bin/python").is_symlink());
+}
+
 /// pip itself is always there.
 #[test]
 fn what_the_host_has_installed_is_no_part_of_the_environment() {
