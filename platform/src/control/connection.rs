@@ -44,15 +44,20 @@ async fn carry<F: Future<Output = Ended>>(
         return;
     };
     let (line, words, channel) = Line::new(hello, hangup.clone());
-    let work = async { tokio::join!(run(words, channel), send(to, line.frames, &line.wanted, &hangup)) };
+    let work = async {
+        let ended = run(words, channel).await;
+        let _gone = line.to_client.send(Frame::Ended(ended)).await;
+        drop(line.to_client);
+    };
     tokio::select! {
-        (ended, to) = work => finish(to, ended).await,
+        ((), ()) = async { tokio::join!(work, send(to, line.frames, &line.wanted, &hangup)) } => {}
         never = receive(from, line.pieces, line.size, &hangup) => match never {},
     }
 }
 
 /// Our ends of what a channel is made of.
 struct Line {
+    to_client: mpsc::Sender<Frame>,
     frames: mpsc::Receiver<Frame>,
     pieces: mpsc::Sender<Vec<u8>>,
     wanted: Arc<Notify>,
@@ -81,29 +86,22 @@ impl Line {
             signals: mpsc::channel(1).1,
             hangup,
         };
-        (Self { frames, pieces, wanted, size }, hello.words, channel)
+        (Self { to_client, frames, pieces, wanted, size }, hello.words, channel)
     }
 }
 
-/// Sends until the command has dropped its streams. Gives up when the client is gone, or has stopped reading and hung up.
-async fn send(
-    mut to: OwnedWriteHalf,
-    mut frames: mpsc::Receiver<Frame>,
-    wanted: &Notify,
-    hangup: &CancellationToken,
-) -> Option<OwnedWriteHalf> {
+/// Sends until the command has ended. Gives up when the client is gone, or has stopped reading and hung up.
+async fn send(mut to: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>, wanted: &Notify, hangup: &CancellationToken) {
     let sending = async {
         loop {
             let frame = tokio::select! {
                 biased;
-                frame = frames.recv() => match frame {
-                    Some(frame) => frame,
-                    None => return true,
-                },
-                () = wanted.notified() => Frame::Want,
+                frame = frames.recv() => frame,
+                () = wanted.notified() => Some(Frame::Want),
             };
+            let Some(frame) = frame else { return };
             if frame::write(&mut to, &frame).await.is_err() {
-                return false;
+                return;
             }
         }
     };
@@ -111,16 +109,9 @@ async fn send(
         hangup.cancelled().await;
         tokio::time::sleep(PATIENCE).await;
     };
-    let sent = tokio::select! {
-        sent = sending => sent,
-        () = too_late => false,
-    };
-    sent.then_some(to)
-}
-
-async fn finish(to: Option<OwnedWriteHalf>, ended: Ended) {
-    if let Some(mut to) = to {
-        let _gone = tokio::time::timeout(PATIENCE, frame::write(&mut to, &Frame::Ended(ended))).await;
+    tokio::select! {
+        () = sending => {}
+        () = too_late => {}
     }
 }
 
@@ -188,6 +179,25 @@ mod tests {
         assert_eq!(next(&mut client).await, Some(Frame::Stdout(b"ABCDEF".to_vec())));
         assert_eq!(next(&mut client).await, Some(Frame::Ended(Ended::Status(7))));
         assert_eq!(next(&mut client).await, None);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn input_goes_on_when_the_output_is_closed() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let serving = tokio::spawn(carry(server, CancellationToken::new(), |_, channel| async move {
+            let Channel { mut stdin, stdout, stderr, .. } = channel;
+            drop((stdout, stderr));
+            let mut text = String::new();
+            stdin.read_to_string(&mut text).await.unwrap();
+            Ended::Status(u32::from(text == "late"))
+        }));
+        say(&mut client, &["run"], None).await;
+        for piece in ["late", ""] {
+            assert_eq!(next(&mut client).await, Some(Frame::Want));
+            frame::write(&mut client, &Frame::Stdin(piece.into())).await.unwrap();
+        }
+        assert_eq!(next(&mut client).await, Some(Frame::Ended(Ended::Status(1))));
         serving.await.unwrap();
     }
 
