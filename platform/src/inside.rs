@@ -2,8 +2,7 @@
 
 use engine::{Command, Exit, InstanceId, Streams, WindowSize};
 use gitd::{Channel, Output};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::failure::{Failure, Result};
 use crate::instance::{CODE, USER_HOME, environment, free_port, instance_id, shell, suffix};
@@ -135,14 +134,6 @@ pub fn client_terminal(channel: &Channel) -> (Vec<(String, String)>, Option<Wind
     }
     let size = *terminal.size.borrow();
     (env, Some(WindowSize { columns: size.columns, rows: size.rows }))
-}
-
-/// Shows lines as they come, until whoever writes them is done. Someone who has gone sees nothing.
-pub async fn show(mut lines: mpsc::Receiver<Vec<u8>>, to: &mut (dyn AsyncWrite + Send + Unpin)) {
-    while let Some(bytes) = lines.recv().await {
-        let _gone = to.write_all(&bytes).await;
-        let _gone = to.flush().await;
-    }
 }
 
 /// The client's variables (`TERM`, `LANG`, …) over the app's.

@@ -6,17 +6,15 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Login, Output, RefUpdate, Refusal, Session};
-use tokio::io::AsyncWriteExt;
 
 use crate::access::{Actor, Need};
+use crate::commands::{self, Console};
 use crate::deploy::Push;
 use crate::failure::{Failure, Result};
-use crate::inside::{Program, client_terminal, show};
+use crate::inside::{Program, client_terminal};
 use crate::names::{AppName, Process};
 use crate::platform::Platform;
 use crate::store::{App, Key};
-use crate::{commands, pump};
-use engine::WindowSize;
 
 /// The user name of commands and pushes.
 const COMMANDS: &str = "airstrip";
@@ -169,33 +167,15 @@ impl Visit {
         Ok((self.platform.app(&name)?, place))
     }
 
-    async fn inside(&self, user: &str, program: Program, mut channel: Channel) -> Ended {
-        let (notice, notices) = Output::new(channel.hangup.clone());
+    async fn inside(&self, user: &str, program: Program, channel: Channel) -> Ended {
         let (env, size) = client_terminal(&channel);
-        let entering = self.enter(user, program, &env, size, notice);
-        let (entered, ()) = tokio::join!(entering, show(notices, &mut channel.stderr));
-        match entered {
-            Ok(process) => pump::pump(process, channel).await,
-            Err(failure) => {
-                for line in failure.lines() {
-                    let _gone = channel.stderr.write_all(format!("{line}\n").as_bytes()).await;
-                }
-                Ended::Status(1)
-            }
-        }
-    }
-
-    /// `notice` is dropped at the end, which ends whoever shows it.
-    async fn enter(
-        &self,
-        user: &str,
-        program: Program,
-        env: &[(String, String)],
-        size: Option<WindowSize>,
-        notice: Output,
-    ) -> Result<engine::Process> {
-        let (app, place) = self.door(user)?;
-        self.platform.enter(&app, place.as_ref(), program, env, size, &notice).await
+        let console = Console::new(channel);
+        let (notice, notices) = console.output();
+        let enter = async {
+            let (app, place) = self.door(user)?;
+            self.platform.enter(&app, place.as_ref(), program, &env, size, &notice).await
+        };
+        console.hand_over(notices, enter).await
     }
 }
 
