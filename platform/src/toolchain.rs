@@ -125,7 +125,7 @@ impl Toolchain {
         if kept.exists() {
             return Some(kept);
         }
-        output.line(&format!("-----> Fetching {} {}, once for this server", tool.name, tool.version)).await;
+        output.line(&format!("       Fetching {} {}, once for this server", tool.name, tool.version)).await;
         match self.fetch(&tool, &kept).await {
             Ok(()) => Some(kept),
             Err(reason) => {
