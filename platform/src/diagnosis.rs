@@ -91,6 +91,14 @@ fn read_end(log: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// How a process really ended: a line of a Procfile runs under `sh`, which tells of a signal N by the status 128 + N.
+pub fn behind_shell(exit: Exit) -> Exit {
+    match exit {
+        Exit::Status(status @ 129..=192) => Exit::Signal(status - 128),
+        other => other,
+    }
+}
+
 /// Says it to a user.
 pub fn explain(failed: &FailedStart) -> Failure {
     let (process, tail) = (&failed.process, &failed.tail);
@@ -98,7 +106,10 @@ pub fn explain(failed: &FailedStart) -> Failure {
         StartFailure::NoSuchProcess => {
             Failure::new(format!("there is no process type {}", process.kind), "declare it in the Procfile and push")
         }
-        StartFailure::Exited(exit) => Failure::new(format!("{process} {exit} before it answered"), cause(*exit, tail)),
+        StartFailure::Exited(exit) => {
+            let exit = behind_shell(*exit);
+            Failure::new(format!("{process} {exit} before it answered"), cause(exit, tail))
+        }
         StartFailure::Unhealthy { limit, port, listening, last } => {
             let message = format!("{process} did not answer on $PORT ({port}) within {} s", limit.as_secs());
             Failure::new(message, unhealthy_remedy(*port, listening, last.as_deref()))
@@ -179,6 +190,19 @@ mod tests {
         std::fs::write(log.path(), "T v1:web.1:aa old\nT v2:web.1:bb new line\nT v2:web.1:bb\nnonsense\n").unwrap();
         assert_eq!(last_words(log.path(), "v2:web.1:bb"), ["new line", ""]);
         assert!(last_words(Path::new("/nonexistent"), "x").is_empty());
+    }
+
+    #[test]
+    fn a_signal_is_seen_through_the_shell() {
+        for (exit, seen) in [
+            (137, Exit::Signal(9)),
+            (143, Exit::Signal(15)),
+            (3, Exit::Status(3)),
+            (128, Exit::Status(128)),
+            (255, Exit::Status(255)),
+        ] {
+            assert_eq!(behind_shell(Exit::Status(exit)), seen);
+        }
     }
 
     #[test]

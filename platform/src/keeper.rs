@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::diagnosis::behind_shell;
 use crate::formation::InstanceState;
 use crate::instance::Instance;
 use crate::logs;
@@ -116,7 +117,7 @@ async fn watch(platform: &Platform, place: &Place, instance: &Instance, stop: &C
     let exit = stop.run_until_cancelled(platform.engine.wait(&instance.id)).await?;
     let lived = jiff::Timestamp::now().duration_since(instance.started).unsigned_abs();
     match exit {
-        Ok(exit) => note(place, &format!("{exit} after {}", crate::clock::short(lived))),
+        Ok(exit) => note(place, &format!("{} after {}", behind_shell(exit), crate::clock::short(lived))),
         Err(error) => note(place, &format!("lost: {error}")),
     }
     Some(lived)
