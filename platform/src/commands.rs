@@ -4,6 +4,7 @@
 //! and only then is anything looked at or done. Each subject has a file of its own.
 
 mod apps;
+mod arguments;
 mod config;
 mod console;
 mod domains;

@@ -121,14 +121,6 @@ async fn steer(control: &dyn Control, terminal: Option<Terminal>, mut signals: m
     std::future::pending().await
 }
 
-/// Copies text to a client until whoever writes it has finished. Text for a client who has gone is dropped.
-pub async fn show(mut text: mpsc::Receiver<Vec<u8>>, to: &mut Writer) {
-    while let Some(bytes) = text.recv().await {
-        let _gone = to.write_all(&bytes).await;
-        let _gone = to.flush().await;
-    }
-}
-
 fn window(size: gitd::WindowSize) -> engine::WindowSize {
     engine::WindowSize { columns: size.columns, rows: size.rows }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Call;
-use super::line::Form;
+use super::arguments::Form;
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::formation::{InstanceState, InstanceView};

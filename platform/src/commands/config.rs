@@ -1,7 +1,7 @@
 //! An app's configuration. Values are secret: they are shown to who asks for them, and nowhere else.
 
 use super::Call;
-use super::line::{Assignment, Form};
+use super::arguments::{Assignment, Form};
 use crate::dotenv;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;

@@ -3,7 +3,7 @@
 use router::HostName;
 
 use super::Call;
-use super::line::Form;
+use super::arguments::Form;
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;

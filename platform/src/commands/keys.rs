@@ -1,7 +1,7 @@
 //! Who may come in.
 
 use super::Call;
-use super::line::{AppRole, Form};
+use super::arguments::{AppRole, Form};
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;

@@ -1,27 +1,18 @@
 //! What can be said: every command, its arguments, and what it needs.
 
-use std::str::FromStr;
-
 use clap::{CommandFactory, Parser};
 
+use super::arguments::{AppRole, Assignment, ChecksTimeout, Form, GitSetting, Query, Scale};
 use super::help;
 use crate::access::Need;
 use crate::failure::Failure;
-use crate::names::{AppName, ConfigKey, KeyName, Process, ProcessType, Selector, Version};
+use crate::names::{AppName, ConfigKey, KeyName, Process, Selector, Version};
 
 #[derive(Debug, clap::Parser)]
 #[command(name = "airstrip", no_binary_name = true, disable_help_subcommand = true, disable_help_flag = true)]
 struct Line {
     #[command(subcommand)]
     command: Command,
-}
-
-/// How a listing is written.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Form {
-    /// Write JSON, for programs
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// A command with its arguments, all of them parsed.
@@ -225,109 +216,6 @@ pub(super) enum Command {
     /// Print Host blocks for ~/.ssh/config, so that `ssh APP` works
     #[command(name = "ssh-config")]
     SshConfig,
-}
-
-/// Which lines of a log.
-#[derive(Debug, clap::Args)]
-pub(super) struct Query {
-    /// Go on with new lines as they come (also -t, --tail)
-    #[arg(short, long, short_alias = 't', alias = "tail")]
-    pub(super) follow: bool,
-    /// So many of the newest lines
-    #[arg(short, long, value_name = "N", default_value = "100", value_parser = count)]
-    pub(super) num: usize,
-    /// Only of these: `web`, or `web.2`
-    #[arg(short, long, alias = "ps", value_name = "PROCESS")]
-    pub(super) process: Option<Selector>,
-    /// Only of this release
-    #[arg(long, value_name = "RELEASE")]
-    pub(super) release: Option<Version>,
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number of lines"))
-}
-
-/// What a key may do with its app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum AppRole {
-    Deploy,
-    Admin,
-}
-
-/// `deploy-branch NAME`
-#[derive(Debug, clap::Args)]
-pub(super) struct GitSetting {
-    #[arg(value_name = "deploy-branch", value_parser = ["deploy-branch"])]
-    name: String,
-    #[arg(value_name = "NAME")]
-    pub(super) branch: super::settings::BranchName,
-}
-
-/// `web=2`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scale(pub(super) ProcessType, pub(super) u32);
-
-impl FromStr for Scale {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        const MOST: u32 = 100;
-        let (kind, count) = text.split_once('=').ok_or_else(|| format!("{text:?} is not TYPE=N, such as web=2"))?;
-        let kind: ProcessType = kind.parse().map_err(|e: crate::names::InvalidName| e.to_string())?;
-        let count = count.parse().ok().filter(|count| *count <= MOST);
-        count
-            .map(|count| Self(kind, count))
-            .ok_or_else(|| format!("{text:?}: the number of instances is from 0 to {MOST}"))
-    }
-}
-
-/// `timeout=SECONDS`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ChecksTimeout(pub(super) u32);
-
-impl FromStr for ChecksTimeout {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let seconds = text.strip_prefix("timeout=").and_then(|seconds| seconds.parse().ok());
-        let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
-        seconds.map(Self).ok_or_else(|| format!("{text:?} is not timeout=SECONDS, from 1 to 3600"))
-    }
-}
-
-/// `KEY=VALUE`, or `-` for standard input.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum Assignment {
-    Pair(ConfigKey, String),
-    Stdin,
-}
-
-impl FromStr for Assignment {
-    type Err = String;
-    /// What is refused may be part of a secret (a value that lost its quotes): only what looks like a name is shown.
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "-" {
-            return Ok(Self::Stdin);
-        }
-        let (key, value) = text.split_once('=').ok_or(
-            "an argument is not KEY=VALUE; if a value has blanks, quote it twice: ssh … config:set APP 'KEY=\"two words\"'",
-        )?;
-        let looks_like_a_name =
-            key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-        let hidden =
-            "what stands before '=' is not a variable name: use letters, digits and '_', not starting with a digit";
-        let refused = |e: crate::names::InvalidName| if looks_like_a_name { e.to_string() } else { hidden.to_owned() };
-        let key: ConfigKey = key.parse().map_err(refused)?;
-        Ok(Self::Pair(key, value.to_owned()))
-    }
-}
-
-impl std::fmt::Debug for Assignment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Pair(key, _) => write!(f, "{key}=…"),
-            Self::Stdin => f.write_str("-"),
-        }
-    }
 }
 
 impl Command {

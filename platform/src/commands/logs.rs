@@ -1,7 +1,7 @@
 //! `logs`.
 
 use super::Call;
-use super::line::Query;
+use super::arguments::Query;
 use crate::failure::Result;
 use crate::logs;
 use crate::names::AppName;

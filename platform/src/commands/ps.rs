@@ -1,7 +1,7 @@
 //! What runs of an app, and how much of it.
 
 use super::Call;
-use super::line::{Form, Scale};
+use super::arguments::{Form, Scale};
 use crate::clock::timestamp;
 use crate::failure::Result;
 use crate::listing::Listing;

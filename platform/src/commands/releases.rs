@@ -1,7 +1,7 @@
 //! What was released, and releases made by hand.
 
 use super::Call;
-use super::line::Form;
+use super::arguments::Form;
 use crate::access::Need;
 use crate::failure::Result;
 use crate::listing::Listing;
@@ -49,7 +49,7 @@ pub(super) async fn deploy(call: &mut Call<'_>, name: &AppName) -> Result<()> {
 }
 
 /// A deploy makes the app, as a push does, for those who may make apps.
-fn found_or_made(call: &mut Call<'_>, name: &AppName) -> Result<App> {
+fn found_or_made(call: &Call<'_>, name: &AppName) -> Result<App> {
     let may_make = call.actor.check(Need::Admin, None).is_ok();
     if may_make && call.platform.store.app(name)?.is_none() {
         return call.platform.create_app(name);

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::Call;
-use super::line::{ChecksTimeout, GitSetting};
+use super::arguments::{ChecksTimeout, GitSetting};
 use crate::failure::Result;
 use crate::names::AppName;
 
