@@ -6,7 +6,7 @@ use std::time::Duration;
 use gitd::Output;
 use tokio_util::sync::CancellationToken;
 
-use crate::diagnosis::{FailedStart, explain};
+use crate::diagnosis::{FailedStart, behind_shell, explain};
 use crate::failure::{Failure, Result};
 use crate::formation::{Formation, Kept};
 use crate::instance::Instance;
@@ -141,12 +141,8 @@ impl Platform {
     /// Tells the user of a worker that dies at once; the keeper sees it too.
     async fn watch_worker(&self, release: &Runnable, instance: &Instance, output: &Output) {
         let Ok(Ok(exit)) = tokio::time::timeout(AT_ONCE, self.engine.wait(&instance.id)).await else { return };
-        output
-            .line(&format!(
-                " !     {} {exit} at once; it will be tried again. See `logs {}`",
-                instance.labels.process, release.name
-            ))
-            .await;
+        let (process, how, app) = (&instance.labels.process, behind_shell(exit), &release.name);
+        output.line(&format!(" !     {process} {how} at once; it will be tried again. See `logs {app}`")).await;
     }
 
     /// Waits for the keepers, lets requests in flight end, and ends the instances.
