@@ -23,6 +23,9 @@ pub struct Check {
     pub attempt: Duration,
 }
 
+/// How long the rest of an answer is waited for whose first byte has come.
+const LAST_BYTES: Duration = Duration::from_millis(20);
+
 /// Why a try failed.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
@@ -88,14 +91,16 @@ async fn attempt(dial: &dyn Dial, check: &Check) -> Result<(), Failed> {
 async fn ping(mut stream: TcpStream, host: &str) -> Result<(), Failed> {
     let request =
         format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\nUser-Agent: airstrip-health\r\nConnection: close\r\n\r\n");
+    let mut buffer = [0; 4096];
     let exchange = async {
         stream.write_all(request.as_bytes()).await?;
-        stream.read(&mut [0]).await
+        stream.read(&mut buffer).await
     };
-    match exchange.await {
-        Ok(1..) => Ok(()),
-        _ => Err(Failed::Hangs),
-    }
+    let Ok(1..) = exchange.await else { return Err(Failed::Hangs) };
+    // The rest is read away: an answer cut off in the middle would leave an error in the app's log.
+    let rest = async { while let Ok(1..) = stream.read(&mut buffer).await {} };
+    let _late = tokio::time::timeout(LAST_BYTES, rest).await;
+    Ok(())
 }
 
 async fn ask(stream: TcpStream, host: &str, path: &str) -> Result<(), Failed> {
