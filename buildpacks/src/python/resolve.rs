@@ -1,9 +1,11 @@
 //! The versions that pip would choose, at uv's speed.
 //!
 //! uv decides in an order of its own: of two unpinned requirements that do not fit at their newest it may keep the one and go back to
-//! the very first release of the other (`python-dateutil`, `boto3`: boto3 0.0.3). So it is first asked for the newest version of each
-//! requirement alone, and has to keep to these. Where they conflict, the requirement that others depend on gives way, for that is
-//! what they say about it; if none does, the one that depends. Whatever is not settled in a few seconds is left to pip.
+//! the very first release of the other (`python-dateutil`, `boto3`: boto3 0.0.3). So its answer counts only if each requirement got
+//! the version that it would have got alone: then nothing was given up. That is seen without the index, which was asked just now.
+//!
+//! Otherwise uv is told to keep to these newest versions. Where they conflict, the requirement that others depend on gives way, for
+//! that is what they say about it; if none does, the one that depends. Whatever is not settled in a few seconds is left to pip.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +18,9 @@ use super::project::Source;
 use super::requirements::normalise;
 use crate::output;
 
-/// For one attempt to find versions; what is installed afterwards may take its time.
+/// For uv's own answer, which comes soon if it is a good one. What is installed afterwards may take its time.
+const FIRST: Limit = Limit { time: Duration::from_secs(6), until: Some("Resolved ") };
+/// For each attempt to keep to the newest versions.
 const RESOLVING: Limit = Limit { time: Duration::from_secs(20), until: Some("Resolved ") };
 
 /// Versions to keep to, by name.
@@ -73,7 +77,24 @@ impl Uv<'_> {
 
     /// See the module.
     fn install_newest(&self, arguments: &[&Path]) -> Result<(), InstallError> {
-        let mut versions = self.newest(arguments)?;
+        let known = match self.install_with(arguments, &Versions::new(), Some(FIRST))? {
+            Attempt::Done => {
+                let newest = self.newest(arguments, true).ok();
+                if newest.as_ref().is_some_and(|newest| self.are_installed(newest)) {
+                    return Ok(());
+                }
+                newest
+            }
+            Attempt::Failed(log) if is_final(&log) => return Err(failed(log)),
+            // On its way back through old releases it may have met one that cannot be built.
+            Attempt::Failed(_) | Attempt::TimedOut => None,
+        };
+        let newest = known.map_or_else(|| self.newest(arguments, false), Ok)?;
+        self.install_keeping(arguments, newest)
+    }
+
+    /// Keeps to `versions` as far as they go together.
+    fn install_keeping(&self, arguments: &[&Path], mut versions: Versions) -> Result<(), InstallError> {
         let pinned = self.installer.project.requirements.pinned_names();
         versions.retain(|name, _| !pinned.contains(name.as_str()));
         loop {
@@ -83,7 +104,7 @@ impl Uv<'_> {
                 Attempt::Failed(log) => {
                     let yielding = yielding(&log, &versions);
                     if yielding.is_empty() {
-                        return Err(InstallError::Failed { command: "uv pip install".to_owned(), log });
+                        return Err(failed(log));
                     }
                     versions.retain(|name, _| !yielding.contains(name));
                 }
@@ -91,16 +112,24 @@ impl Uv<'_> {
         }
     }
 
-    /// The newest version of each requirement, whatever it needs.
-    fn newest(&self, arguments: &[&Path]) -> Result<Versions, InstallError> {
+    /// The newest version of each requirement, whatever it needs; `offline`: by what uv has read before.
+    fn newest(&self, arguments: &[&Path], offline: bool) -> Result<Versions, InstallError> {
         let file = self.target.scratch.join("newest.txt");
         let mut command = self.command("compile");
         command.args(["--no-deps", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(&file);
-        command.args(arguments);
+        command.args(offline.then_some("--offline")).args(arguments);
         checked(&mut command, None, "uv pip install")?;
         let text = std::fs::read_to_string(&file)
             .map_err(|source| InstallError::Io { doing: format!("reading {}", file.display()), source })?;
         Ok(pins(&text))
+    }
+
+    fn are_installed(&self, versions: &Versions) -> bool {
+        let python = format!("lib/python{}", self.target.interpreter.minor());
+        let packages = self.target.environment.join(python).join("site-packages");
+        let entries = std::fs::read_dir(packages).into_iter().flatten().flatten();
+        let there: Versions = entries.filter_map(|entry| distribution(entry.file_name().to_str()?)).collect();
+        versions.iter().all(|(name, version)| there.get(name) == Some(version))
     }
 
     fn install_with(
@@ -110,6 +139,8 @@ impl Uv<'_> {
         limit: Option<Limit>,
     ) -> Result<Attempt, InstallError> {
         let mut command = self.pip_install(arguments);
+        // What an attempt before has installed is no reason to choose it, or to leave it there.
+        command.args(["--upgrade", "--exact"]);
         if !versions.is_empty() {
             let constraints = self.target.scratch.join("constraints.txt");
             let lines = versions.iter().map(|(name, version)| format!("{name}=={version}\n"));
@@ -129,8 +160,8 @@ impl Uv<'_> {
         };
         match self.install_with(arguments, &versions, None)? {
             Attempt::Done => Ok(()),
-            Attempt::Failed(log) => Err(InstallError::Failed { command: "uv pip install".to_owned(), log }),
-            Attempt::TimedOut => Err(InstallError::Failed { command: "uv pip install".to_owned(), log: Vec::new() }),
+            Attempt::Failed(log) => Err(failed(log)),
+            Attempt::TimedOut => Err(failed(Vec::new())),
         }
     }
 
@@ -179,6 +210,21 @@ impl Uv<'_> {
         }
         command
     }
+}
+
+fn failed(log: Vec<String>) -> InstallError {
+    InstallError::Failed { command: "uv pip install".to_owned(), log }
+}
+
+/// Whether other versions would change nothing: there is no answer at all, or no index.
+fn is_final(log: &[String]) -> bool {
+    log.iter().any(|line| line.contains("No solution found") || line.contains("Failed to fetch"))
+}
+
+/// The package whose metadata directory has this name, and its version.
+fn distribution(directory: &str) -> Option<(String, String)> {
+    let (name, version) = directory.strip_suffix(".dist-info")?.split_once('-')?;
+    Some((normalise(name), version.to_owned()))
 }
 
 /// The lines `name==version`; URLs and paths have no version to keep to.
@@ -256,6 +302,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_installed_is_read() {
+        let expected = ("charset-normalizer".to_owned(), "3.5.2".to_owned());
+        assert_eq!(distribution("charset_normalizer-3.5.2.dist-info"), Some(expected));
+        assert_eq!(distribution("flask"), None);
+    }
+
+    #[test]
     fn pips_report_is_read() {
         let json =
             br#"{"version": "1", "install": [{"metadata": {"name": "Flask_X", "version": "3"}}, {"metadata": 1}]}"#;
@@ -269,6 +322,7 @@ mod tests {
             yielding(std::slice::from_ref(&text), &versions(&["a"]));
             pins(&text);
             reported(&bytes);
+            distribution(&text);
         }
     }
 }

@@ -133,6 +133,23 @@ fn the_newest_of_each_requirement_is_chosen() {
     }
 }
 
+/// Each run of uv that is not told to stay offline asks the index for every package again.
+#[test]
+fn the_index_is_asked_once() {
+    let mut platform = platform!();
+    let started = platform.note_programs(&["uv"]);
+    for name in ["hello", "greeting"] {
+        wheel::make(&platform.path("wheels"), name, "1.0", &[]);
+        wheel::make(&platform.path("wheels"), name, "2.0", &[]);
+    }
+    platform.file("requirements.txt", "hello\ngreeting\n");
+    let build = platform.build();
+    assert!(build.ok, "{}", build.text);
+    let runs = fs::read_to_string(started).unwrap();
+    assert_eq!(runs.lines().filter(|run| !run.contains(" --offline")).count(), 1, "{runs}");
+    assert_eq!(platform.read("layers/env/requirements.lock"), "greeting==2.0\nhello==2.0\n");
+}
+
 #[test]
 fn hashes_are_checked() {
     let platform = platform!();

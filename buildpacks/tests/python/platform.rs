@@ -53,13 +53,14 @@ impl Platform {
         self
     }
 
-    /// Has these programs write their names into a file when they are started. Returns the file.
+    /// Has these programs write their command lines into a file when they are started. Returns the file.
     pub(crate) fn note_programs(&mut self, programs: &[&str]) -> PathBuf {
         let (directory, note) = (self.path("notes"), self.path("started"));
         fs::create_dir(&directory).unwrap();
         let path = self.env["PATH"].clone();
         for name in programs {
-            let script = format!("#!/bin/sh\necho {name} >> {}\nPATH={path} exec {name} \"$@\"\n", note.display());
+            let script =
+                format!("#!/bin/sh\necho {name} \"$@\" >> {}\nPATH={path} exec {name} \"$@\"\n", note.display());
             fs::write(directory.join(name), script).unwrap();
             fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
