@@ -5,20 +5,35 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 /// Suffix of files being written; git and gix ignore such names among refs.
 pub(crate) const ASIDE: &str = ".lock";
 
 /// Writes aside, syncs, renames, syncs the directory.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut file = Builder::new().prefix(".new-").suffix(ASIDE).tempfile_in(directory)?;
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync(directory)
+    Aside::write(path.parent().ok_or(io::ErrorKind::InvalidInput)?, content, mode)?.rename(path)
+}
+
+/// A file that is durable but has no name yet; giving it one takes no space on the disk. Removed if dropped.
+#[derive(Debug)]
+pub(crate) struct Aside(NamedTempFile);
+
+impl Aside {
+    /// Writes and syncs it in `directory`.
+    pub(crate) fn write(directory: &Path, content: &[u8], mode: u32) -> io::Result<Self> {
+        let mut file = Builder::new().prefix(".new-").suffix(ASIDE).tempfile_in(directory)?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        Ok(Self(file))
+    }
+
+    /// Renames it, and syncs the directory of its name.
+    pub(crate) fn rename(self, path: &Path) -> io::Result<()> {
+        self.0.persist(path).map_err(|error| error.error)?;
+        sync(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
+    }
 }
 
 /// Syncs a file and moves it; the directories are the caller's to sync.

@@ -4,7 +4,7 @@
 //! never packed by this crate, but refs that git packed on the server are read, and deleted where they are.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,9 @@ use gix::refs::store::{WriteReflog, init};
 use gix::refs::transaction::{PreviousValue, RefEdit};
 use gix::refs::{FullName, TargetRef};
 
+use crate::durable::Aside;
 use crate::repository::RepositoryError;
-use crate::{ObjectId, durable};
+use crate::{ObjectId, durable, quarantine};
 
 /// Longest part of a name between slashes: what a file system takes, less the `.lock` of a writer.
 const PART: usize = 250;
@@ -74,7 +75,7 @@ impl Refs {
 
     /// Makes a ref point to an object; durable on return.
     pub(crate) fn set(&self, name: &FullName, to: ObjectId) -> Result<(), RepositoryError> {
-        self.write(name, to).map_err(|error| RepositoryError::io("writing", &self.path(name), error))
+        self.prepare(name, to)?.set()
     }
 
     /// Deletes a ref, packed or not; durable on return.
@@ -86,13 +87,14 @@ impl Refs {
             .map_err(|error| RepositoryError::io("deleting", &self.path(name), error))
     }
 
-    fn write(&self, name: &FullName, to: ObjectId) -> io::Result<()> {
+    /// Writes a ref's new value aside, where [`PreparedRef::set`] finds it even on a full disk.
+    pub(crate) fn prepare(&self, name: &FullName, to: ObjectId) -> Result<PreparedRef, RepositoryError> {
         let path = self.path(name);
-        durable::create_directories(&self.root, path.parent().unwrap_or(&self.root))?;
-        if path.is_dir() {
-            remove_empty_directories(&path)?;
-        }
-        durable::write(&path, format!("{to}\n").as_bytes(), 0o644)
+        let prepared = quarantine::announce(&self.root).and_then(|writing| {
+            let value = Aside::write(&self.root, format!("{to}\n").as_bytes(), 0o644)?;
+            Ok(PreparedRef { value, root: self.root.clone(), path: path.clone(), _writing: writing })
+        });
+        prepared.map_err(|error| RepositoryError::io("writing", &path, error))
     }
 
     fn remove(&self, name: &FullName) -> Result<(), gix::Error> {
@@ -112,6 +114,30 @@ impl Refs {
 
     fn failed(&self, doing: &str, name: &FullName, error: impl std::fmt::Display) -> RepositoryError {
         RepositoryError::failed(doing, &self.path(name), error)
+    }
+}
+
+/// A ref's new value, durable but not in force.
+pub(crate) struct PreparedRef {
+    value: Aside,
+    root: PathBuf,
+    path: PathBuf,
+    /// Files written aside are not taken for a crash's leftovers while this is held.
+    _writing: File,
+}
+
+impl PreparedRef {
+    /// Puts it in force; durable on return.
+    pub(crate) fn set(self) -> Result<(), RepositoryError> {
+        let Self { value, root, path, _writing } = self;
+        let set = || {
+            durable::create_directories(&root, path.parent().unwrap_or(&root))?;
+            if path.is_dir() {
+                remove_empty_directories(&path)?;
+            }
+            value.rename(&path)
+        };
+        set().map_err(|error| RepositoryError::io("writing", &path, error))
     }
 }
 

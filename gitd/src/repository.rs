@@ -87,6 +87,9 @@ impl Repository {
     /// Points `HEAD` to a branch, so that a clone checks it out.
     pub fn set_head(&self, branch: &str) -> Result<(), RepositoryError> {
         let name = self.parse(&format!("refs/heads/{branch}"))?;
+        if Refs::open(&self.path).head()?.as_ref() == Some(&name) {
+            return Ok(());
+        }
         let head = self.path.join("HEAD");
         durable::write(&head, format!("ref: {}\n", name.as_bstr()).as_bytes(), 0o644)
             .map_err(|error| RepositoryError::io("writing", &head, error))

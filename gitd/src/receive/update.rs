@@ -7,7 +7,7 @@ use gix::refs::FullName;
 use tokio::task::spawn_blocking;
 
 use super::request::{Command, PushRequest};
-use crate::refs::{self, Refs};
+use crate::refs::{self, PreparedRef, Refs};
 use crate::serve::{CLEANUP, within};
 use crate::{Incoming, ObjectId, Output, RefUpdate, RepositoryError, Session, objects, tree};
 
@@ -45,8 +45,9 @@ impl Updates<'_> {
             move |incoming| check(incoming, &name, old, new)
         })
         .await?;
-        self.ask(&name, old, new).await?;
-        self.blocking(move |incoming| make_permanent(incoming, &name, new)).await
+        let change = self.blocking(move |incoming| Change::prepare(incoming, name, new)).await?;
+        self.ask(&change.name, old, new).await?;
+        self.blocking(move |incoming| change.make(incoming)).await
     }
 
     fn check_options(&self) -> Result<(), String> {
@@ -72,10 +73,10 @@ impl Updates<'_> {
         }
     }
 
-    async fn blocking(
+    async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Incoming) -> Result<(), String> + Send + 'static,
-    ) -> Result<(), String> {
+        work: impl FnOnce(&Incoming) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
         let incoming = Arc::clone(&self.incoming);
         spawn_blocking(move || work(&incoming)).await.unwrap_or_else(|_| Err(INTERNAL.to_owned()))
     }
@@ -104,17 +105,36 @@ fn check(incoming: &Incoming, name: &FullName, old: Option<ObjectId>, new: Optio
     }
 }
 
-/// First the objects, then the ref.
-fn make_permanent(incoming: &Incoming, name: &FullName, new: Option<ObjectId>) -> Result<(), String> {
-    let refs = Refs::open(incoming.repository());
-    let made = match new {
-        Some(new) => incoming.keep().and_then(|()| refs.set(name, new)),
-        None => refs.delete(name),
-    };
-    made.map_err(|error| match error {
+/// A ref's change, prepared as far as it can be without being seen: what the session agrees to must not fail afterwards
+/// for want of space.
+struct Change {
+    name: FullName,
+    /// None deletes the ref.
+    value: Option<PreparedRef>,
+}
+
+impl Change {
+    fn prepare(incoming: &Incoming, name: FullName, new: Option<ObjectId>) -> Result<Self, String> {
+        let refs = Refs::open(incoming.repository());
+        let value = new.map(|new| refs.prepare(&name, new)).transpose().map_err(reason)?;
+        Ok(Self { name, value })
+    }
+
+    /// First the objects, then the ref.
+    fn make(self, incoming: &Incoming) -> Result<(), String> {
+        let made = match self.value {
+            Some(value) => incoming.keep().and_then(|()| value.set()),
+            None => Refs::open(incoming.repository()).delete(&self.name),
+        };
+        made.map_err(reason)
+    }
+}
+
+fn reason(error: RepositoryError) -> String {
+    match error {
         RepositoryError::DiskFull => error.to_string(),
         error => internal(error),
-    })
+    }
 }
 
 /// The log has the cause, the pusher does not get our paths.
