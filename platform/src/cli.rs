@@ -90,7 +90,11 @@ async fn run(cli: Cli) -> Result<u8, Failure> {
         Action::Command(words) => {
             let home = home(cli.home).map_err(|e| Failure::plain(e.to_string()))?;
             let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            control::call(&home::control_socket(&home), words).await
+            let status = control::call(&home::control_socket(&home), words.clone()).await?;
+            if status == 0 && words.first().is_some_and(|word| word == "stop-all") {
+                home::wait_until_free(&home).await?;
+            }
+            Ok(status)
         }
     }
 }

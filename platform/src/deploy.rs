@@ -53,7 +53,19 @@ impl Platform {
             receive: push.receive,
         };
         self.deploy(app, &deployment, output).await?;
-        Ok(self.open_repository(app)?.set_head(branch)?)
+        if app.deploy_branch.is_none() {
+            self.show_branch(app, branch);
+        }
+        Ok(())
+    }
+
+    /// Lets a clone check the deploy branch out. The release serves already: that this fails (the disk may be full)
+    /// is for the log, and the next start tries again.
+    pub fn show_branch(&self, app: &App, branch: &str) {
+        let shown = self.open_repository(app).and_then(|repository| Ok(repository.set_head(branch)?));
+        if let Err(error) = shown {
+            tracing::warn!(app = %app.name, branch, %error, "pointing HEAD to the deploy branch");
+        }
     }
 
     /// Builds and releases the tip of the deploy branch anew.

@@ -161,7 +161,8 @@ impl Platform {
         self.retire(kept).await;
     }
 
-    /// Ends every instance of every app, then the server. What is wanted stays as it is: the next start launches it again.
+    /// Ends every instance of every app, and lets none start any more: the server is to end next. What is wanted stays as
+    /// it is, so that the next start launches it again.
     pub async fn stop_all(self: &Arc<Self>) {
         let formations = self.formations.all();
         let ends = formations.iter().map(|(app, formation)| async move {
@@ -172,7 +173,6 @@ impl Platform {
             self.empty(*app).await;
         });
         futures_util::future::join_all(ends).await;
-        self.shutdown.cancel();
     }
 
     /// What runs of an app.

@@ -118,6 +118,22 @@ impl Home {
     }
 }
 
+/// How long a daemon may take to end.
+const ENDING: std::time::Duration = std::time::Duration::from_secs(90);
+
+/// Waits until no daemon uses a home.
+pub async fn wait_until_free(root: &Path) -> crate::failure::Result<()> {
+    let home = Home { root: root.to_owned() };
+    let begin = tokio::time::Instant::now();
+    while home.lock().is_err() {
+        if begin.elapsed() > ENDING {
+            return Err(crate::failure::Failure::plain("the server does not end"));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
 /// Where the daemon of a home listens for local commands.
 pub fn control_socket(home: &Path) -> PathBuf {
     home.join("control.sock")

@@ -49,6 +49,9 @@ impl Platform {
         self.make_app_home(app)?;
         self.remove_leftovers(app)?;
         self.repair_ref(app)?;
+        if let Some(branch) = &app.deploy_branch {
+            self.show_branch(app, branch);
+        }
         Ok(false)
     }
 

@@ -96,8 +96,7 @@ pub(super) async fn start(call: &mut Call<'_>, name: &AppName) -> Result<()> {
 }
 
 pub(super) async fn stop_all(call: &mut Call<'_>) -> Result<()> {
-    let apps = call.platform.store.apps()?;
-    futures_util::future::join_all(apps.iter().map(|app| call.platform.empty(app.id))).await;
+    call.platform.stop_all().await;
     call.console.print("-----> Stopped every app; the server ends\n").await;
     call.platform.shutdown.cancel();
     Ok(())
