@@ -14,6 +14,7 @@ mod reply;
 mod server;
 mod skipped;
 mod terminal;
+mod tool;
 mod waiting;
 
 pub use app::{App, Push};
@@ -24,4 +25,5 @@ pub use load::Load;
 pub use noise::noise;
 pub use reply::{Reply, run};
 pub use server::Server;
+pub use tool::tool;
 pub use waiting::{PATIENCE, wait_until};

@@ -5,7 +5,12 @@
 //!
 //! `AIRSTRIP_TEST_POST_MB` sets the size of the large upload (64; the figure of the contract is 1024).
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a story fails by panicking, and says why")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a story fails by panicking, and says why"
+)]
 #![expect(unreachable_pub, reason = "nothing outside this program uses it")]
 
 mod harness;

@@ -1,11 +1,9 @@
 //! The story of Trac: a large app from outside, with its own installer, repositories and protocol.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::harness::{App, PATIENCE, Reply, Server, noise, run, wait_until};
+use crate::harness::{App, PATIENCE, Reply, Server, noise, run, tool, wait_until};
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -73,7 +71,8 @@ impl Hg<'_> {
     }
 
     fn run(&self, arguments: &[&str]) -> Reply {
-        let mut hg = self.server.client().command(&mercurial().to_string_lossy());
+        let mercurial = tool("hg", "mercurial").expect("Mercurial can be had from the package index");
+        let mut hg = self.server.client().command(&mercurial.to_string_lossy());
         hg.env("HGPLAIN", "1").env("HGUSER", "Story <story@example.com>").args(["--noninteractive"]).args(arguments);
         run(&mut hg, b"", LONG)
     }
@@ -113,26 +112,4 @@ fn all_six_answer(server: &Server) {
         assert_eq!(answer.line(), "True", "web.{number}: {answer}");
     }
     wait_until("the router answers", PATIENCE, || server.http.get("trac.localhost", "/").status == 200);
-}
-
-/// The client's program: the machine's, or one installed for these tests.
-fn mercurial() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut found = Command::new("hg");
-        if found.arg("--version").output().is_ok_and(|output| output.status.success()) {
-            return PathBuf::from("hg");
-        }
-        installed_mercurial()
-    })
-}
-
-fn installed_mercurial() -> PathBuf {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mercurial");
-    let program = venv.join("bin/hg");
-    if !program.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), b"", LONG).ok();
-        run(Command::new(venv.join("bin/pip")).args(["install", "-q", "mercurial"]), b"", LONG).ok();
-    }
-    program
 }

@@ -16,7 +16,7 @@ pub fn measure(server: &Server) -> Measured {
         let before = processor_time();
         commands.push(timed(&mut server.client().ssh_command("airstrip", &["apps"])).0);
         processor += processor_time() - before;
-        alone.push(timed(&mut server.client().ssh_command("-G", &[])).0);
+        alone.push(timed(&mut server.client().ssh_command("airstrip", &["-G"])).0);
     }
     let (commands, alone) = (Times::new(commands), Times::new(alone));
     #[expect(clippy::cast_precision_loss, reason = "a count")]

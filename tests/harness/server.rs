@@ -1,5 +1,6 @@
 //! A server of the real binary in a temporary home.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use super::leftovers::{Found, mounts_that_mention, processes_that_mention};
 use super::page::Http;
 use super::reply::{Reply, run, wait};
 use super::skipped::skipped;
+use super::tool::tool;
 use super::waiting::{PATIENCE, eventually};
 
 /// How long the daemon may take to end: what runs gets 30 s to stop.
@@ -116,6 +118,19 @@ impl Server {
             }
             std::os::unix::fs::chown(&directory, self.user, self.user).unwrap();
         }
+        self.copy_package_settings();
+    }
+
+    /// Whoever runs the tests may reach a package index only with these.
+    fn copy_package_settings(&self) {
+        let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return };
+        for file in [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml"] {
+            let copy = self.operator_home().join(file);
+            if home.join(file).exists() {
+                fs::create_dir_all(copy.parent().unwrap()).unwrap();
+                fs::copy(home.join(file), copy).unwrap();
+            }
+        }
     }
 
     /// The server's `--home`.
@@ -174,7 +189,7 @@ impl Server {
             command.env_remove(name);
         }
         command.env("HOME", self.operator_home()).env("TMPDIR", self.scratch()).env_remove("XDG_DATA_HOME");
-        command.current_dir(self.base.path());
+        command.env("PATH", path_with_installer()).current_dir(self.base.path());
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
@@ -355,6 +370,13 @@ fn binary_for(user: Option<u32>, base: &Path) -> PathBuf {
     fs::hard_link(&built, &copy).or_else(|_| fs::copy(&built, &copy).map(drop)).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     copy
+}
+
+/// The operator's `PATH`, with the installer that every server would otherwise fetch for itself. (The demo does.)
+fn path_with_installer() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directory = tool("uv", "uv").and_then(|installer| Some(installer.parent()?.to_owned()));
+    std::env::join_paths(std::env::split_paths(&path).chain(directory)).unwrap()
 }
 
 fn may_make_namespaces() -> bool {
