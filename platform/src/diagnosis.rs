@@ -106,10 +106,7 @@ pub fn explain(failed: &FailedStart) -> Failure {
         StartFailure::NoSuchProcess => {
             Failure::new(format!("there is no process type {}", process.kind), "declare it in the Procfile and push")
         }
-        StartFailure::Exited(exit) => {
-            let exit = behind_shell(*exit);
-            Failure::new(format!("{process} {exit} before it answered"), cause(exit, tail))
-        }
+        StartFailure::Exited(exit) => Failure::new(format!("{process} {exit} before it answered"), cause(*exit, tail)),
         StartFailure::Unhealthy { limit, port, listening, last } => {
             let message = format!("{process} did not answer on $PORT ({port}) within {} s", limit.as_secs());
             Failure::new(message, unhealthy_remedy(*port, listening, last.as_deref()))

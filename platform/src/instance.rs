@@ -10,7 +10,7 @@ use router::{Dial, Target};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::diagnosis::{FailedStart, StartFailure, last_words};
+use crate::diagnosis::{FailedStart, StartFailure, behind_shell, last_words};
 use crate::names::{Process, Version};
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -152,7 +152,7 @@ impl Platform {
         let mut seen = |reason| last = Some(reason);
         tokio::select! {
             () = router::health::wait(&dial, &check, &mut seen) => Ok(()),
-            exit = self.engine.wait(&instance.id) => Err(StartFailure::Exited(exit?)),
+            exit = self.engine.wait(&instance.id) => Err(StartFailure::Exited(behind_shell(exit?))),
             () = cancel.cancelled() => Err(StartFailure::Cancelled),
             () = tokio::time::sleep(limit) => {
                 let listening = self.engine.listening(&instance.id).await.unwrap_or_default();

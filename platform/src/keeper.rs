@@ -92,8 +92,9 @@ pub async fn keep(platform: Arc<Platform>, place: Arc<Place>, stop: Cancellation
     let mut deaths = 0;
     loop {
         if let Some(instance) = place.occupancy().instance {
-            let Some(lived) = watch(&platform, &place, &instance, &stop).await else { return };
-            deaths = if lived < QUICK { deaths + 1 } else { 1 };
+            let Some(death) = watch(&platform, &instance, &stop).await else { return };
+            deaths = if death.lived < QUICK { deaths + 1 } else { 1 };
+            note(&place, &format!("{}; {}", death.how, outlook(deaths)));
             leave(&platform, &place, &instance, deaths).await;
         }
         if stop.run_until_cancelled(tokio::time::sleep(pause(deaths))).await.is_none() {
@@ -105,22 +106,28 @@ pub async fn keep(platform: Arc<Platform>, place: Arc<Place>, stop: Cancellation
             Err(failed) => {
                 deaths += 1;
                 place.clear(state_after(deaths));
-                note(&place, &format!("could not be started: {}; {}", failed.cause, next_try(deaths)));
+                note(&place, &format!("could not be started: {}; {}", failed.cause, outlook(deaths)));
             }
         }
         platform.route_of(place.release.app);
     }
 }
 
-/// Waits for the instance's death and gives back how long it lived; None if `stop` came first.
-async fn watch(platform: &Platform, place: &Place, instance: &Instance, stop: &CancellationToken) -> Option<Duration> {
+/// An instance's end.
+struct Death {
+    lived: Duration,
+    how: String,
+}
+
+/// Waits for the instance's death; None if `stop` came first.
+async fn watch(platform: &Platform, instance: &Instance, stop: &CancellationToken) -> Option<Death> {
     let exit = stop.run_until_cancelled(platform.engine.wait(&instance.id)).await?;
     let lived = jiff::Timestamp::now().duration_since(instance.started).unsigned_abs();
-    match exit {
-        Ok(exit) => note(place, &format!("{} after {}", behind_shell(exit), crate::clock::short(lived))),
-        Err(error) => note(place, &format!("lost: {error}")),
-    }
-    Some(lived)
+    let how = match exit {
+        Ok(exit) => format!("{} after {}", behind_shell(exit), crate::clock::short(lived)),
+        Err(error) => format!("lost: {error}"),
+    };
+    Some(Death { lived, how })
 }
 
 /// Takes a dead instance out of service and forgets it.
@@ -130,17 +137,17 @@ async fn leave(platform: &Platform, place: &Place, instance: &Instance, deaths: 
     if let Err(error) = platform.engine.remove(&instance.id).await {
         tracing::warn!(instance = %instance.id, %error, "removing");
     }
-    if deaths >= CRASHED_AFTER {
-        note(place, &format!("crashed: {deaths} quick deaths in a row; {}", next_try(deaths)));
-    }
 }
 
 fn note(place: &Place, text: &str) {
     logs::note(&place.release.home, place.release.version, &place.process, text);
 }
 
-fn next_try(deaths: u32) -> String {
-    format!("next try in {} s", pause(deaths).as_secs())
+/// What will be done about it.
+fn outlook(deaths: u32) -> String {
+    let crashed =
+        if deaths >= CRASHED_AFTER { format!("crashed: {deaths} quick deaths in a row, ") } else { String::new() };
+    format!("{crashed}next try in {:?}", pause(deaths))
 }
 
 fn state_after(deaths: u32) -> InstanceState {
@@ -164,6 +171,8 @@ mod tests {
     fn pauses_grow_and_then_stay() {
         let pauses: Vec<u128> = (0..7).map(|deaths| pause(deaths).as_millis()).collect();
         assert_eq!(pauses, [0, 250, 1_000, 4_000, 16_000, 60_000, 60_000]);
+        assert_eq!(outlook(1), "next try in 250ms");
+        assert_eq!(outlook(6), "crashed: 6 quick deaths in a row, next try in 60s");
         assert_eq!(state_after(4), InstanceState::Restarting);
         assert_eq!(state_after(5), InstanceState::Crashed);
     }
