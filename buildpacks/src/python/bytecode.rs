@@ -11,6 +11,9 @@ use super::interpreter::Interpreter;
 /// Without bytecode an app starts slowly, so a failure here is no failure of the build.
 pub(super) fn compile(interpreter: &Interpreter, packages: &Path, cache: &Path) {
     let mut command = Command::new(&interpreter.program);
-    command.args(["-I", "-S", "-c", include_str!("compile.py")]).arg(packages).arg(cache.join("bytecode"));
+    command
+        .args(["-I", "-S", "-W", "ignore", "-c", include_str!("compile.py")])
+        .arg(packages)
+        .arg(cache.join("compiled"));
     let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }

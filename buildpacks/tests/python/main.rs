@@ -91,6 +91,24 @@ fn an_unchanged_environment_is_kept_without_starting_anything() {
 }
 
 #[test]
+fn compiled_modules_are_kept_for_the_next_environment() {
+    let platform = platform!();
+    wheel::make(&platform.path("wheels"), "hello", "1.0", &[]);
+    platform.file("requirements.txt", "hello\n");
+    assert!(platform.build().ok);
+    // To be told from what compiling would give.
+    let kept = platform.path("layers/cache/compiled/0");
+    let marked =
+        fs::read(&kept).unwrap().iter().map(|&byte| if byte == b'.' { b'!' } else { byte }).collect::<Vec<_>>();
+    fs::write(&kept, marked).unwrap();
+    platform.restore();
+
+    platform.file("requirements.txt", "hello\n# changed\n");
+    assert!(platform.build().ok);
+    assert_eq!(platform.launched("python", &["-c", "import hello; print(hello.VERSION)"]).trim(), "1!0");
+}
+
+#[test]
 fn a_wsgi_module_is_served_by_gunicorn() {
     let platform = platform!();
     wheel::make(&platform.path("wheels"), "gunicorn", "99.0", &[]);
