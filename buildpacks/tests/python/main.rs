@@ -10,7 +10,10 @@ mod platform;
 mod wheel;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use platform::{PROGRAM, Platform, SOABI, VERSION, ask_python, uv};
 
 macro_rules! platform {
@@ -149,6 +152,36 @@ fn the_newest_of_each_requirement_is_chosen() {
         assert!(platform.build().ok);
         assert_eq!(platform.read("layers/env/requirements.lock"), "cloud==2.1\ndates==2.5\n", "{requirements}");
     }
+}
+
+#[test]
+fn progress_is_shown_as_it_comes() {
+    let mut platform = platform!();
+    let go = platform.path("go");
+    mkfifo(&go, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    // Open for both, so that neither side waits for the other to open it.
+    let mut go_on = fs::File::options().read(true).write(true).open(&go).unwrap();
+    let wait = format!("timeout 20 head -n1 '{}'", go.display());
+    platform.program("uv", &format!("#!/bin/sh\necho 'Resolved 1 package in 1ms' >&2\n{wait}\n"));
+    platform.file("requirements.txt", "hello\n");
+
+    let mut build = platform.start_build();
+    let lines: Vec<_> = BufReader::new(build.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .inspect(|line| {
+            if line.contains("Resolved") {
+                writeln!(go_on).unwrap();
+            }
+        })
+        .collect();
+    // Had the line come at the end only, uv would have waited in vain.
+    assert!(build.wait().unwrap().success(), "{lines:?}");
+    let expected = [
+        "-----> Installing dependencies using 'uv pip install -r requirements.txt'",
+        "       Resolved 1 package in 1ms",
+    ];
+    assert_eq!(lines[2..], expected);
 }
 
 /// Each run of uv that is not told to stay offline asks the index for every package again.

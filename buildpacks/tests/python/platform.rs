@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use buildpacks::BUILT_IN;
 use tempfile::TempDir;
@@ -68,6 +68,16 @@ impl Platform {
         note
     }
 
+    /// Puts a program of the tests before all others on the `PATH`.
+    pub(crate) fn program(&mut self, name: &str, script: &str) {
+        let directory = self.path("programs");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(name), script).unwrap();
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", directory.display(), self.env["PATH"]);
+        self.env.insert("PATH".to_owned(), path);
+    }
+
     /// Leaves nothing but the Python on the `PATH`. False if that has no pip.
     pub(crate) fn without_uv(&mut self) -> bool {
         let program = PathBuf::from(ask_python(PROGRAM));
@@ -108,13 +118,24 @@ impl Platform {
         Build { ok: output.status.success(), text: self.redacted(&text) }
     }
 
+    /// A build under way, whose lines can be read as they come.
+    pub(crate) fn start_build(&self) -> Child {
+        let mut command = self.command("build", &["layers", "platform", "plan.toml"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap()
+    }
+
     fn run(&self, phase: &str, arguments: &[&str]) -> Output {
+        self.command(phase, arguments).output().unwrap()
+    }
+
+    fn command(&self, phase: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.path("buildpack/bin").join(phase));
         command.args(arguments.iter().map(|path| self.path(path))).current_dir(self.path("app")).env_clear();
         let fixed = [("OS", "linux"), ("ARCH", "amd64"), ("DISTRO_NAME", "debian"), ("DISTRO_VERSION", "12")];
         command.envs(fixed.map(|(name, value)| (format!("CNB_TARGET_{name}"), value)));
         command.env("CNB_BUILDPACK_DIR", self.path("buildpack")).env("CNB_STACK_ID", "*");
-        command.envs(&self.env).output().unwrap()
+        command.envs(&self.env);
+        command
     }
 
     /// What a lifecycle leaves for the next build: the launch layer's metadata without its types, and not the layer.
