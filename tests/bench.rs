@@ -45,21 +45,19 @@ fn main() {
     // The engine starts its shims from this very program.
     engine::native::run_if_child();
     println!("{}", machine::describe());
-    let python = Python::find();
-    let (mut measured, uv) = with_ten_apps(&python);
+    let (python, uv) = (Python::find(), Uv::find());
+    let mut measured = with_ten_apps(&python, &uv);
     measured.push(start::measure(&python));
-    measured.push(first_push::measure(&uv, &python));
+    measured.push(first_push::measure(&python, &uv));
     println!("\nload at the end {}\n\n{}", machine::load(), measured::table(&measured));
 }
 
-/// What is measured at one server; and the installer that it uses.
-fn with_ten_apps(python: &Python) -> (Vec<Measured>, Uv) {
+/// What is measured at one server.
+fn with_ten_apps(python: &Python, uv: &Uv) -> Vec<Measured> {
     let server = Server::start();
-    let hello = Hello::deploy(&server);
-    let uv = Uv::of(&server);
-    let mut measured = vec![hello.measure(&uv, python)];
+    let mut measured = vec![Hello::deploy(&server).measure(python, uv)];
     memory::deploy_others(&server, APPS - 1);
     measured.push(command::measure(&server));
     measured.extend(memory::measure(&server, APPS));
-    (measured, uv)
+    measured
 }

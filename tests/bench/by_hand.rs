@@ -22,7 +22,7 @@ pub struct ByHand {
 
 impl ByHand {
     /// With the same number of workers.
-    pub fn install(uv: &Uv, python: &Python, concurrency: String) -> Self {
+    pub fn install(python: &Python, uv: &Uv, concurrency: String) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let procfile = fs::read_to_string(hello().join("Procfile")).unwrap();
         let line = procfile.trim().strip_prefix("web: ").unwrap().to_owned();

@@ -23,13 +23,13 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// Both take turns, and begin with empty caches each time; the installer is there on both sides.
-pub fn measure(uv: &Uv, python: &Python) -> Measured {
+pub fn measure(python: &Python, uv: &Uv) -> Measured {
     let (mut pushes, mut receipts, mut installs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (took, receipt) = push_to_new_server(uv);
+        let (took, receipt) = push_to_new_server();
         pushes.push(took);
         receipts.push(receipt);
-        installs.push(install_by_hand(uv, python));
+        installs.push(install_by_hand(python, uv));
     }
     let (pushes, installs) = (Times::new(pushes), Times::new(installs));
     println!("first push of {}: {pushes}\n  {}\ninstalled by hand: {installs}", PACKAGES.join(" "), phases(&receipts));
@@ -42,14 +42,13 @@ pub fn measure(uv: &Uv, python: &Python) -> Measured {
     }
 }
 
-fn push_to_new_server(uv: &Uv) -> (Duration, Receipt) {
+fn push_to_new_server() -> (Duration, Receipt) {
     let server = Server::start();
-    uv.give(&server);
     let app = App::new(server.client(), "first", &FILES);
     push(&server, &app, "first", "first")
 }
 
-fn install_by_hand(uv: &Uv, python: &Python) -> Duration {
+fn install_by_hand(python: &Python, uv: &Uv) -> Duration {
     let directory = tempfile::tempdir().unwrap();
     let with_empty_cache = |command: &mut Command| timed(command.env("UV_CACHE_DIR", directory.path().join("cache"))).0;
     let env = directory.path().join("env");

@@ -29,8 +29,8 @@ impl<'s> Hello<'s> {
     }
 
     /// Pushes and starts by hand take turns.
-    pub fn measure(&self, uv: &Uv, python: &Python) -> Measured {
-        let by_hand = ByHand::install(uv, python, self.concurrency());
+    pub fn measure(&self, python: &Python, uv: &Uv) -> Measured {
+        let by_hand = ByHand::install(python, uv, self.concurrency());
         let (mut pushes, mut receipts, mut starts) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             let (took, receipt) = self.change(round);

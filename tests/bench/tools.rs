@@ -1,12 +1,9 @@
 //! The interpreter and the installer that the server uses, for use by hand.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use tempfile::TempDir;
-
-use crate::harness::{PATIENCE, Server, run};
+use crate::harness::tool;
 use crate::times::timed;
 
 /// The `python3` on `PATH`, itself rather than whatever a version manager puts in front of it.
@@ -28,34 +25,17 @@ impl Python {
     }
 }
 
-/// The installer: the machine's own `uv`, else the one that the server fetched at its first build.
-pub struct Uv {
-    /// As in a server's home. Empty if the machine has one.
-    tools: TempDir,
-}
+/// The installer that the harness puts on the `PATH` of every server: the machine's own, else one from the package index.
+pub struct Uv(PathBuf);
 
 impl Uv {
-    /// A copy, because the server's goes with the server.
-    pub fn of(server: &Server) -> Self {
-        let tools = tempfile::tempdir().unwrap();
-        copy(&server.home().join("tools"), tools.path());
-        Self { tools }
-    }
-
-    /// Spares a server the fetching.
-    pub fn give(&self, server: &Server) {
-        copy(self.tools.path(), &server.home().join("tools"));
+    pub fn find() -> Self {
+        Self(tool("uv", "uv").unwrap_or_else(|| panic!("uv can neither be found nor installed")))
     }
 
     pub fn command(&self, verb: &[&str]) -> Command {
-        let fetched = fs::read_dir(self.tools.path()).unwrap().next();
-        let program = fetched.map_or_else(|| "uv".into(), |tool| tool.unwrap().path().join("bin/uv"));
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.0);
         command.arg("--quiet").args(verb);
         command
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    run(Command::new("cp").arg("-Rp").arg(from.join(".")).arg(to), b"", PATIENCE).ok();
 }

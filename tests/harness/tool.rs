@@ -27,11 +27,11 @@ fn find(program: &str) -> Option<PathBuf> {
 fn install(program: &str, package: &str) -> Option<PathBuf> {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
     let own = venv.join("bin").join(program);
-    if !runs(&own) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), b"", LIMIT);
-        run(Command::new(venv.join("bin/pip")).args(["install", "-q", package]), b"", LIMIT);
-    }
-    runs(&own).then_some(own)
+    let there = || runs(&own);
+    let environment =
+        || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), b"", LIMIT).status == 0;
+    let program = || run(Command::new(venv.join("bin/pip")).args(["install", "-q", package]), b"", LIMIT).status == 0;
+    (there() || environment() && program() && there()).then_some(own)
 }
 
 fn runs(program: &Path) -> bool {
