@@ -46,7 +46,15 @@ mod tests {
     fn plans() {
         let strings = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let only = |text: &str| Renew::Only(text.parse().unwrap());
-        let cases: [(&[&str], &[(&str, u32)], Renew, &[&str], &[&str]); 6] = [
+        /// What runs, what is wanted, what is renewed; then what is started and what is retired.
+        type Case = (
+            &'static [&'static str],
+            &'static [(&'static str, u32)],
+            Renew,
+            &'static [&'static str],
+            &'static [&'static str],
+        );
+        let cases: [Case; 6] = [
             (&[], &[("web", 2)], Renew::Nothing, &["web.1", "web.2"], &[]),
             (&["web.1"], &[("web", 2)], Renew::Nothing, &["web.2"], &[]),
             (&["web.1", "web.2"], &[("web", 1)], Renew::Nothing, &[], &["web.2"]),
