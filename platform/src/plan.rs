@@ -42,18 +42,19 @@ mod tests {
         (text(plan.start), text(plan.retire))
     }
 
+    /// What runs, what is wanted, what is renewed; then what is started and what is retired.
+    type Case = (
+        &'static [&'static str],
+        &'static [(&'static str, u32)],
+        Renew,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
     #[test]
     fn plans() {
         let strings = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let only = |text: &str| Renew::Only(text.parse().unwrap());
-        /// What runs, what is wanted, what is renewed; then what is started and what is retired.
-        type Case = (
-            &'static [&'static str],
-            &'static [(&'static str, u32)],
-            Renew,
-            &'static [&'static str],
-            &'static [&'static str],
-        );
         let cases: [Case; 6] = [
             (&[], &[("web", 2)], Renew::Nothing, &["web.1", "web.2"], &[]),
             (&["web.1"], &[("web", 2)], Renew::Nothing, &["web.2"], &[]),

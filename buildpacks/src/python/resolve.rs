@@ -18,8 +18,9 @@ use super::project::Source;
 use super::requirements::normalise;
 use crate::output;
 
-/// For uv's own answer, which comes soon if it is a good one. What is installed afterwards may take its time.
-const FIRST: Limit = Limit { time: Duration::from_secs(6), until: Some("Resolved ") };
+/// For uv's own answer, which comes soon if it is a good one: at worst this is lost, less what later attempts find in the cache.
+/// What is installed afterwards may take its time.
+const FIRST: Limit = Limit { time: Duration::from_millis(1500), until: Some("Resolved ") };
 /// For each attempt to keep to the newest versions.
 const RESOLVING: Limit = Limit { time: Duration::from_secs(20), until: Some("Resolved ") };
 
@@ -89,6 +90,7 @@ impl Uv<'_> {
             // On its way back through old releases it may have met one that cannot be built.
             Attempt::Failed(_) | Attempt::TimedOut => None,
         };
+        output::detail("Looking for the newest versions that go together");
         let newest = known.map_or_else(|| self.newest(arguments, false), Ok)?;
         self.install_keeping(arguments, newest)
     }
