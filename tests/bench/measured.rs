@@ -65,5 +65,10 @@ impl Measured {
 
 /// As many as mean something.
 fn digits(figure: f64) -> String {
-    if figure < 100.0 { format!("{figure:.1}") } else { format!("{figure:.0}") }
+    let decimals = match figure {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{figure:.decimals$}")
 }

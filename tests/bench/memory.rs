@@ -18,7 +18,7 @@ pub fn deploy_others(server: &Server, count: usize) {
 /// the latter is left out.
 pub fn measure(server: &Server, apps: usize) -> Vec<Measured> {
     let resident = megabytes(server.daemon_pid(), "status", "VmRSS:").unwrap();
-    let shared = megabytes(server.daemon_pid(), "smaps_rollup", "Pss:");
+    let shared = proportional(server.daemon_pid());
     println!("memory of the daemon with {apps} apps: {resident:.1} MB resident, {} proportional", shown(shared));
     let share = of_shims(server, apps);
     println!("memory of shim and init: {} proportional", shown(share));
@@ -27,21 +27,36 @@ pub fn measure(server: &Server, apps: usize) -> Vec<Measured> {
     std::iter::once(daemon).chain(shims).collect()
 }
 
-/// Every instance has two processes of the platform: the shim, and the init forked from it.
+/// Every instance has two processes of the platform: the shim outside, and its child inside, the init.
 fn of_shims(server: &Server, apps: usize) -> Option<f64> {
-    let processes = server.processes();
-    let shims: Vec<_> = processes.iter().filter(|found| found.command.starts_with("airstrip-shim")).collect();
-    assert_eq!(shims.len(), 2 * apps, "{processes:#?}");
-    let sum = shims.iter().map(|found| megabytes(found.pid, "smaps_rollup", "Pss:")).sum::<Option<f64>>()?;
+    let processes = server.processes().into_iter().map(|found| found.pid);
+    let inits: Vec<i32> = processes.filter(|pid| is_first_inside(*pid)).collect();
+    assert_eq!(inits.len(), apps, "{inits:?}");
+    let both = inits.into_iter().flat_map(|init| [Some(init), number(init, "status", "PPid:")]);
+    let shares = both.map(|pid| proportional(pid?));
     #[expect(clippy::cast_precision_loss, reason = "a count")]
-    Some(sum / apps as f64)
+    Some(shares.sum::<Option<f64>>()? / apps as f64)
 }
 
-fn megabytes(pid: i32, file: &str, field: &str) -> Option<f64> {
+/// Whether it is process 1 of a namespace.
+fn is_first_inside(pid: i32) -> bool {
+    number(pid, "status", "NSpid:") == Some(1)
+}
+
+/// Shared pages count for a part to everyone who shares them. In megabytes.
+fn proportional(pid: i32) -> Option<f64> {
+    megabytes(pid, "smaps_rollup", "Pss:")
+}
+
+fn megabytes(pid: i32, file: &str, name: &str) -> Option<f64> {
+    Some(f64::from(number(pid, file, name)?) / 1024.0)
+}
+
+/// The last number of a line of a file of `/proc`.
+fn number(pid: i32, file: &str, name: &str) -> Option<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-    let kilobytes: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes / 1024.0)
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim_end_matches(" kB").split_whitespace().last()?.parse().ok()
 }
 
 fn shown(megabytes: Option<f64>) -> String {
