@@ -8,6 +8,7 @@ mod leftovers;
 mod live;
 mod load;
 mod noise;
+mod operator;
 mod page;
 pub mod receive_pack;
 mod reply;

@@ -1,6 +1,5 @@
 //! A server of the real binary in a temporary home.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -18,17 +17,14 @@ use tempfile::TempDir;
 
 use super::client::{Client, public_key};
 use super::leftovers::{Found, mounts_that_mention, processes_that_mention};
+use super::operator::{ORDINARY, binary_for, copy_package_settings, may_make_namespaces, path_with_installer};
 use super::page::Http;
 use super::reply::{Reply, run, wait};
 use super::skipped::skipped;
-use super::tool::tool;
 use super::waiting::{PATIENCE, eventually};
 
 /// How long the daemon may take to end: what runs gets 30 s to stop.
 const ENDING: Duration = Duration::from_secs(60);
-
-/// `nobody`, as whom a server runs that shall have no privileges.
-const ORDINARY: u32 = 65534;
 
 /// A running server, and its first client (an admin of everything).
 ///
@@ -118,19 +114,7 @@ impl Server {
             }
             std::os::unix::fs::chown(&directory, self.user, self.user).unwrap();
         }
-        self.copy_package_settings();
-    }
-
-    /// Whoever runs the tests may reach a package index only with these.
-    fn copy_package_settings(&self) {
-        let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return };
-        for file in [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml"] {
-            let copy = self.operator_home().join(file);
-            if home.join(file).exists() {
-                fs::create_dir_all(copy.parent().unwrap()).unwrap();
-                fs::copy(home.join(file), copy).unwrap();
-            }
-        }
+        copy_package_settings(&self.operator_home());
     }
 
     /// The server's `--home`.
@@ -360,31 +344,6 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path())
 }
 
-/// The binary where `user` can execute it.
-fn binary_for(user: Option<u32>, base: &Path) -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_airstrip"));
-    if user.is_none() {
-        return built;
-    }
-    let copy = base.join("airstrip");
-    fs::hard_link(&built, &copy).or_else(|_| fs::copy(&built, &copy).map(drop)).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-    copy
-}
-
-/// The operator's `PATH`, with the installer that every server would otherwise fetch for itself. (The demo does.)
-fn path_with_installer() -> OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directory = tool("uv", "uv").and_then(|installer| Some(installer.parent()?.to_owned()));
-    std::env::join_paths(std::env::split_paths(&path).chain(directory)).unwrap()
-}
-
-fn may_make_namespaces() -> bool {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--mount", "true"]).uid(ORDINARY).gid(ORDINARY).current_dir("/");
-    run(&mut unshare, b"", PATIENCE).status == 0
-}
-
 /// Reads on to the end, so that the daemon never waits for us.
 fn lines(pipe: ChildStdout) -> Receiver<String> {
     let (sender, receiver) = channel();
@@ -394,4 +353,15 @@ fn lines(pipe: ChildStdout) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[test]
+fn what_is_left_behind_fails_the_story_and_is_ended() {
+    let mut stray = None;
+    let story = std::panic::AssertUnwindSafe(|| {
+        let server = Server::start();
+        stray = Some(Command::new("sleep").arg("86387").env("LEFT_BY", server.home()).spawn().unwrap());
+    });
+    assert!(std::panic::catch_unwind(story).is_err(), "the harness should notice a process that is left");
+    wait(&mut stray.unwrap(), "sleep", PATIENCE);
 }
