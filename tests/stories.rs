@@ -17,6 +17,7 @@ mod harness;
 
 mod bad_input;
 mod commands;
+mod configuration;
 mod crash;
 mod demo;
 mod disk;
