@@ -84,7 +84,9 @@ impl Client {
 
     /// A program with nothing of the caller's environment but `PATH`.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        // Whoever runs the tests in the background has SIGINT ignored, and all that is started inherits that.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", &self.home).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
         command.env("GIT_CONFIG_GLOBAL", self.home.join("gitconfig"));

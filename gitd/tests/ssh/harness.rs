@@ -207,8 +207,10 @@ impl World {
     /// `git` in a directory, with nobody's configuration.
     pub(crate) fn git(&self, directory: &Path) -> Command {
         let ssh = format!("ssh {}", self.ssh_options("key").join(" "));
-        let mut command = Command::new("git");
+        // Whoever runs the tests in the background has SIGINT ignored, and all that is started inherits that.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal=INT", "git"])
             .arg("-C")
             .arg(directory)
             .env("GIT_SSH_COMMAND", ssh)
