@@ -30,8 +30,9 @@ impl ByHand {
         fs::create_dir_all(hand.path("home/data")).unwrap();
         fs::create_dir(hand.path("code")).unwrap();
         fs::copy(hello().join("app.py"), hand.path("code/app.py")).unwrap();
-        timed(uv.command(&["venv", "--python"]).arg(&python.executable).arg(hand.path("env")));
-        let mut install = uv.command(&["pip", "install", "--python"]);
+        let cache = hand.path("cache");
+        timed(uv.command(&["venv", "--python"], &cache).arg(&python.executable).arg(hand.path("env")));
+        let mut install = uv.command(&["pip", "install", "--python"], &cache);
         timed(install.arg(hand.path("env/bin/python")).arg("-r").arg(hello().join("requirements.txt")));
         // Python compiles what it imports once; only later starts are comparable.
         hand.start();

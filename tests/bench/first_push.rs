@@ -1,6 +1,5 @@
 //! The first push to a new server, of an app with three requirements, against installing these by hand.
 
-use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{App, Server};
@@ -50,9 +49,9 @@ fn push_to_new_server() -> (Duration, Receipt) {
 
 fn install_by_hand(python: &Python, uv: &Uv) -> Duration {
     let directory = tempfile::tempdir().unwrap();
-    let with_empty_cache = |command: &mut Command| timed(command.env("UV_CACHE_DIR", directory.path().join("cache"))).0;
-    let env = directory.path().join("env");
-    let venv = with_empty_cache(uv.command(&["venv", "--python"]).arg(&python.executable).arg(&env));
-    let mut install = uv.command(&["pip", "install", "--python"]);
-    venv + with_empty_cache(install.arg(env.join("bin/python")).args(PACKAGES))
+    let (cache, env) = (directory.path().join("cache"), directory.path().join("env"));
+    let (venv, _) = timed(uv.command(&["venv", "--python"], &cache).arg(&python.executable).arg(&env));
+    let mut install = uv.command(&["pip", "install", "--python"], &cache);
+    let (install, _) = timed(install.arg(env.join("bin/python")).args(PACKAGES));
+    venv + install
 }

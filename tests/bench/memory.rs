@@ -14,15 +14,18 @@ pub fn deploy_others(server: &Server, count: usize) {
     }
 }
 
-/// The daemon's resident memory, and the proportional share of a shim and its init. Where others' memory may not be looked at
-/// the latter is left out.
+/// The daemon's resident memory, and the proportional share of a shim and its init.
 pub fn measure(server: &Server, apps: usize) -> Vec<Measured> {
     let resident = megabytes(server.daemon_pid(), "status", "VmRSS:").unwrap();
-    let shared = proportional(server.daemon_pid());
-    println!("memory of the daemon with {apps} apps: {resident:.1} MB resident, {} proportional", shown(shared));
-    let share = of_shims(server, apps);
-    println!("memory of shim and init: {} proportional", shown(share));
+    println!("memory of the daemon with {apps} apps: {resident:.1} MB resident");
+    if let Some(shared) = proportional(server.daemon_pid()) {
+        println!("  proportional: {shared:.1} MB");
+    }
     let daemon = at_most("the daemon's resident memory with 10 apps", resident, 40.0);
+    let share = of_shims(server, apps);
+    if share.is_none() {
+        println!("skipped: memory of shim and init: only root may look at it");
+    }
     let shims = share.map(|share| at_most("shim and init of an instance, proportional memory", share, 1.5));
     std::iter::once(daemon).chain(shims).collect()
 }
@@ -57,10 +60,6 @@ fn number(pid: i32, file: &str, name: &str) -> Option<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim_end_matches(" kB").split_whitespace().last()?.parse().ok()
-}
-
-fn shown(megabytes: Option<f64>) -> String {
-    megabytes.map_or_else(|| "not readable for this user,".to_owned(), |size| format!("{size:.2} MB"))
 }
 
 fn at_most(what: &'static str, figure: f64, limit: f64) -> Measured {

@@ -1,6 +1,6 @@
 //! The interpreter and the installer that the server uses, for use by hand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::tool;
@@ -33,9 +33,9 @@ impl Uv {
         Self(tool("uv", "uv").unwrap_or_else(|| panic!("uv can neither be found nor installed")))
     }
 
-    pub fn command(&self, verb: &[&str]) -> Command {
+    pub fn command(&self, verb: &[&str], cache: &Path) -> Command {
         let mut command = Command::new(&self.0);
-        command.arg("--quiet").args(verb);
+        command.arg("--quiet").args(verb).env("UV_CACHE_DIR", cache);
         command
     }
 }
