@@ -229,3 +229,21 @@ fn the_url_of_the_remote_may_end_in_git_and_be_in_scp_form() {
     assert_eq!(Client::remote("blog"), "ssh://airstrip@server/blog");
     assert_eq!(server.http.get("blog.localhost", "/").ok().body, "two");
 }
+
+#[test]
+fn a_dry_run_builds_releases_nothing_and_says_how_it_went() {
+    let server = Server::start();
+    let app = App::probe(server.client(), "blog");
+    app.push().ok();
+    let before = app.branch_on_server("main");
+    app.write("message", "two");
+    app.commit("Would do");
+    let passed = app.git(&["push", "-o", "dry-run", "airstrip", "main"]);
+    assert!(passed.status != 0 && passed.err().contains("(dry run passed)"), "{passed}");
+    app.write("Procfile", "nonsense\n");
+    app.commit("Would not do");
+    let failed = app.git(&["push", "-o", "dry-run", "airstrip", "main"]);
+    assert!(failed.status != 0 && failed.err().contains("(dry run failed: Procfile: line 1"), "{failed}");
+    assert_eq!(app.branch_on_server("main"), before);
+    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "one");
+}

@@ -50,7 +50,7 @@ impl Platform {
         let formation = self.formations.of(app.id);
         let phases = Phases::new(deployment.receive);
         let _build = self.turn(&formation.builds, output).await?;
-        let built = self.build(app, deployment, output).await?;
+        let built = self.build(app, deployment, output).await.map_err(|failure| deployment.told(failure))?;
         phases.end("build");
         if deployment.dry_run {
             return Err(Failure::plain("dry run passed"));
@@ -179,6 +179,14 @@ impl Platform {
 }
 
 impl Deployment<'_> {
+    /// A dry run's failure says that it was only that.
+    fn told(&self, failure: Failure) -> Failure {
+        if !self.dry_run {
+            return failure;
+        }
+        Failure { message: format!("dry run failed: {}", failure.message), ..failure }
+    }
+
     fn release(&self, version: Version, config: Config) -> NewRelease {
         let row = Release::new(version, self.actor, self.description.clone());
         let row = Release { moved: self.moved.clone(), commit: self.commit.clone(), ..row };
