@@ -1,5 +1,6 @@
 //! `airstrip demo`: the main job before one's eyes, in a temporary home, with the real git and ssh.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,6 +27,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 pub async fn run(exit: bool) -> Result<()> {
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
     let directory = tempfile::Builder::new()
         .prefix("airstrip-demo-")
         .tempdir()
@@ -35,6 +37,7 @@ pub async fn run(exit: bool) -> Result<()> {
         shown = show(&server, exit) => shown,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
     };
     let stopped = server.stop().await;
     directory.close().map_err(|e| Failure::io("removing the temporary directory", &e))?;
@@ -73,9 +76,9 @@ async fn show(server: &DemoServer, exit: bool) -> Result<()> {
     std::future::pending().await
 }
 
-#[expect(clippy::print_stdout, reason = "the demo is there to be watched")]
+/// Whoever watches may have gone (`demo | head`); the demo must still end in order.
 fn say(text: &str) {
-    println!("{text}");
+    let _gone = writeln!(std::io::stdout(), "{text}");
 }
 
 fn write_app(directory: &Path) -> Result<()> {
