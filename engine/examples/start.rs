@@ -70,6 +70,8 @@ fn spec(argv: &[&str]) -> Spec {
         symlinks: Vec::new(),
         command: Command { argv, env, cwd: "/".into() },
         log: None,
+        limits: engine::Limits::default(),
+        egress: engine::Egress::default(),
     }
 }
 

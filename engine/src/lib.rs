@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 
 pub use id::{InstanceId, InvalidInstanceId};
 pub use process::{Control, Exit, Process, Streams};
-pub use spec::{Command, LogFile, Mount, MountKind, Spec, Symlink, WindowSize};
+pub use spec::{Command, Egress, Limits, LogFile, Mount, MountKind, Spec, Symlink, WindowSize};
 
 /// Runs programs in sandboxes. See the crate's documentation for the three ways.
 #[async_trait]

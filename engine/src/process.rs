@@ -14,6 +14,8 @@ pub enum Exit {
     Status(i32),
     /// This signal killed it.
     Signal(i32),
+    /// It needed more memory than its limit, in bytes, and was killed with everything it had started.
+    OutOfMemory(u64),
     /// Its end was not witnessed: the machine rebooted, or its shim was killed.
     Lost,
 }
@@ -29,13 +31,14 @@ impl Exit {
         match self {
             Self::Status(status) => status,
             Self::Signal(signal) => 128 + signal,
+            Self::OutOfMemory(_) => 128 + libc::SIGKILL,
             Self::Lost => 255,
         }
     }
 }
 
 impl fmt::Display for Exit {
-    /// "exited with status 3", "was killed by signal 9 (SIGKILL)", "ended unseen".
+    /// "exited with status 3", "was killed by signal 9 (SIGKILL)", "ran out of memory (limit 512 MiB)", "ended unseen".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "exited with status {status}"),
@@ -43,6 +46,7 @@ impl fmt::Display for Exit {
                 Ok(signal) => write!(f, "was killed by signal {number} ({signal})"),
                 Err(_) => write!(f, "was killed by signal {number}"),
             },
+            Self::OutOfMemory(limit) => write!(f, "ran out of memory (limit {} MiB)", limit >> 20),
             Self::Lost => write!(f, "ended unseen"),
         }
     }

@@ -21,6 +21,51 @@ pub struct Spec {
     pub command: Command,
     /// Where the output of a launched instance goes. Not used for one-offs.
     pub log: Option<LogFile>,
+    /// How much of the machine it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where its outgoing connections may go.
+    #[serde(default)]
+    pub egress: Egress,
+}
+
+/// How much of the machine a sandbox may use, all its processes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of memory, what lies in its private file systems included. Whatever needs more is ended as a whole.
+    pub memory: Option<u64>,
+    /// Thousandths of one processor.
+    pub cpu: Option<u32>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Files that one process may hold open.
+    pub open_files: u64,
+    /// Bytes in `/tmp`, `/var/tmp`, `/dev/shm` and the home directory together.
+    pub tmp: u64,
+    /// Bytes written over [`MountKind::Scratch`] mounts.
+    pub scratch: u64,
+}
+
+impl Default for Limits {
+    /// No bound where a bound needs the kernel's accounting, a generous one elsewhere.
+    fn default() -> Self {
+        Self { memory: None, cpu: None, pids: None, open_files: 65_536, tmp: 1 << 30, scratch: 1 << 30 }
+    }
+}
+
+/// Where a sandbox's outgoing connections may go. Never to the host's own addresses, to link-local ones (where clouds
+/// keep secrets), nor to other sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Egress {
+    /// To public addresses, and to the host's name server by way of the engine.
+    #[default]
+    Internet,
+    /// To private ranges, too.
+    Private,
+    /// Nowhere.
+    None,
 }
 
 /// One directory or file of the host shown inside.

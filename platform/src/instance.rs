@@ -181,6 +181,8 @@ impl Platform {
             symlinks: Vec::new(),
             command: Command { argv, env: environment(release, process, port), cwd: USER_HOME.into() },
             log: None,
+            limits: engine::Limits::default(),
+            egress: engine::Egress::default(),
         }
     }
 

@@ -54,6 +54,7 @@ fn how(exit: Exit) -> Ended {
     match exit {
         Exit::Status(status) => Ended::Status(u32::try_from(status).unwrap_or(255)),
         Exit::Signal(signal) => Ended::Signal(signal),
+        Exit::OutOfMemory(_) => Ended::Signal(nix::libc::SIGKILL),
         Exit::Lost => Ended::Status(255),
     }
 }

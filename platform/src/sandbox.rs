@@ -34,6 +34,7 @@ impl builder::Sandbox for BuildSandbox<'_> {
         match process.control.wait().await.map_err(|e| failed(&e))? {
             Exit::Status(status) => Ok(StepExit::Status(status)),
             Exit::Signal(signal) => Ok(StepExit::Signal(signal)),
+            exit @ Exit::OutOfMemory(_) => Err(SandboxError(format!("{} {exit}", step.name))),
             Exit::Lost => Err(SandboxError(format!("{} was lost", step.name))),
         }
     }
@@ -58,6 +59,8 @@ impl BuildSandbox<'_> {
             symlinks: step.symlinks.iter().map(symlink).collect(),
             command: Command { argv: step.argv.clone(), env: step.env.clone(), cwd: step.cwd.clone() },
             log: None,
+            limits: engine::Limits::default(),
+            egress: engine::Egress::default(),
         }
     }
 }

@@ -101,6 +101,8 @@ fn spec(python: &Python, address: SocketAddr) -> Spec {
         symlinks: Vec::new(),
         command,
         log: None,
+        limits: engine::Limits::default(),
+        egress: engine::Egress::default(),
     }
 }
 

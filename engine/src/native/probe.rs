@@ -12,7 +12,7 @@ use nix::unistd::Uid;
 use super::channel::command;
 use super::program::empty_input;
 use super::protocol::{self, Failure, Kind, Reply, Request, Start};
-use crate::{Command, EngineError, Exit, Spec};
+use crate::{Command, Egress, EngineError, Exit, Limits, Spec};
 
 /// Seconds until a sandbox that does not answer counts as failed.
 const LIMIT: i64 = 30;
@@ -59,6 +59,8 @@ fn trial(run_dir: &Path, privileged: bool) -> Start {
         symlinks: Vec::new(),
         command,
         log: None,
+        limits: Limits::default(),
+        egress: Egress::default(),
     };
     Start { run_dir: run_dir.to_owned(), privileged, spec, kind: Kind::OneOff { terminal: None } }
 }

@@ -61,6 +61,8 @@ fn spec(script: &str) -> engine::Spec {
         symlinks: Vec::new(),
         command: command(script),
         log: None,
+        limits: engine::Limits::default(),
+        egress: engine::Egress::default(),
     }
 }
 

@@ -136,6 +136,8 @@ impl World {
             symlinks: Vec::new(),
             command: command(script),
             log: Some(LogFile { path: self.path("log"), tag: "app[web.1]:".to_owned(), max_bytes: 1 << 20 }),
+            limits: engine::Limits::default(),
+            egress: engine::Egress::default(),
         }
     }
 
