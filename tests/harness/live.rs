@@ -60,7 +60,12 @@ impl Live {
 
     /// What Ctrl-C does at a terminal: SIGINT to it and its children.
     pub fn interrupt(&self) {
-        killpg(self.group(), Signal::SIGINT).unwrap();
+        self.signal(Signal::SIGINT);
+    }
+
+    /// What a terminal does: a signal to it and its children.
+    pub fn signal(&self, signal: Signal) {
+        killpg(self.group(), signal).unwrap();
     }
 
     /// Waits for its end.
