@@ -10,6 +10,7 @@
 )]
 
 mod confinement;
+mod endurance;
 mod files;
 mod joining;
 mod lifecycle;
@@ -45,6 +46,7 @@ fn stories() -> Vec<(&'static str, Story)> {
         one_offs::stories(),
         joining::stories(),
         survival::stories(),
+        endurance::stories(),
     ];
     groups.into_iter().flatten().collect()
 }
