@@ -10,12 +10,13 @@
 //! This crate does not know what an app, a release, a buildpack or an HTTP request is: callers say which
 //! directories to show where, which program to run, and as which user.
 //!
-//! [`native`] is the engine that needs nothing but the kernel.
+//! [`native`] is the engine that needs nothing but the kernel; [`docker`] has a Docker engine make the sandboxes.
 
 mod id;
 mod process;
 mod spec;
 
+pub mod docker;
 pub mod native;
 
 use std::net::SocketAddr;

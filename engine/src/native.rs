@@ -12,9 +12,12 @@
 //!
 //! Instances still share the host's network, and have no limits of memory and processor time of their own.
 
-mod base;
+pub(crate) mod base;
 mod channel;
+mod door;
+mod guest;
 mod held;
+pub(crate) mod hosting;
 mod identity;
 mod init;
 mod join;
@@ -70,6 +73,7 @@ pub fn run_if_child() {
     let result = match name.to_str() {
         Some(SHIM) => shim::main(),
         Some(JOIN) => join::main(),
+        Some(hosting::GUEST) => guest::main(),
         _ => return,
     };
     std::process::exit(i32::from(result.is_err()))
@@ -90,14 +94,19 @@ impl Native {
         reason = "the engine keeps the directory; that it keeps another spelling of it is no one's concern"
     )]
     pub fn new(run_dir: PathBuf) -> Result<Self, EngineError> {
+        let privileged = Uid::effective().is_root();
+        let engine = Self::over(&run_dir, privileged)?;
+        probe::probe(&engine.run_dir, privileged)?;
+        Ok(engine)
+    }
+
+    fn over(run_dir: &Path, privileged: bool) -> Result<Self, EngineError> {
         if std::env::var_os(CHILD_MARK).is_some() {
             return Err(EngineError::Unsupported(
                 "the binary's main does not call engine::native::run_if_child".to_owned(),
             ));
         }
-        let run_dir = prepare(&run_dir).map_err(doing("open", &run_dir))?;
-        let privileged = Uid::effective().is_root();
-        probe::probe(&run_dir, privileged)?;
+        let run_dir = prepare(run_dir).map_err(doing("open", run_dir))?;
         let engine = Self { run_dir, privileged };
         engine.sweep().map_err(doing("clean up", &engine.run_dir))?;
         Ok(engine)
@@ -131,7 +140,8 @@ impl Native {
             let (step, reason) = ("host_uid 0".to_owned(), "a sandbox cannot run as root".to_owned());
             return Err(EngineError::Setup { id: id.clone(), step, reason });
         }
-        Ok(Start { run_dir: self.run_dir.clone(), privileged: self.privileged, spec: spec.clone(), kind })
+        let (run_dir, privileged) = (self.run_dir.clone(), self.privileged);
+        Ok(Start { run_dir, privileged, spec: spec.clone(), kind, door: None })
     }
 
     /// The socket of the instance's shim; `None` if the instance has ended.
@@ -272,10 +282,7 @@ impl Engine for Native {
 
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
         let dir = self.dir(id);
-        let ended = record::read_exit(&dir).map_err(doing("read", &dir))?.is_some();
-        if self.shim(id)?.is_some() && !ended {
-            return Err(doing("remove", &dir)(io::ErrorKind::ResourceBusy.into()));
-        }
+        self.check_ended(id)?;
         fs::remove_dir_all(&dir).map_err(doing("remove", &dir))
     }
 

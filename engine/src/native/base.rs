@@ -1,10 +1,11 @@
 //! The base system that every sandbox shows: `/usr` and its like, chosen files of `/etc`, `/dev`, `/proc`, `/tmp`.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
-use super::mounts::{Tree, mirror};
+use super::mounts::Tree;
 use super::protocol::Failure;
 use super::sys::Attributes;
 
@@ -62,10 +63,50 @@ nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 ";
 const GROUP: &str = "root:x:0:\ntty:x:5:\napp:x:1000:\nnogroup:x:65534:\n";
 
+/// How something of the host is shown at the same path inside.
+pub(crate) enum Shown {
+    /// As the link it is: what it points to is shown, too.
+    Link(PathBuf),
+    /// As what is found there.
+    Bound(PathBuf),
+}
+
+/// The base system, as far as this host has it: paths, and how each is shown.
+pub(crate) fn system() -> impl Iterator<Item = (&'static Path, Shown)> {
+    SYSTEM.iter().chain(&ETC).filter_map(|path| Some((Path::new(path), shown(Path::new(path))?)))
+}
+
+fn shown(path: &Path) -> Option<Shown> {
+    let target = fs::canonicalize(path).ok()?;
+    Some(match fs::read_link(path) {
+        Ok(link) if target.starts_with("/usr") => Shown::Link(link),
+        _ => Shown::Bound(target),
+    })
+}
+
+/// `/etc/passwd` where `app` has this number.
+pub(crate) fn passwd(uid: u32) -> String {
+    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+    PASSWD.replace("SHELL", shell).replace("1000", &uid.to_string())
+}
+
+/// `/etc/group` where `app` has this number.
+pub(crate) fn group(gid: u32) -> String {
+    GROUP.replace("1000", &gid.to_string())
+}
+
+/// `/etc/hosts` of a sandbox.
+pub(crate) fn hosts(hostname: &str) -> String {
+    format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n")
+}
+
 /// Fills an empty tree.
 pub(super) fn build(tree: &mut Tree, hostname: &str) -> Result<(), Failure> {
-    for path in SYSTEM.iter().chain(&ETC) {
-        mirror(tree, Path::new(path))?;
+    for (path, shown) in system() {
+        match shown {
+            Shown::Link(link) => tree.link(path, &link)?,
+            Shown::Bound(source) => tree.bind(&source, path, Attributes::READ_ONLY)?,
+        }
     }
     accounts(tree, hostname)?;
     devices(tree)?;
@@ -78,11 +119,10 @@ pub(super) fn build(tree: &mut Tree, hostname: &str) -> Result<(), Failure> {
 }
 
 fn accounts(tree: &Tree, hostname: &str) -> Result<(), Failure> {
-    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
-    tree.write("/etc/passwd", &PASSWD.replace("SHELL", shell))?;
-    tree.write("/etc/group", GROUP)?;
+    tree.write("/etc/passwd", &passwd(1000))?;
+    tree.write("/etc/group", &group(1000))?;
     tree.write("/etc/hostname", &format!("{hostname}\n"))?;
-    tree.write("/etc/hosts", &format!("127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost\n"))
+    tree.write("/etc/hosts", &hosts(hostname))
 }
 
 fn devices(tree: &mut Tree) -> Result<(), Failure> {

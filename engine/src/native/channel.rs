@@ -25,9 +25,7 @@ impl Channel {
     /// The channel is the child's only link to the daemon; the runtime reaps it whenever it ends.
     pub(super) fn spawn(role: &str, job: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let (ours, theirs) = protocol::pair()?;
-        let job = protocol::write_job(job)?;
-        let all: Vec<_> = std::iter::once(job.as_fd()).chain(fds.iter().copied()).collect();
-        protocol::send(ours.as_fd(), &Request::Start, &all)?;
+        protocol::send_job(ours.as_fd(), job, fds)?;
         tokio::process::Command::from(command(role, theirs)).spawn()?;
         Self::new(ours)
     }
@@ -37,9 +35,15 @@ impl Channel {
         dial(dir)?.map(Self::new).transpose()
     }
 
-    fn new(socket: OwnedFd) -> io::Result<Self> {
+    /// Takes a connected socket.
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Self(sys::watch(socket)?))
+    }
+
+    /// Sends a job with descriptors.
+    pub(super) fn send_job(&self, job: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        protocol::send_job(self.0.as_fd(), job, fds)
     }
 
     /// Sends without waiting: messages downwards are few and small.

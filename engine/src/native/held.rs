@@ -54,14 +54,14 @@ pub(super) async fn await_start(channel: &Channel, id: &InstanceId) -> Result<Ve
     }
 }
 
-fn failed(id: &InstanceId, failure: Failure) -> EngineError {
+pub(super) fn failed(id: &InstanceId, failure: Failure) -> EngineError {
     match failure {
         Failure::Setup { step, reason } => setup(id, &step, &reason),
         Failure::Program { program, reason } => EngineError::Program { program, reason },
     }
 }
 
-fn setup(id: &InstanceId, step: &str, reason: &str) -> EngineError {
+pub(super) fn setup(id: &InstanceId, step: &str, reason: &str) -> EngineError {
     EngineError::Setup { id: id.clone(), step: step.to_owned(), reason: reason.to_owned() }
 }
 

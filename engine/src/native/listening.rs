@@ -14,9 +14,9 @@ const LISTEN: &str = "0A";
 pub(super) fn addresses(first: i32) -> io::Result<Vec<SocketAddr>> {
     let held = descendants(first)?.into_iter().flat_map(sockets).collect::<HashSet<u64>>();
     let mut all = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+    for table in ["tcp", "tcp6"] {
         // Without IPv6 there is no second table.
-        let text = fs::read_to_string(table).unwrap_or_default();
+        let text = fs::read_to_string(format!("/proc/{first}/net/{table}")).unwrap_or_default();
         all.extend(text.lines().filter_map(listening).filter(|(_, inode)| held.contains(inode)).map(|(at, _)| at));
     }
     all.sort_unstable();

@@ -230,15 +230,6 @@ fn split(target: &Path) -> Result<(&Path, PathBuf), Failure> {
     }
 }
 
-/// Recreates `path` of the host in the tree, if the host has it: a link into the shown system as that link, else bound.
-pub(super) fn mirror(tree: &Tree, path: &Path) -> Result<(), Failure> {
-    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
-    match fs::read_link(path) {
-        Ok(link) if target.starts_with("/usr") => tree.link(path, &link),
-        _ => tree.bind(&target, path, Attributes::READ_ONLY),
-    }
-}
-
 fn clone_mount(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {
     let name = || format!("open_tree({})", path.display());
     let text = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).step(name)?;

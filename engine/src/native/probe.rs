@@ -62,7 +62,7 @@ fn trial(run_dir: &Path, privileged: bool) -> Start {
         limits: Limits::default(),
         egress: Egress::default(),
     };
-    Start { run_dir: run_dir.to_owned(), privileged, spec, kind: Kind::OneOff { terminal: None } }
+    Start { run_dir: run_dir.to_owned(), privileged, spec, kind: Kind::OneOff { terminal: None }, door: None }
 }
 
 /// What failed, the likely cause on this machine, and a remedy.

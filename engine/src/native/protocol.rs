@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::sys;
-use crate::{Command, Exit, InstanceId, Spec, WindowSize};
+use crate::{Command, Exit, InstanceId, Spec, Symlink, WindowSize};
 
 /// Longest message; longer texts are cut before they are sent.
 const LONGEST: usize = 8 * 1024;
@@ -31,6 +31,9 @@ pub(super) struct Start {
     pub(super) privileged: bool,
     pub(super) spec: Spec,
     pub(super) kind: Kind,
+    /// Where the first process will knock, if somebody else makes the sandbox.
+    #[serde(default)]
+    pub(super) door: Option<PathBuf>,
 }
 
 /// What a shim's sandbox is for.
@@ -46,6 +49,16 @@ pub(super) enum Kind {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Join {
     pub(super) privileged: bool,
+    pub(super) command: Command,
+    pub(super) terminal: Option<WindowSize>,
+}
+
+/// The job of a process that somebody else has put into a sandbox. In a memory file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Guest {
+    /// True for the sandbox's first process, false for one more in a running sandbox.
+    pub(super) first: bool,
+    pub(super) symlinks: Vec<Symlink>,
     pub(super) command: Command,
     pub(super) terminal: Option<WindowSize>,
 }
@@ -74,6 +87,8 @@ pub(super) enum Request {
 pub(super) enum Reply {
     /// The first process is in its user namespace and asks for its user.
     Map,
+    /// The door is there; make the sandbox.
+    Listening,
     /// The program has been executed. With the master side of its terminal, if it has one.
     Started,
     /// It could not be executed.
@@ -159,6 +174,13 @@ fn descriptors(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<Owned
         }
     }
     fds
+}
+
+/// Sends the first message: a job, with the descriptors it needs.
+pub(super) fn send_job(socket: BorrowedFd<'_>, job: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let job = write_job(job)?;
+    let all: Vec<_> = std::iter::once(job.as_fd()).chain(fds.iter().copied()).collect();
+    send(socket, &Request::Start, &all)
 }
 
 /// Puts a job into a memory file.

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,10 +18,11 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
 use nix::unistd::{Pid, pipe2, setsid};
 
+use super::door::Door;
 use super::log::Log;
 use super::memory::let_go_of_code;
 use super::program::{Stdio, empty_input};
-use super::protocol::{self, Failure, Kind, Reply, Request, Start, Step, receive, send};
+use super::protocol::{self, Failure, Guest, Kind, Reply, Request, Start, Step, receive, send};
 use super::record::{self, Record};
 use super::relay::relay;
 use super::{identity, namespaces, sandbox, sys};
@@ -62,6 +63,8 @@ struct First {
     pidfd: OwnedFd,
     channel: OwnedFd,
     namespaces: Vec<OwnedFd>,
+    /// False if somebody else made the sandbox.
+    child: bool,
 }
 
 impl First {
@@ -78,12 +81,34 @@ impl First {
         .step(|| format!("clone3({flags:?})"))?;
         // With this end open here the end of the first process would go unnoticed.
         drop(theirs);
-        let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new() };
+        let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new(), child: true };
         match first.await_program(start) {
             Ok(master) => Ok((first, master)),
             Err(failure) => {
                 first.kill();
                 let _ = first.wait(None);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Waits for a first process that somebody else starts at the daemon's request, and has it start the program.
+    fn invite(start: &Start, door: &Path, stdio: &Stdio, daemon: &OwnedFd) -> Result<Self, Failure> {
+        let name = || format!("listen at {}", door.display());
+        let door = Door::open(door).step(name)?;
+        send(daemon.as_fd(), &Reply::Listening, &[]).step(|| "report to the daemon".to_owned())?;
+        let (channel, pid) = door.admit(daemon).step(|| "wait for the sandbox".to_owned())?;
+        drop(door);
+        let pidfd = sys::open_pidfd(pid).step(|| format!("open the process {pid}"))?;
+        let mut first = Self { pid, pidfd, channel, namespaces: Vec::new(), child: false };
+        let spec = &start.spec;
+        let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
+        let job = Guest { first: true, symlinks, command, terminal: None };
+        protocol::send_job(first.channel.as_fd(), &job, &stdio.all()).step(|| "speak to the sandbox".to_owned())?;
+        match first.await_program(start) {
+            Ok(_) => Ok(first),
+            Err(failure) => {
+                first.kill();
                 Err(failure)
             }
         }
@@ -113,9 +138,18 @@ impl First {
     /// Waits until nothing of the sandbox is left. `told` is what the first process said of the program.
     fn wait(&mut self, told: Option<Exit>) -> Exit {
         self.namespaces.clear();
+        if !self.child {
+            await_end(self.pidfd.as_fd());
+            return told.unwrap_or(Exit::Lost);
+        }
         let ended = sys::wait_child(Some(self.pid), true);
         told.or_else(|| ended.ok().flatten().map(|(_, status)| status.into())).unwrap_or(Exit::Lost)
     }
+}
+
+/// Waits for the end of a process that is not a child.
+fn await_end(pidfd: BorrowedFd<'_>) {
+    while poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], PollTimeout::NONE) == Err(Errno::EINTR) {}
 }
 
 fn one_off(start: &Start, stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<(), Failure> {
@@ -147,7 +181,11 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
     let (output, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
     fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
     let stdout = write.try_clone().step(|| "dup".to_owned())?;
-    let (mut first, _) = First::start(start, Some(Stdio { stdin: empty_input()?, stdout, stderr: write }))?;
+    let stdio = Stdio { stdin: empty_input()?, stdout, stderr: write };
+    let mut first = match &start.door {
+        Some(door) => First::invite(start, door, &stdio, daemon)?,
+        None => First::start(start, Some(stdio))?.0,
+    };
     let _ = prctl::set_dumpable(false);
     let told = keep_record(&dir, labels, first.pid)
         .and_then(|()| send(daemon.as_fd(), &Reply::Started, &[]).step(|| "report the start".to_owned()));

@@ -1,0 +1,171 @@
+//! What Docker is told to make for a [`Spec`]: plain data to plain data.
+//!
+//! Of Docker's own defaults its seccomp and `AppArmor` profiles, its masked files and its devices stay. The rest is shut:
+//! no capability, no way to gain one, no network of Docker's, nothing writable but what the spec says and a few bounded
+//! private directories. Open files and core dumps are limited by the guest itself, within what this machine lets it have.
+
+use std::collections::HashMap;
+use std::path::{Component, Path};
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig,
+};
+
+use super::base::Base;
+use super::files::{self, Files};
+use crate::native::hosting::GUEST;
+use crate::{Limits, Mount, MountKind, Spec};
+
+pub(super) type Body = ContainerCreateBody;
+
+/// Why no container can be made for a spec.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) step: String,
+    pub(super) reason: String,
+}
+
+/// Bytes of what a guest may say in Docker's own log; programs' output does not go there.
+const OWN_LOG: &str = "64k";
+/// The guest, beside the program's processes.
+const GUESTS: u32 = 1;
+
+/// The container for `spec`.
+pub(super) fn body(base: &Base, spec: &Spec, files: &Files, labels: HashMap<String, String>) -> Result<Body, Refused> {
+    Ok(ContainerCreateBody {
+        image: Some(base.image.clone()),
+        labels: Some(labels),
+        hostname: Some(spec.hostname.clone()),
+        user: Some(format!("{0}:{0}", files.user)),
+        // The program's own environment goes to the guest directly.
+        env: Some(vec!["AIRSTRIP_CHILD=1".to_owned()]),
+        entrypoint: Some(vec![GUEST.to_owned(), files::inside(files::FIRST)]),
+        cmd: Some(Vec::new()),
+        working_dir: Some("/".to_owned()),
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        host_config: Some(HostConfig { mounts: Some(mounts(base, spec, files)?), ..confinement(&spec.limits, files) }),
+        ..Default::default()
+    })
+}
+
+fn confinement(limits: &Limits, files: &Files) -> HostConfig {
+    let memory = limits.memory.map(signed);
+    HostConfig {
+        memory,
+        // Equal to the memory: no swap.
+        memory_swap: memory,
+        nano_cpus: limits.cpu.map(|thousandths| i64::from(thousandths) * 1_000_000),
+        pids_limit: limits.pids.map(|pids| i64::from(pids.saturating_add(GUESTS))),
+        tmpfs: Some(private(limits, files.user)),
+        shm_size: Some(signed(limits.tmp / 8)),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned(), "label=disable".to_owned()]),
+        network_mode: Some("none".to_owned()),
+        ipc_mode: Some("private".to_owned()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        // The user's number inside is the one outside, whatever the engine does for other containers.
+        userns_mode: Some("host".to_owned()),
+        readonly_rootfs: Some(true),
+        init: Some(false),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([("max-size".to_owned(), OWN_LOG.to_owned())])),
+        }),
+        ..Default::default()
+    }
+}
+
+/// Writable directories in memory. Docker bounds each, the spec all together: so each gets its part.
+fn private(limits: &Limits, user: u32) -> HashMap<String, String> {
+    let options = |mode: &str, part: u64| {
+        format!("rw,exec,nosuid,nodev,mode={mode},uid={user},gid={user},size={}", limits.tmp / part)
+    };
+    let all = [("/tmp", "1777", 2), ("/home/app", "0755", 4), ("/var/tmp", "1777", 8)];
+    all.into_iter().map(|(path, mode, part)| (path.to_owned(), options(mode, part))).collect()
+}
+
+fn mounts(base: &Base, spec: &Spec, files: &Files) -> Result<Vec<DockerMount>, Refused> {
+    let mut all = Vec::new();
+    for (source, target) in &base.shown {
+        all.push(bind(source, target, true)?);
+    }
+    for (source, target) in &files.shown {
+        all.push(bind(source, Path::new(target), true)?);
+    }
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        plain(&mount.target)?;
+        // A target named twice shows the last, as if it had been mounted over.
+        let target = text(&mount.target)?;
+        all.retain(|earlier| earlier.target.as_deref() != Some(target.as_str()));
+        all.push(match mount.kind {
+            MountKind::ReadOnly => bind(&mount.source, &mount.target, true)?,
+            MountKind::ReadWrite => bind(&mount.source, &mount.target, false)?,
+            MountKind::Scratch => scratch(mount, files, index)?,
+        });
+    }
+    Ok(all)
+}
+
+fn bind(source: &Path, target: &Path, read_only: bool) -> Result<DockerMount, Refused> {
+    Ok(DockerMount {
+        typ: Some(MountType::BIND),
+        source: Some(text(source)?),
+        target: Some(text(target)?),
+        read_only: Some(read_only),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+/// An overlay that Docker mounts as a volume without a name, which it removes with the container.
+fn scratch(mount: &Mount, files: &Files, index: usize) -> Result<DockerMount, Refused> {
+    let (changes, work) = files.scratch(index);
+    let part = |path: &Path| Ok::<_, Refused>(escaped(&text(path)?));
+    let layers = format!("lowerdir={},upperdir={},workdir={}", part(&mount.source)?, part(&changes)?, part(&work)?);
+    let options = [("type", "overlay".to_owned()), ("device", "overlay".to_owned()), ("o", layers)];
+    let driver = MountVolumeOptionsDriverConfig {
+        name: Some("local".to_owned()),
+        options: Some(options.map(|(name, value)| (name.to_owned(), value)).into()),
+    };
+    Ok(DockerMount {
+        typ: Some(MountType::VOLUME),
+        target: Some(text(&mount.target)?),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            driver_config: Some(driver),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+/// With the characters escaped that have a meaning in an overlay's options.
+fn escaped(path: &str) -> String {
+    path.chars()
+        .flat_map(|letter| matches!(letter, '\\' | ':' | ',').then_some('\\').into_iter().chain([letter]))
+        .collect()
+}
+
+/// Refuses targets that are not absolute, have `..`, or are the root.
+fn plain(target: &Path) -> Result<(), Refused> {
+    let good = target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if good && target.is_absolute() && target.file_name().is_some() {
+        return Ok(());
+    }
+    Err(Refused { step: format!("target {}", target.display()), reason: "Invalid argument".to_owned() })
+}
+
+/// Docker's interface is JSON.
+fn text(path: &Path) -> Result<String, Refused> {
+    let refused = || Refused { step: format!("path {}", path.display()), reason: "is not UTF-8".to_owned() };
+    path.to_str().map(str::to_owned).ok_or_else(refused)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

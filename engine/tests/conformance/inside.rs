@@ -1,0 +1,146 @@
+//! What a program is, and what it finds around it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::{EngineError, Exit};
+
+use crate::world::{HOST_UID, World, cases, id, root, until, with_command_line};
+
+cases![
+    an_ordinary_user_without_privileges,
+    the_user_outside,
+    root_outside_is_refused,
+    the_environment_is_complete,
+    large_environments,
+    the_working_directory,
+    names_of_host_and_users,
+    other_processes_are_not_seen,
+    forbidden_calls,
+    the_system_is_read_only,
+    temporary_files_are_private,
+    secrets_are_not_in_command_lines,
+];
+
+async fn an_ordinary_user_without_privileges(world: Arc<World>) {
+    let seen = world.run(&world.spec("id -un; id -gn; umask; cat /proc/self/status")).await;
+    assert!(seen.stdout.starts_with("app\napp\n0022\n"), "{seen:?}");
+    let fields: BTreeMap<&str, &str> = seen.stdout.lines().filter_map(|line| line.split_once(":\t")).collect();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "SigBlk"] {
+        assert_eq!(fields[set], "0000000000000000", "{set}");
+    }
+    assert_eq!((fields["NoNewPrivs"], fields["Seccomp"]), ("1", "2"));
+    // Bits 31 and 32 are the C library's own, which its `posix_spawn` ignores in every child.
+    assert_eq!(u64::from_str_radix(fields["SigIgn"], 16).unwrap() & !0x1_8000_0000, 0, "{}", fields["SigIgn"]);
+}
+
+async fn the_user_outside(world: Arc<World>) {
+    world.launch("a", "exec sleep 86460").await;
+    until(|| with_command_line("sleep 86460").len() == 1).await;
+    let pid = with_command_line("sleep 86460")[0];
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let uid = if root() { HOST_UID } else { nix::unistd::Uid::effective().as_raw() };
+    assert!(
+        status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t{uid}\t{uid}\t{uid}\t{uid}\n")),
+        "{status}"
+    );
+}
+
+async fn root_outside_is_refused(world: Arc<World>) {
+    if !root() {
+        return;
+    }
+    let mut spec = world.spec("true");
+    spec.host_uid = 0;
+    let error = world.engine.launch(&id("a"), &spec, "").await.unwrap_err();
+    assert!(matches!(error, EngineError::Setup { .. }), "{error}");
+    let error = world.engine.attach(&id("a"), &spec, None).await.unwrap_err();
+    assert!(matches!(error, EngineError::Setup { .. }), "{error}");
+}
+
+async fn the_environment_is_complete(world: Arc<World>) {
+    let id = world.launch("a", "env; ls -l /proc/self/fd; echo done").await;
+    world.engine.wait(&id).await.unwrap();
+    let texts = world.texts();
+    let variables: Vec<&str> = texts.iter().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    assert!(variables.iter().all(|name| ["PATH", "HOME", "SECRET", "PWD", "_"].contains(name)), "{variables:?}");
+    assert!(texts.contains(&"SECRET=s3cret".to_owned()), "{texts:?}");
+    let links = texts.iter().filter(|line| line.contains(" -> ")).count();
+    assert_eq!(links, 4, "its streams, and the directory being listed: {texts:?}");
+}
+
+async fn large_environments(world: Arc<World>) {
+    let mut spec = world.spec("echo ${#BIG1} ${#BIG9}; env | grep -c BIG");
+    spec.command.env.extend((0..10).map(|number| (format!("BIG{number}"), "x".repeat(100_000))));
+    assert_eq!(world.run(&spec).await.stdout, "100000 100000\n10\n");
+}
+
+async fn the_working_directory(world: Arc<World>) {
+    let mut spec = world.spec("pwd");
+    spec.command.cwd = "/usr/share".into();
+    assert_eq!(world.run(&spec).await.stdout, "/usr/share\n");
+}
+
+async fn names_of_host_and_users(world: Arc<World>) {
+    let script =
+        "hostname; getent hosts blog | tr -s ' '; getent passwd app | cut -d: -f1,6; ls -ld ~ | cut -d' ' -f1,3,4";
+    let seen = world.run(&world.spec(script)).await;
+    assert_eq!(seen.stdout, "blog\n127.0.0.1 localhost blog\napp:/home/app\ndrwxr-xr-x app app\n", "{seen:?}");
+}
+
+async fn other_processes_are_not_seen(world: Arc<World>) {
+    world.launch("other", "exec sleep 86461").await;
+    let script = "ls -d /proc/[0-9]* | wc -l; kill -0 $PPID && echo $PPID; kill -9 1; echo alive";
+    let seen = world.run(&world.spec(script)).await;
+    // The first process, the shell, ls, and wc.
+    assert_eq!(seen.stdout, "4\n1\nalive\n", "{seen:?}");
+}
+
+async fn forbidden_calls(world: Arc<World>) {
+    for attempt in [
+        "unshare -U true",
+        "unshare -m true",
+        "mount -t tmpfs none /tmp",
+        "umount -l /usr",
+        "chroot / true",
+        "mknod /tmp/disk b 8 0",
+        "chown 0 /home/app",
+        "hostname other",
+        "dmesg",
+        "nsenter -t 1 -m true",
+        "su -c true",
+        "echo 1 > /proc/sys/kernel/printk",
+        "echo b > /proc/sysrq-trigger",
+    ] {
+        let seen = world.run(&world.spec(attempt)).await;
+        assert_ne!(seen.exit, Exit::Status(0), "{attempt}");
+        assert_ne!(seen.exit, Exit::Status(127), "{attempt}: {}", seen.stderr);
+    }
+}
+
+async fn the_system_is_read_only(world: Arc<World>) {
+    let script = "for dir in / /usr /bin /lib /etc /dev /proc /root /usr/share /etc/ssl /run /var /home /.airstrip /.airstrip/*; do \
+                  touch $dir/x 2> /dev/null && echo wrote to $dir; done; echo x >> /etc/passwd; true";
+    let seen = world.run(&world.spec(script)).await;
+    assert!(!seen.stdout.contains("wrote"), "{seen:?}");
+}
+
+async fn temporary_files_are_private(world: Arc<World>) {
+    let script = "for dir in /tmp /var/tmp /dev/shm ~; do echo mine > $dir/airstrip-test || echo no $dir; done; \
+                  ls -ld /tmp /var/tmp /dev/shm | cut -c1-10";
+    let seen = world.run(&world.spec(script)).await;
+    assert_eq!(seen.stdout, "drwxrwxrwt\ndrwxrwxrwt\ndrwxrwxrwt\n", "{seen:?}");
+    assert!(!std::path::Path::new("/tmp/airstrip-test").exists());
+    let seen = world.run(&world.spec("ls -A /tmp /var/tmp /dev/shm ~")).await;
+    assert_eq!(seen.stdout, "/dev/shm:\n\n/home/app:\n\n/tmp:\n\n/var/tmp:\n", "{seen:?}");
+    let script = "cp /bin/true /tmp/x && /tmp/x && echo executes";
+    assert_eq!(world.run(&world.spec(script)).await.stdout, "executes\n");
+}
+
+async fn secrets_are_not_in_command_lines(world: Arc<World>) {
+    let id = world.launch("a", "echo ready; exec sleep 86462").await;
+    world.logged("ready").await;
+    let process = world.engine.exec(&id, &crate::world::command("exec sleep 86463"), None).await.unwrap();
+    assert_eq!(with_command_line("s3cret"), Vec::<u32>::new());
+    drop(process);
+}

@@ -1,0 +1,241 @@
+//! Streams, terminals, signals and connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Exit, InstanceId, Process, Streams, WindowSize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::world::{Output, SIZE, Terminal, World, cases, command, id, output, until, with_command_line, words};
+
+cases![
+    one_offs_have_three_streams,
+    execs_have_three_streams,
+    streams_are_eight_bits_clean,
+    ends_can_be_asked_for_again,
+    signals_reach_the_program,
+    terminals_have_a_size,
+    shells_have_job_control,
+    control_c_reaches_the_foreground,
+    dropping_a_one_off_kills_everything,
+    dropping_an_exec_kills_its_session,
+    dropping_a_terminal_hangs_up_first,
+    what_was_detached_stays,
+    the_end_of_the_instance_ends_its_execs,
+    one_offs_are_not_listed,
+    execs_share_the_sandbox,
+    ports_on_loopback,
+    listening_addresses,
+];
+
+async fn sleeper(world: &World) -> InstanceId {
+    let id = world.launch("a", "echo kept > /tmp/note; echo ready; exec sleep 86450").await;
+    world.logged("ready").await;
+    id
+}
+
+async fn one_offs_have_three_streams(world: Arc<World>) {
+    let seen = world.run(&world.spec("echo out; echo err >&2; exit 6")).await;
+    assert_eq!(seen, Output { stdout: "out\n".to_owned(), stderr: "err\n".to_owned(), exit: Exit::Status(6) });
+    assert_eq!(world.run(&world.spec("kill -TERM $$")).await.exit, Exit::Signal(15));
+    assert_eq!(world.log(), "", "a one-off has no log");
+}
+
+async fn execs_have_three_streams(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let seen = world.exec(&id, "echo out; echo err >&2; exit 11").await;
+    assert_eq!(seen, Output { stdout: "out\n".to_owned(), stderr: "err\n".to_owned(), exit: Exit::Status(11) });
+    assert_eq!(world.exec(&id, "kill -TERM $$").await.exit, Exit::Signal(15));
+    assert_eq!(world.texts(), ["ready"], "an exec has no log");
+}
+
+async fn streams_are_eight_bits_clean(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let one_off = world.engine.attach(&crate::world::id("run"), &world.spec("cat"), None).await.unwrap();
+    let joined = world.engine.exec(&id, &command("cat"), None).await.unwrap();
+    for mut process in [one_off, joined] {
+        let Some(Streams::Pipes { mut stdin, mut stdout, .. }) = process.streams.take() else { panic!("no pipes") };
+        let sent: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
+        let expected = sent.clone();
+        let writer = tokio::spawn(async move { stdin.write_all(&sent).await.unwrap() });
+        let mut received = Vec::new();
+        stdout.read_to_end(&mut received).await.unwrap();
+        writer.await.unwrap();
+        assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
+        assert_eq!(process.control.wait().await.unwrap(), Exit::Status(0));
+    }
+}
+
+async fn ends_can_be_asked_for_again(world: Arc<World>) {
+    let process = world.engine.attach(&id("run"), &world.spec("exit 3"), None).await.unwrap();
+    assert_eq!(process.control.wait().await.unwrap(), Exit::Status(3));
+    assert_eq!(process.control.wait().await.unwrap(), Exit::Status(3));
+    assert!(process.control.signal(15).is_err(), "it has ended");
+}
+
+async fn signals_reach_the_program(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let script = "trap 'echo got it; exit 3' USR1; echo ready; while :; do sleep 0.01; done";
+    let one_off = world.engine.attach(&crate::world::id("run"), &world.spec(script), None).await.unwrap();
+    let joined = world.engine.exec(&id, &command(script), None).await.unwrap();
+    for mut process in [one_off, joined] {
+        let Some(Streams::Pipes { mut stdout, stderr: _stderr, .. }) = process.streams.take() else {
+            panic!("no pipes")
+        };
+        stdout.read_exact(&mut [0; 6]).await.unwrap();
+        process.control.signal(10).unwrap();
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).await.unwrap();
+        assert_eq!((rest.as_str(), process.control.wait().await.unwrap()), ("got it\n", Exit::Status(3)));
+    }
+}
+
+async fn terminals_have_a_size(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let script = "tty; stty size; read line; echo \"<$line>\"; stty size; exit 8";
+    let one_off = world.engine.attach(&crate::world::id("run"), &world.spec(script), Some(SIZE)).await.unwrap();
+    let joined = world.engine.exec(&id, &command(script), Some(SIZE)).await.unwrap();
+    for process in [one_off, joined] {
+        let mut terminal = Terminal::new(process);
+        terminal.expect("/dev/pts/0\r\n33 90\r\n").await;
+        terminal.control.resize(WindowSize { columns: 120, rows: 44 }).unwrap();
+        terminal.input.write_all(b"hello\r").await.unwrap();
+        assert_eq!(terminal.rest().await, "hello\r\n<hello>\r\n44 120\r\n");
+        assert_eq!(terminal.control.wait().await.unwrap(), Exit::Status(8));
+    }
+}
+
+fn shell() -> engine::Command {
+    let mut shell = words(&["bash", "--norc", "-i"]);
+    shell.env.extend([("PS1", "% "), ("TERM", "dumb")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+    shell
+}
+
+async fn shells_have_job_control(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let mut terminal = Terminal::new(world.engine.exec(&id, &shell(), Some(SIZE)).await.unwrap());
+    terminal.expect("% ").await;
+    assert!(!String::from_utf8_lossy(&terminal.shown).contains("job control"), "no job control");
+    terminal.input.write_all(b"sleep 86451\r").await.unwrap();
+    until(|| with_command_line("sleep 86451").len() == 1).await;
+    terminal.control.signal(2).unwrap();
+    until(|| with_command_line("sleep 86451").is_empty()).await;
+    terminal.expect("% ").await;
+    terminal.input.write_all(b"exit 21\r").await.unwrap();
+    terminal.rest().await;
+    assert_eq!(terminal.control.wait().await.unwrap(), Exit::Status(21));
+}
+
+async fn control_c_reaches_the_foreground(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let script = "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.01; done";
+    let mut terminal = Terminal::new(world.engine.exec(&id, &command(script), Some(SIZE)).await.unwrap());
+    terminal.expect("ready").await;
+    terminal.input.write_all(b"\x03").await.unwrap();
+    terminal.expect("interrupted").await;
+    assert_eq!(terminal.control.wait().await.unwrap(), Exit::Status(5));
+}
+
+async fn dropping_a_one_off_kills_everything(world: Arc<World>) {
+    let script = "trap '' TERM HUP; setsid sleep 86452 & sleep 86452 & echo ready; sleep 86452";
+    for terminal in [None, Some(SIZE)] {
+        let process = world.engine.attach(&id("run"), &world.spec(script), terminal).await.unwrap();
+        until(|| with_command_line("sleep 86452").len() >= 3).await;
+        drop(process);
+        until(|| with_command_line("sleep 86452").is_empty()).await;
+    }
+}
+
+async fn dropping_an_exec_kills_its_session(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let script = "trap '' TERM HUP INT; sleep 86453 & sleep 86453 & echo ready; while :; do sleep 86453; done";
+    for terminal in [None, Some(SIZE)] {
+        let process = world.engine.exec(&id, &command(script), terminal).await.unwrap();
+        until(|| with_command_line("sleep 86453").len() >= 3).await;
+        drop(process);
+        until(|| with_command_line("sleep 86453").is_empty()).await;
+    }
+    assert_eq!(world.exec(&id, "cat /tmp/note").await.stdout, "kept\n", "the instance goes on");
+}
+
+async fn dropping_a_terminal_hangs_up_first(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let script = "trap 'echo hung up > /tmp/note; exit' HUP; echo ready; while :; do sleep 0.01; done";
+    let mut terminal = Terminal::new(world.engine.exec(&id, &command(script), Some(SIZE)).await.unwrap());
+    terminal.expect("ready").await;
+    drop(terminal);
+    while world.exec(&id, "cat /tmp/note").await.stdout != "hung up\n" {}
+}
+
+/// As with any ssh host: what a user detached on purpose outlives the session, and ends with the instance.
+async fn what_was_detached_stays(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let seen = world.exec(&id, "setsid sleep 86454 < /dev/null > /dev/null 2>&1 &").await;
+    assert_eq!(seen.exit, Exit::Status(0));
+    until(|| with_command_line("sleep 86454").len() == 1).await;
+    world.engine.stop(&id, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(with_command_line("sleep 86454"), Vec::<u32>::new());
+}
+
+async fn the_end_of_the_instance_ends_its_execs(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let stubborn = command("trap '' TERM; while :; do sleep 0.01; done");
+    let process: Process = world.engine.exec(&id, &stubborn, None).await.unwrap();
+    let stopped = world.engine.stop(&id, Duration::from_millis(500));
+    let stopped = tokio::time::timeout(Duration::from_secs(20), stopped).await;
+    assert_eq!(stopped.expect("stop hangs").unwrap(), Exit::Signal(15));
+    let ended = process.control.wait().await.unwrap();
+    assert!(matches!(ended, Exit::Signal(9) | Exit::Lost), "{ended:?}");
+}
+
+async fn one_offs_are_not_listed(world: Arc<World>) {
+    let process = world.engine.attach(&id("run"), &world.spec("sleep 0.1"), None).await.unwrap();
+    assert_eq!(world.engine.list().await.unwrap(), []);
+    assert_eq!(output(process).await.exit, Exit::Status(0));
+}
+
+async fn execs_share_the_sandbox(world: Arc<World>) {
+    let id = sleeper(&world).await;
+    let script = "cat /tmp/note; id -un; hostname; pwd; echo $SECRET; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 8645[0]'";
+    let seen = world.exec(&id, script).await;
+    assert_eq!(seen.stdout, "kept\napp\nblog\n/home/app\ns3cret\nsleep 86450\n", "{seen:?}");
+}
+
+/// A program that listens, tells its port, and greets.
+fn greeter(world: &World) -> Option<engine::Spec> {
+    let script = "import socket,time\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\n\
+                  while True:\n c,_=s.accept()\n c.sendall(b'hello')\n c.close()";
+    let python = "/usr/bin/python3";
+    if !std::path::Path::new(python).exists() {
+        println!("skipped: there is no {python}");
+        return None;
+    }
+    let mut spec = world.spec("");
+    spec.command.argv = [python, "-c", script].map(str::to_owned).to_vec();
+    Some(spec)
+}
+
+async fn ports_on_loopback(world: Arc<World>) {
+    let Some(spec) = greeter(&world) else { return };
+    let id = id("a");
+    world.engine.launch(&id, &spec, "").await.unwrap();
+    until(|| !world.texts().is_empty()).await;
+    let port: u16 = world.texts()[0].parse().unwrap();
+    for _ in 0..20 {
+        let mut stream = world.engine.connect(&id, port).await.unwrap();
+        let mut hello = String::new();
+        stream.read_to_string(&mut hello).await.unwrap();
+        assert_eq!(hello, "hello");
+    }
+    let refused = world.engine.connect(&id, 1).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+async fn listening_addresses(world: Arc<World>) {
+    let Some(spec) = greeter(&world) else { return };
+    let id = id("a");
+    world.engine.launch(&id, &spec, "").await.unwrap();
+    until(|| !world.texts().is_empty()).await;
+    let port: u16 = world.texts()[0].parse().unwrap();
+    assert_eq!(world.engine.listening(&id).await.unwrap(), [std::net::SocketAddr::from(([127, 0, 0, 1], port))]);
+}
