@@ -72,6 +72,7 @@ fn spec(argv: &[&str]) -> Spec {
         log: None,
         limits: engine::Limits::default(),
         egress: engine::Egress::default(),
+        egress_exceptions: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What to run and what it may see: plain data, written by the caller, enforced by an engine.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,10 @@ pub struct Spec {
     /// Where its outgoing connections may go.
     #[serde(default)]
     pub egress: Egress,
+    /// Addresses that its connections may go to besides: an operator's proxy, a mirror in the private network. One on
+    /// loopback is the host's, and is reached inside at the same address of the sandbox's own loopback. Not with [`Egress::None`].
+    #[serde(default)]
+    pub egress_exceptions: Vec<SocketAddr>,
 }
 
 /// How much of the machine a sandbox may use, all its processes together.

@@ -183,6 +183,7 @@ impl Platform {
             log: None,
             limits: engine::Limits::default(),
             egress: engine::Egress::default(),
+            egress_exceptions: Vec::new(),
         }
     }
 

@@ -61,6 +61,7 @@ impl BuildSandbox<'_> {
             log: None,
             limits: engine::Limits::default(),
             egress: engine::Egress::default(),
+            egress_exceptions: Vec::new(),
         }
     }
 }

@@ -103,6 +103,7 @@ fn spec(python: &Python, address: SocketAddr) -> Spec {
         log: None,
         limits: engine::Limits::default(),
         egress: engine::Egress::default(),
+        egress_exceptions: Vec::new(),
     }
 }
 

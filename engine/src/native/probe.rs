@@ -61,6 +61,7 @@ fn trial(run_dir: &Path, privileged: bool) -> Start {
         log: None,
         limits: Limits::default(),
         egress: Egress::default(),
+        egress_exceptions: Vec::new(),
     };
     Start { run_dir: run_dir.to_owned(), privileged, spec, kind: Kind::OneOff { terminal: None }, door: None }
 }

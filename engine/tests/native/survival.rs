@@ -63,6 +63,7 @@ fn spec(script: &str) -> engine::Spec {
         log: None,
         limits: engine::Limits::default(),
         egress: engine::Egress::default(),
+        egress_exceptions: Vec::new(),
     }
 }
 

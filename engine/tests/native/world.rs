@@ -138,6 +138,7 @@ impl World {
             log: Some(LogFile { path: self.path("log"), tag: "app[web.1]:".to_owned(), max_bytes: 1 << 20 }),
             limits: engine::Limits::default(),
             egress: engine::Egress::default(),
+            egress_exceptions: Vec::new(),
         }
     }
 
