@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use base::Base;
 use client::{Client, Container, Inside, Kind};
@@ -40,6 +41,14 @@ pub struct Docker {
     /// The shims beside the instances.
     shims: Native,
     base: Base,
+    /// Watches for want of memory.
+    watch: JoinHandle<()>,
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 impl std::fmt::Debug for Docker {
@@ -55,12 +64,14 @@ impl Docker {
     pub async fn open(run_dir: PathBuf, base: Option<&str>) -> Result<Self, EngineError> {
         let shims = Native::hosting(&run_dir)?;
         files::prepare(shims.run_dir()).map_err(|source| doing(&run_dir, source))?;
-        let client = Client::connect(shims.run_dir()).await?;
+        let client = Arc::new(Client::connect(shims.run_dir()).await?);
         let base = match base {
             Some(image) => Base::image(&client, image).await?,
             None => Base::host(&client).await?,
         };
-        let engine = Self { client: Arc::new(client), shims, base };
+        let watcher = Arc::clone(&client);
+        let watch = tokio::spawn(async move { watcher.end_what_needs_more_memory().await });
+        let engine = Self { client, shims, base, watch };
         engine.sweep().await?;
         Ok(engine)
     }
@@ -76,6 +87,9 @@ impl Docker {
             };
             if gone {
                 self.client.remove(&left.name).await?;
+                if let (Kind::OneOff, Some(dir)) = (&left.kind, self.client.one_off_dir(&left.name)) {
+                    let _ = std::fs::remove_dir_all(self.shims.run_dir().join(dir));
+                }
             } else {
                 kept.insert(left.name);
             }

@@ -9,8 +9,8 @@ use bollard::errors::Error;
 use bollard::exec::StartExecOptions;
 use bollard::models::{ContainerSummaryStateEnum, ExecConfig, SystemInfo};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
-    StartContainerOptions, WaitContainerOptions,
+    CreateContainerOptions, EventsOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptions,
+    LogsOptions, RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
 
@@ -24,6 +24,8 @@ const USUAL_SOCKET: &str = "/var/run/docker.sock";
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// The engine hears of a container's end a moment after airstrip does.
 const END_LIMIT: Duration = Duration::from_secs(10);
+/// Until the engine is asked for its events again after it has broken off.
+const EVENTS_PAUSE: Duration = Duration::from_secs(1);
 /// How often an exec that has not spoken yet is looked at: the engine has no way to wait for one.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -78,6 +80,11 @@ impl Client {
         format!("airstrip.{}{name}", self.run)
     }
 
+    /// The name of the directory with the files of a one-off, by its container.
+    pub(super) fn one_off_dir<'a>(&self, container: &'a str) -> Option<&'a str> {
+        container.strip_prefix("airstrip.")?.strip_prefix(self.run.as_str()).filter(|name| name.starts_with('.'))
+    }
+
     pub(super) fn labels(&self, id: &InstanceId, labels: &str) -> HashMap<String, String> {
         let mut all = self.one_off_labels();
         all.extend([(INSTANCE.to_owned(), id.to_string()), (LABELS.to_owned(), labels.to_owned())]);
@@ -113,10 +120,27 @@ impl Client {
         }
     }
 
-    /// How a container ended, given what the guest said: it says nothing when it is killed, and the kernel kills what
-    /// needs more memory than it may have.
+    /// Ends every container of which the kernel has killed a process for want of memory, as a whole. Goes on for ever.
+    pub(super) async fn end_what_needs_more_memory(&self) {
+        let filter = |name: &str, value: &str| (name.to_owned(), vec![value.to_owned()]);
+        let run = format!("{RUN}={}", self.run);
+        loop {
+            let filters = HashMap::from([filter("type", "container"), filter("event", "oom"), filter("label", &run)]);
+            let options = EventsOptions { filters: Some(filters), ..Default::default() };
+            let mut events = self.docker.events(Some(options));
+            while let Some(Ok(event)) = events.next().await {
+                if let Some(name) = event.actor.and_then(|actor| actor.attributes?.remove("name")) {
+                    let _ = self.docker.kill_container(&name, None::<KillContainerOptions>).await;
+                }
+            }
+            tokio::time::sleep(EVENTS_PAUSE).await;
+        }
+    }
+
+    /// How a container ended, given what the guest said: it says nothing when it is killed, and a program whose process was
+    /// killed for want of memory may say anything.
     pub(super) async fn verdict(&self, name: &str, told: Exit) -> Exit {
-        if !matches!(told, Exit::Lost | Exit::Signal(libc::SIGKILL)) {
+        if told.success() {
             return told;
         }
         self.await_end(name).await;

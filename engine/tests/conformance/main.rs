@@ -14,6 +14,7 @@ mod inside;
 mod life;
 mod limits;
 mod logs;
+mod survival;
 mod ways_in;
 mod world;
 
@@ -26,6 +27,11 @@ use world::{Case, Kind, World};
 fn main() -> ExitCode {
     engine::native::run_if_child();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let [role, rest @ ..] = words.as_slice()
+        && role == survival::HOLDER
+    {
+        return survival::hold(rest);
+    }
     let named: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| words.iter().any(|word| word == kind.name())).collect();
     words.retain(|word| Kind::ALL.iter().all(|kind| word != kind.name()));
     let kinds = if named.is_empty() { Kind::ALL.to_vec() } else { named };
@@ -40,7 +46,15 @@ fn main() -> ExitCode {
 }
 
 fn cases() -> Vec<(&'static str, Case)> {
-    let groups = [life::cases(), ways_in::cases(), inside::cases(), files::cases(), logs::cases(), limits::cases()];
+    let groups = [
+        life::cases(),
+        ways_in::cases(),
+        inside::cases(),
+        files::cases(),
+        logs::cases(),
+        limits::cases(),
+        survival::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-async fn open(kind: Kind, run_dir: PathBuf) -> Result<Arc<dyn Engine>, EngineError> {
+pub(crate) async fn open(kind: Kind, run_dir: PathBuf) -> Result<Arc<dyn Engine>, EngineError> {
     Ok(match kind {
         Kind::Native => Arc::new(Native::new(run_dir)?),
         Kind::Docker => {
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let mut left: Vec<String> =
             children(std::process::id()).into_iter().map(|pid| format!("process {pid}")).collect();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -161,16 +161,7 @@ impl World {
     }
 
     pub(crate) fn spec(&self, script: &str) -> Spec {
-        Spec {
-            hostname: "blog".to_owned(),
-            host_uid: HOST_UID,
-            mounts: Vec::new(),
-            symlinks: Vec::new(),
-            command: command(script),
-            log: Some(LogFile { path: self.path("log"), tag: "app[web.1]:".to_owned(), max_bytes: 1 << 20 }),
-            limits: Limits::default(),
-            egress: Egress::default(),
-        }
+        spec_in(self.dir.path(), script)
     }
 
     pub(crate) async fn launch(&self, name: &str, script: &str) -> InstanceId {
@@ -195,8 +186,23 @@ impl World {
     }
 }
 
+/// What a world in `dir` runs.
+pub(crate) fn spec_in(dir: &Path, script: &str) -> Spec {
+    Spec {
+        hostname: "blog".to_owned(),
+        host_uid: HOST_UID,
+        mounts: Vec::new(),
+        symlinks: Vec::new(),
+        command: command(script),
+        log: Some(LogFile { path: dir.join("log"), tag: "app[web.1]:".to_owned(), max_bytes: 1 << 20 }),
+        limits: Limits::default(),
+        egress: Egress::default(),
+        egress_exceptions: Vec::new(),
+    }
+}
+
 /// Makes the sandbox's user the owner.
-pub(crate) fn give(path: &std::path::Path) {
+pub(crate) fn give(path: &Path) {
     if root() {
         std::os::unix::fs::chown(path, Some(HOST_UID), Some(HOST_UID)).unwrap();
     }
