@@ -26,5 +26,6 @@ pub use load::Load;
 pub use noise::noise;
 pub use reply::{Reply, run};
 pub use server::Server;
+pub use skipped::skipped;
 pub use tool::tool;
 pub use waiting::{PATIENCE, wait_until};

@@ -30,3 +30,4 @@ mod router;
 mod settings;
 mod shell;
 mod trac;
+mod transfers;

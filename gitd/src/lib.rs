@@ -2,7 +2,8 @@
 //!
 //! russh takes the connection, a public key becomes a [`Session`] by asking the [`Handler`], and each channel of
 //! it becomes one of: a push or a fetch (on gitoxide), a command, a shell, a subsystem, a forwarded connection. What
-//! those mean is the handler's business: this crate does not know what an app or a deploy is.
+//! those mean is the handler's business: this crate does not know what an app or a deploy is. One subsystem it can serve by itself,
+//! in a process of its own: [`sftp`].
 //!
 //! The order in a push is the crate's promise: the pack goes into a quarantine, is checked, the handler is asked
 //! ([`Session::update`]) with its output streamed to the pusher, and only when it agrees does the ref move.
@@ -29,6 +30,7 @@ mod refs;
 mod repository;
 mod serve;
 mod server;
+pub mod sftp;
 mod signal;
 mod skeleton;
 mod socket;

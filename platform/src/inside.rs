@@ -10,6 +10,7 @@ use crate::names::Process;
 use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::App;
+use crate::toolchain::PROGRAM;
 
 /// What to run inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Program {
     Shell,
     /// A line, as any sshd runs it: by `sh -c`.
     Line(String),
+    /// File transfers: this program again, which is shown inside.
+    Sftp,
 }
 
 impl Program {
@@ -25,6 +28,7 @@ impl Program {
         match self {
             Self::Shell => vec![shell().into(), "-l".into()],
             Self::Line(line) => vec!["/bin/sh".into(), "-c".into(), line],
+            Self::Sftp => vec![PROGRAM.into(), gitd::sftp::ARGUMENT.into()],
         }
     }
 }

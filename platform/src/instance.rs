@@ -15,6 +15,7 @@ use crate::names::{Process, Version};
 use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::AppId;
+use crate::toolchain::PROGRAM;
 
 /// Where an app's code is inside.
 pub const CODE: &str = "/home/app/code";
@@ -198,6 +199,10 @@ impl Platform {
             if layer.name == "env" {
                 mounts.push(mount(&source, Path::new(ENV), MountKind::ReadOnly));
             }
+        }
+        // For file transfers. While a new version is being installed there may be none for a moment.
+        if let Some(program) = self.toolchain.program() {
+            mounts.push(mount(program, Path::new(PROGRAM), MountKind::ReadOnly));
         }
         mounts.push(mount(&release.code, Path::new(CODE), MountKind::Scratch));
         mounts.push(mount(&release.home.data(), Path::new(DATA), MountKind::ReadWrite));

@@ -107,8 +107,11 @@ impl Session for Visit {
         &["no-cache", "dry-run"]
     }
 
-    async fn subsystem(&self, _name: &str, _channel: Channel) -> Option<Ended> {
-        None
+    async fn subsystem(&self, name: &str, channel: Channel) -> Option<Ended> {
+        match &self.purpose {
+            Purpose::Inside(user) if name == "sftp" => Some(self.inside(user, Program::Sftp, channel).await),
+            _ => None,
+        }
     }
 
     async fn forward(&self, host: &str, port: u16) -> std::result::Result<Box<dyn Duplex>, Refusal> {

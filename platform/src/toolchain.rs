@@ -93,6 +93,11 @@ impl Toolchain {
         Ok(Self { python: python.ok(), program, tools, installer: OnceCell::new() })
     }
 
+    /// This program's file, if it is there now.
+    pub fn program(&self) -> Option<&Path> {
+        self.program.exists().then_some(self.program.as_path())
+    }
+
     /// What a build gets. Fetches the installer at the first call; without it builds use pip.
     pub async fn for_build(&self, output: &Output) -> BuildTools {
         let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };
