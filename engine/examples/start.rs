@@ -2,16 +2,21 @@
 //!
 //!     cargo run --release -p engine --example start [ROUNDS]
 //!
-//! Both kinds of start take turns in the same run, so that other load on the machine falls on both. A start counts from
+//! With a Docker engine on this machine (`DOCKER_HOST`): the same behind airstrip's `docker`, and by `docker run` if that is
+//! there, in a container of the same system.
+//!
+//! All kinds of start take turns in the same run, so that other load on the machine falls on all. A start counts from
 //! the call until the program (`/bin/true` for a one-off, `sleep` for an instance) has been executed. Also printed: the
 //! memory of an instance's shim and first process, and the time of joining it.
 #![expect(clippy::print_stdout, reason = "it prints a table")]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use engine::docker::Docker;
 use engine::native::Native;
 use engine::{Command, Engine, InstanceId, Spec};
 
@@ -24,31 +29,77 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
-    let engine = Native::new(dir.path().join("run"))?;
-    let id = InstanceId::new("bench")?;
-    let (mut plain, mut sandboxed, mut joined) = (Vec::new(), Vec::new(), Vec::new());
-    engine.launch(&id, &spec(&["sleep", "1000"]), "").await?;
-    for _ in 0..rounds {
-        plain.push(unsandboxed().await?);
-        let one_off = InstanceId::new("one-off")?;
-        let begin = Instant::now();
-        let process = engine.attach(&one_off, &spec(&["true"]), None).await?;
-        sandboxed.push(begin.elapsed());
-        process.control.wait().await?;
-        let begin = Instant::now();
-        let process = engine.exec(&id, &spec(&["true"]).command, None).await?;
-        joined.push(begin.elapsed());
-        process.control.wait().await?;
+    let native = Native::new(dir.path().join("run"))?;
+    let docker = Docker::open(dir.path().join("docker"), None).await;
+    if let Err(error) = &docker {
+        println!("without Docker: {error}");
     }
-    let base = row("unsandboxed", &mut plain, None);
-    row("sandboxed", &mut sandboxed, Some(base));
-    row("joined", &mut joined, Some(base));
-    let pid = engine.list().await?.first().and_then(|one| one.pid).ok_or("not running")?;
+    let mut engines: Vec<(&str, Box<dyn Engine>)> = vec![("native", Box::new(native))];
+    engines.extend(docker.ok().map(|docker| ("docker", Box::new(docker) as Box<dyn Engine>)));
+    let id = InstanceId::new("bench")?;
+    for (_, engine) in &engines {
+        engine.launch(&id, &spec(&["sleep", "1000"]), "").await?;
+    }
+    let mut times: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    for _ in 0..rounds {
+        times.entry(PLAIN.to_owned()).or_default().push(unsandboxed().await?);
+        for (name, engine) in &engines {
+            let (started, joined) = starts(engine.as_ref(), &id).await?;
+            times.entry(format!("{name}: one-off")).or_default().push(started);
+            times.entry(format!("{name}: joined")).or_default().push(joined);
+        }
+        if engines.len() > 1
+            && let Some(ran) = docker_run().await?
+        {
+            times.entry("docker run, ended".to_owned()).or_default().push(ran);
+        }
+    }
+    let base = row(PLAIN, &mut times.remove(PLAIN).unwrap_or_default(), None);
+    for (name, mut times) in times {
+        row(&name, &mut times, Some(base));
+    }
+    let pid = engines[0].1.list().await?.first().and_then(|one| one.pid).ok_or("not running")?;
     let parent = parent(pid)?;
-    println!("memory of shim and first process: {} + {} kB PSS", pss(parent), pss(pid));
-    engine.stop(&id, Duration::ZERO).await?;
-    engine.remove(&id).await?;
+    println!("memory of native's shim and first process: {} + {} kB PSS", pss(parent), pss(pid));
+    for (_, engine) in &engines {
+        engine.stop(&id, Duration::ZERO).await?;
+        engine.remove(&id).await?;
+    }
     Ok(())
+}
+
+const PLAIN: &str = "unsandboxed";
+
+/// How long a one-off took to start, and a program in the running instance.
+async fn starts(engine: &dyn Engine, id: &InstanceId) -> Result<(Duration, Duration), Box<dyn Error>> {
+    let one_off = InstanceId::new("one-off")?;
+    let begin = Instant::now();
+    let process = engine.attach(&one_off, &spec(&["true"]), None).await?;
+    let started = begin.elapsed();
+    process.control.wait().await?;
+    drop(process);
+    let begin = Instant::now();
+    let process = engine.exec(id, &spec(&["true"]).command, None).await?;
+    let joined = begin.elapsed();
+    process.control.wait().await?;
+    Ok((started, joined))
+}
+
+/// The client's whole run, as a user would time it; `None` without the client, or without the image.
+async fn docker_run() -> Result<Option<Duration>, Box<dyn Error>> {
+    let docker = |words: &[&str]| {
+        let mut command = tokio::process::Command::new("docker");
+        command.args(words).stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let Ok(images) = docker(&["images", "-q", "airstrip-host"]).output().await else { return Ok(None) };
+    let images = String::from_utf8(images.stdout)?;
+    let Some(image) = images.lines().next() else { return Ok(None) };
+    let mounts = ["-v", "/usr:/usr:ro", "-v", "/etc/ld.so.cache:/etc/ld.so.cache:ro"];
+    let words = [&["run", "--rm", "--network", "none"], &mounts[..], &[image, "/usr/bin/true"]].concat();
+    let begin = Instant::now();
+    let status = docker(&words).status().await?;
+    Ok(status.success().then(|| begin.elapsed()))
 }
 
 async fn unsandboxed() -> Result<Duration, Box<dyn Error>> {
@@ -83,7 +134,7 @@ fn row(name: &str, times: &mut [Duration], base: Option<Duration>) -> Duration {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let ratio = base.map(|base| format!("  {:.1} times, {:+.2} ms", ms(at(5)) / ms(base), ms(at(5)) - ms(base)));
     println!(
-        "{name:12} min {:6.2}  median {:6.2}  p90 {:6.2} ms{}",
+        "{name:18} min {:6.2}  median {:6.2}  p90 {:6.2} ms{}",
         ms(at(0)),
         ms(at(5)),
         ms(at(9)),
