@@ -93,20 +93,23 @@ impl First {
     }
 
     /// Waits for a first process that somebody else starts at the daemon's request, and has it start the program.
-    fn invite(start: &Start, door: &Path, stdio: &Stdio, daemon: &OwnedFd) -> Result<Self, Failure> {
+    /// Its record is made before, because nobody here keeps it from vanishing after.
+    fn invite(start: &Start, labels: &str, stdio: &Stdio, daemon: &OwnedFd) -> Result<(Self, Record), Failure> {
+        let door = start.door.as_deref().ok_or(Errno::ENOENT).step(|| "find the door".to_owned())?;
         let name = || format!("listen at {}", door.display());
         let door = Door::open(door).step(name)?;
         send(daemon.as_fd(), &Reply::Listening, &[]).step(|| "report to the daemon".to_owned())?;
         let (channel, pid) = door.admit(daemon).step(|| "wait for the sandbox".to_owned())?;
         drop(door);
         let pidfd = sys::open_pidfd(pid).step(|| format!("open the process {pid}"))?;
+        let record = make_record(labels, pid)?;
         let mut first = Self { pid, pidfd, channel, namespaces: Vec::new(), child: false };
         let spec = &start.spec;
         let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
         let job = Guest { first: true, symlinks, command, terminal: None };
         protocol::send_job(first.channel.as_fd(), &job, &stdio.all()).step(|| "speak to the sandbox".to_owned())?;
         match first.await_program(start) {
-            Ok(_) => Ok(first),
+            Ok(_) => Ok((first, record)),
             Err(failure) => {
                 first.kill();
                 Err(failure)
@@ -182,12 +185,16 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
     fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
     let stdout = write.try_clone().step(|| "dup".to_owned())?;
     let stdio = Stdio { stdin: empty_input()?, stdout, stderr: write };
-    let mut first = match &start.door {
-        Some(door) => First::invite(start, door, &stdio, daemon)?,
-        None => First::start(start, Some(stdio))?.0,
+    let (mut first, record) = if start.door.is_some() {
+        First::invite(start, labels, &stdio, daemon).map(|(first, record)| (first, Ok(record)))?
+    } else {
+        let (first, _) = First::start(start, Some(stdio))?;
+        let record = make_record(labels, first.pid);
+        (first, record)
     };
     let _ = prctl::set_dumpable(false);
-    let told = keep_record(&dir, labels, first.pid)
+    let told = record
+        .and_then(|record| record.write(&dir).step(|| format!("write into {}", dir.display())))
         .and_then(|()| send(daemon.as_fd(), &Reply::Started, &[]).step(|| "report the start".to_owned()));
     if let Err(failure) = told {
         first.kill();
@@ -197,11 +204,10 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
     Ok(Instance { dir, first, listener, output: File::from(output), log, callers: Vec::new() })
 }
 
-fn keep_record(dir: &Path, labels: &str, pid: Pid) -> Result<(), Failure> {
+fn make_record(labels: &str, pid: Pid) -> Result<Record, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let started_at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let record = Record::new(labels.to_owned(), started_at_ms, pid).step(|| "read the start time".to_owned())?;
-    record.write(dir).step(|| format!("write into {}", dir.display()))
+    Record::new(labels.to_owned(), started_at_ms, pid).step(|| "read the start time".to_owned())
 }
 
 /// Binds through the directory's descriptor: a socket's path may have 107 bytes only.
