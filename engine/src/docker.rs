@@ -15,6 +15,8 @@ mod client;
 mod container;
 mod files;
 mod image;
+mod layer;
+mod transfer;
 
 use std::collections::HashSet;
 use std::io;
@@ -26,6 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+pub use transfer::{ImagePart, ImageSpec};
 
 use base::Base;
 use client::{Client, Container, Inside, Kind};
@@ -67,7 +71,7 @@ impl Docker {
         let client = Arc::new(Client::connect(shims.run_dir()).await?);
         let base = match base {
             Some(image) => Base::image(&client, image).await?,
-            None => Base::host(&client).await?,
+            None => Base::host(&client, shims.run_dir()).await?,
         };
         let watcher = Arc::clone(&client);
         let watch = tokio::spawn(async move { watcher.end_what_needs_more_memory().await });

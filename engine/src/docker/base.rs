@@ -1,9 +1,10 @@
 //! What programs find around them: an image by name, or this machine's own system.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::client::{Client, told};
-use super::image::{self, Layer};
+use super::image::{Image, Layer};
+use super::{files, layer, transfer};
 use crate::EngineError;
 use crate::native::base::{Shown, system};
 
@@ -12,6 +13,8 @@ pub(super) struct Base {
     pub(super) image: String,
     /// Of the host, read-only: sources and targets.
     pub(super) shown: Vec<(PathBuf, PathBuf)>,
+    /// The image has files in the user's home, so that no empty directory may hide them.
+    pub(super) has_home: bool,
 }
 
 /// Directories of the host's image, with their modes: where something is mounted.
@@ -34,16 +37,18 @@ impl Base {
     /// An image that the engine has.
     pub(super) async fn image(client: &Client, name: &str) -> Result<Self, EngineError> {
         let seen = client.docker().inspect_image(name).await;
-        seen.map_err(|error| {
+        let seen = seen.map_err(|error| {
             let why = told(&error);
             EngineError::Unsupported(format!("base image {name}: {why}; `docker pull {name}`, or choose another"))
         })?;
-        Ok(Self { image: name.to_owned(), shown: Vec::new() })
+        let labels = seen.config.and_then(|config| config.labels).unwrap_or_default();
+        let has_home = labels.contains_key(transfer::HOME_LABEL);
+        Ok(Self { image: name.to_owned(), shown: Vec::new(), has_home })
     }
 
     /// This machine's system, as airstrip's own sandboxes show it: an image of links and empty directories, over which
     /// the host's are shown.
-    pub(super) async fn host(client: &Client) -> Result<Self, EngineError> {
+    pub(super) async fn host(client: &Client, run_dir: &Path) -> Result<Self, EngineError> {
         let mut shown = Vec::new();
         let mut links = vec![("var/run".to_owned(), PathBuf::from("/run"))];
         for (path, how) in system() {
@@ -52,12 +57,29 @@ impl Base {
                 Shown::Bound(source) => shown.push((source, path.to_owned())),
             }
         }
-        let layer = Layer::of_links(&PLACES, &links).map_err(|source| failed("make the base image", source))?;
-        let name = format!("airstrip-host:{}", layer.short_digest());
+        let place = files::one_off(run_dir).map_err(|source| failed("make a directory", source))?;
+        let image = Self::keep_host_image(client, &place, &links).await;
+        let _ = std::fs::remove_dir_all(place);
+        Ok(Self { image: image?, shown, has_home: false })
+    }
+
+    /// The image's name says what is in it.
+    async fn keep_host_image(
+        client: &Client,
+        place: &Path,
+        links: &[(String, PathBuf)],
+    ) -> Result<String, EngineError> {
+        let (file, archive) = (place.join("layer"), place.join("archive"));
+        let made = layer::write_links(&file, &PLACES, links).and_then(|()| Layer::of(file));
+        let made = made.map_err(|source| failed("make the base image", source))?;
+        let name = format!("airstrip-host:{}", &made.digest()[..16]);
         if client.docker().inspect_image(&name).await.is_err() {
-            image::load(client, &name, &[layer]).await?;
+            let mut image = Image::empty();
+            image.add(made, "airstrip");
+            image.write(&name, &archive).map_err(|source| failed("write the base image", source))?;
+            transfer::load(client, &archive).await?;
         }
-        Ok(Self { image: name, shown })
+        Ok(name)
     }
 }
 

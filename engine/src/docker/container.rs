@@ -15,6 +15,7 @@ use bollard::models::{
 
 use super::base::Base;
 use super::files::{self, Files};
+use super::transfer::HOME;
 use crate::native::hosting::GUEST;
 use crate::{Limits, Mount, MountKind, Spec};
 
@@ -45,12 +46,15 @@ pub(super) fn body(base: &Base, spec: &Spec, files: &Files, labels: HashMap<Stri
         cmd: Some(Vec::new()),
         working_dir: Some("/".to_owned()),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-        host_config: Some(HostConfig { mounts: Some(mounts(base, spec, files)?), ..confinement(&spec.limits, files) }),
+        host_config: Some(HostConfig {
+            mounts: Some(mounts(base, spec, files)?),
+            ..confinement(base, &spec.limits, files)
+        }),
         ..Default::default()
     })
 }
 
-fn confinement(limits: &Limits, files: &Files) -> HostConfig {
+fn confinement(base: &Base, limits: &Limits, files: &Files) -> HostConfig {
     let memory = limits.memory.map(signed);
     HostConfig {
         memory,
@@ -58,7 +62,7 @@ fn confinement(limits: &Limits, files: &Files) -> HostConfig {
         memory_swap: memory,
         nano_cpus: limits.cpu.map(|thousandths| i64::from(thousandths) * 1_000_000),
         pids_limit: limits.pids.map(|pids| i64::from(pids.saturating_add(GUESTS))),
-        tmpfs: Some(private(limits, files.user)),
+        tmpfs: Some(private(base, limits, files.user)),
         shm_size: Some(signed(limits.tmp / 8)),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned(), "label=disable".to_owned()]),
@@ -78,16 +82,20 @@ fn confinement(limits: &Limits, files: &Files) -> HostConfig {
 }
 
 /// Writable directories in memory. Docker bounds each, the spec all together: so each gets its part.
-fn private(limits: &Limits, user: u32) -> HashMap<String, String> {
+fn private(base: &Base, limits: &Limits, user: u32) -> HashMap<String, String> {
     let options = |mode: &str, part: u64| {
         format!("rw,exec,nosuid,nodev,mode={mode},uid={user},gid={user},size={}", limits.tmp / part)
     };
-    let all = [("/tmp", "1777", 2), ("/home/app", "0755", 4), ("/var/tmp", "1777", 8)];
-    all.into_iter().map(|(path, mode, part)| (path.to_owned(), options(mode, part))).collect()
+    let all = [("/tmp", "1777", 2), (HOME, "0755", 4), ("/var/tmp", "1777", 8)];
+    let shown = all.into_iter().filter(|(path, ..)| !(base.has_home && *path == HOME));
+    shown.map(|(path, mode, part)| (path.to_owned(), options(mode, part))).collect()
 }
 
 fn mounts(base: &Base, spec: &Spec, files: &Files) -> Result<Vec<DockerMount>, Refused> {
     let mut all = Vec::new();
+    if base.has_home {
+        all.push(copied_home());
+    }
     for (source, target) in &base.shown {
         all.push(bind(source, target, true)?);
     }
@@ -120,6 +128,11 @@ fn bind(source: &Path, target: &Path, read_only: bool) -> Result<DockerMount, Re
         }),
         ..Default::default()
     })
+}
+
+/// The image's home as a volume without a name: Docker copies it at the start, and removes it with the container.
+fn copied_home() -> DockerMount {
+    DockerMount { typ: Some(MountType::VOLUME), target: Some(HOME.to_owned()), ..Default::default() }
 }
 
 /// An overlay that Docker mounts as a volume without a name, which it removes with the container.
@@ -168,4 +181,87 @@ fn text(path: &Path) -> Result<String, Refused> {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Command, Egress};
+
+    fn spec(mounts: Vec<Mount>) -> Spec {
+        let command = Command {
+            argv: vec!["serve".to_owned()],
+            env: vec![("SECRET".to_owned(), "s3cret".to_owned())],
+            cwd: "/home/app/code".into(),
+        };
+        let limits =
+            Limits { memory: Some(1 << 29), cpu: Some(1500), pids: Some(256), tmp: 1 << 20, ..Limits::default() };
+        Spec {
+            hostname: "blog".to_owned(),
+            host_uid: 210_000,
+            mounts,
+            symlinks: Vec::new(),
+            command,
+            log: None,
+            limits,
+            egress: Egress::default(),
+            egress_exceptions: Vec::new(),
+        }
+    }
+
+    fn made(mounts: Vec<Mount>) -> Result<Body, Refused> {
+        let base = Base { image: "base:1".to_owned(), shown: vec![("/usr".into(), "/usr".into())], has_home: false };
+        let files = Files::of("/run/airstrip/a/docker".into());
+        body(&base, &spec(mounts), &files, HashMap::new())
+    }
+
+    fn mount(source: &str, target: &str, kind: MountKind) -> Mount {
+        Mount { source: source.into(), target: target.into(), kind }
+    }
+
+    #[test]
+    fn limits_and_confinement() {
+        let host = made(Vec::new()).unwrap().host_config.unwrap();
+        assert_eq!(
+            (host.memory, host.memory_swap, host.nano_cpus),
+            (Some(1 << 29), Some(1 << 29), Some(1_500_000_000))
+        );
+        assert_eq!(host.pids_limit, Some(257));
+        assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!((host.readonly_rootfs, host.network_mode.as_deref()), (Some(true), Some("none")));
+        let sizes: u64 = host.tmpfs.unwrap().values().map(|options| size(options)).sum::<u64>();
+        assert!(sizes + u64::try_from(host.shm_size.unwrap()).unwrap() <= 1 << 20);
+    }
+
+    fn size(options: &str) -> u64 {
+        options.rsplit_once("size=").unwrap().1.parse().unwrap()
+    }
+
+    #[test]
+    fn secrets_stay_out() {
+        assert!(!serde_json::to_string(&made(Vec::new()).unwrap()).unwrap().contains("s3cret"));
+    }
+
+    #[test]
+    fn a_later_mount_takes_an_earlier_ones_place() {
+        let mounts = vec![mount("/a", "/x", MountKind::ReadOnly), mount("/b", "/x", MountKind::ReadWrite)];
+        let made = made(mounts).unwrap().host_config.unwrap().mounts.unwrap();
+        let at: Vec<_> = made.iter().filter(|mount| mount.target.as_deref() == Some("/x")).collect();
+        assert_eq!((at.len(), at[0].source.as_deref(), at[0].read_only), (1, Some("/b"), Some(false)));
+    }
+
+    #[test]
+    fn overlays_are_escaped() {
+        let made = made(vec![mount("/a:b,c\\d", "/x", MountKind::Scratch)]).unwrap();
+        let volume = made.host_config.unwrap().mounts.unwrap().pop().unwrap().volume_options.unwrap();
+        let options = volume.driver_config.unwrap().options.unwrap();
+        assert!(options["o"].starts_with("lowerdir=/a\\:b\\,c\\\\d,upperdir=/run/"), "{}", options["o"]);
+    }
+
+    #[test]
+    fn targets_must_be_plain() {
+        for target in ["relative", "/x/../y", "/", ""] {
+            assert!(made(vec![mount("/a", target, MountKind::ReadOnly)]).is_err(), "{target}");
+        }
+    }
 }

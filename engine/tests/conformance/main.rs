@@ -1,4 +1,5 @@
-//! What the trait `Engine` promises, tried on every engine: `native`, as root and as an ordinary user, and `docker`.
+//! What the trait `Engine` promises, tried on every engine: `native`, as root and as an ordinary user, and `docker`; and
+//! what only `docker` has, its images.
 //!
 //! Words on the command line choose the cases whose name contains one of them; `native` or `docker` among them chooses the
 //! engine. Without a Docker engine on this machine its cases are skipped, and that is said.
@@ -10,6 +11,7 @@
 )]
 
 mod files;
+mod images;
 mod inside;
 mod life;
 mod limits;
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn cases() -> Vec<(&'static str, Case)> {
+fn cases(kind: Kind) -> Vec<(&'static str, Case)> {
     let groups = [
         life::cases(),
         ways_in::cases(),
@@ -55,7 +57,8 @@ fn cases() -> Vec<(&'static str, Case)> {
         limits::cases(),
         survival::cases(),
     ];
-    groups.into_iter().flatten().collect()
+    let own = if kind == Kind::Docker { images::cases() } else { Vec::new() };
+    groups.into_iter().flatten().chain(own).collect()
 }
 
 fn run_cases(kind: Kind, words: &[String]) -> bool {
@@ -63,7 +66,7 @@ fn run_cases(kind: Kind, words: &[String]) -> bool {
     let user = if world::root() { "root" } else { "an ordinary user" };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut failed = 0;
-    for (case, run) in cases() {
+    for (case, run) in cases(kind) {
         if !words.is_empty() && !words.iter().any(|word| case.contains(word.as_str())) {
             continue;
         }
