@@ -19,6 +19,7 @@ mod bad_input;
 mod commands;
 mod configuration;
 mod crash;
+mod data;
 mod demo;
 mod disk;
 mod keys;

@@ -7,6 +7,7 @@ mod apps;
 mod arguments;
 mod config;
 mod console;
+mod data;
 mod domains;
 mod help;
 mod keys;
@@ -51,6 +52,7 @@ pub async fn run(platform: &Arc<Platform>, actor: &Actor, words: Vec<String>, ch
     }
     match command {
         Command::Run { app, command } => run::one_off(platform, &app, command, channel).await,
+        Command::DataExport { app } => data::export(platform, &app, channel).await,
         Command::Enter { app, process } => run::enter(platform, &app, process.as_ref(), channel).await,
         command => answer(platform, actor, command, channel).await,
     }
@@ -105,6 +107,7 @@ impl Call<'_> {
             C::Releases { app, form } => releases::list(self, &app, form).await,
             C::Rollback { app, to } => releases::rollback(self, &app, to).await,
             C::Deploy { app } => releases::deploy(self, &app).await,
+            C::DataImport { app } => data::import(self, &app).await,
             C::Domains { app, form } => domains::list(self, &app, form).await,
             C::DomainsAdd { app, domains } => domains::add(self, &app, domains).await,
             C::DomainsRemove { app, domains } => domains::remove(self, &app, domains).await,
@@ -116,7 +119,7 @@ impl Call<'_> {
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
             // They take the channel as it is; see `run`.
-            C::Run { .. } | C::Enter { .. } => Ok(()),
+            C::Run { .. } | C::Enter { .. } | C::DataExport { .. } => Ok(()),
         }
     }
 

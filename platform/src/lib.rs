@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod control;
+pub mod data;
 pub mod demo;
 pub mod deploy;
 pub mod diagnosis;

@@ -48,6 +48,7 @@ impl Platform {
         self.finish_rename(app)?;
         self.make_app_home(app)?;
         self.remove_leftovers(app)?;
+        remove_imports(self.home.app(&app.name).root()).map_err(|e| Failure::io(&app.name, &e))?;
         self.repair_ref(app)?;
         if let Some(branch) = &app.deploy_branch {
             self.show_branch(app, branch);
@@ -125,6 +126,17 @@ impl Platform {
             }
         });
     }
+}
+
+/// Removes what an import of data left: what it had received, or what it had replaced.
+fn remove_imports(app: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(app)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(crate::data::IN_PROGRESS) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what interrupted work left in the store of layers and among the tools.

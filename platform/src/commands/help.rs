@@ -11,6 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploys", &["releases", "rollback", "ps:rebuild", "deploy", "git:set"]),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set"]),
+    ("Data", &["data:export", "data:import"]),
     ("Web", &["domains", "domains:add", "domains:remove", "maintenance:on", "maintenance:off"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
     ("The server", &["help", "version", "stop-all"]),
@@ -197,6 +198,10 @@ mod tests {
           config:set APP KEY=VALUE…       Set variables; `-` reads a dotenv file from standard input
           config:unset APP KEY…           Remove variables
           checks:set APP timeout=SECONDS  Change how long a web process has to become healthy: timeout=SECONDS
+
+        Data
+          data:export APP                 Write a tar of the app's data/ to standard output
+          data:import APP                 Replace the app's data/ by the tar or tar.gz on standard input
 
         Web
           domains APP                     List the host names at which an app answers

@@ -155,6 +155,13 @@ pub(super) enum Command {
     /// Deploy a tar or tar.gz from standard input
     Deploy { app: AppName },
 
+    /// Write a tar of the app's data/ to standard output
+    #[command(name = "data:export")]
+    DataExport { app: AppName },
+    /// Replace the app's data/ by the tar or tar.gz on standard input
+    #[command(name = "data:import")]
+    DataImport { app: AppName },
+
     /// List the host names at which an app answers
     Domains {
         app: AppName,
@@ -259,6 +266,8 @@ impl Command {
             | C::ConfigGet { app, .. }
             | C::ConfigSet { app, .. }
             | C::ConfigUnset { app, .. }
+            | C::DataExport { app }
+            | C::DataImport { app }
             | C::DomainsAdd { app, .. }
             | C::DomainsRemove { app, .. }
             | C::ChecksSet { app, .. }
