@@ -10,7 +10,7 @@
 //!
 //! An instance's shim outlives the daemon and answers on a socket in its directory, where `record`s are kept, too.
 //!
-//! Instances still share the host's network, and have no limits of memory and processor time of their own.
+//! Every sandbox has a network of its own (`network`); there are no limits of memory and processor time yet.
 
 pub(crate) mod base;
 mod channel;
@@ -26,6 +26,7 @@ mod log;
 mod memory;
 mod mounts;
 mod namespaces;
+mod network;
 mod probe;
 mod program;
 mod protocol;
@@ -42,6 +43,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,28 +53,32 @@ use tokio::net::TcpStream;
 
 use channel::Channel;
 use held::{Pipes, await_start};
+use network::{Inbound, Stash};
 use protocol::{Join, Kind, Reply, Request, Start};
 use record::Record;
 
-use crate::{Command, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+use crate::{Command, Egress, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
 
 /// First argument of a process that is a shim.
 const SHIM: &str = "airstrip-shim";
 /// First argument of a process that joins a sandbox.
 const JOIN: &str = "airstrip-join";
-/// In the environment of both: a binary whose `main` forgot [`run_if_child`] notices instead of starting itself for ever.
+/// First argument of a process that carries what a sandbox sends outside.
+const RELAY: &str = "airstrip-relay";
+/// In the environment of all three: a binary whose `main` forgot [`run_if_child`] notices instead of starting itself for ever.
 const CHILD_MARK: &str = "AIRSTRIP_CHILD";
 
 /// A shim answers at once, unless someone has stopped it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs as a shim, an init or a joining program if this process was started as one by [`Native`]; otherwise returns.
+/// Runs as a shim, an init, a joining program or a relay if this process was started as one by [`Native`]; otherwise returns.
 /// Call it first thing in `main`, before any thread exists.
 pub fn run_if_child() {
     let name = std::env::args_os().next().unwrap_or_default();
     let result = match name.to_str() {
         Some(SHIM) => shim::main(),
         Some(JOIN) => join::main(),
+        Some(RELAY) => network::relay_main(),
         Some(hosting::GUEST) => guest::main(),
         _ => return,
     };
@@ -84,6 +90,9 @@ pub fn run_if_child() {
 pub struct Native {
     run_dir: PathBuf,
     privileged: bool,
+    /// Whether sandboxes can have outgoing connections, or why not.
+    egress: Result<(), String>,
+    inbound: Inbound,
 }
 
 impl Native {
@@ -95,8 +104,8 @@ impl Native {
     )]
     pub fn new(run_dir: PathBuf) -> Result<Self, EngineError> {
         let privileged = Uid::effective().is_root();
-        let engine = Self::over(&run_dir, privileged)?;
-        probe::probe(&engine.run_dir, privileged)?;
+        let mut engine = Self::over(&run_dir, privileged)?;
+        engine.egress = probe::probe(&engine.run_dir, privileged)?;
         Ok(engine)
     }
 
@@ -107,7 +116,7 @@ impl Native {
             ));
         }
         let run_dir = prepare(run_dir).map_err(doing("open", run_dir))?;
-        let engine = Self { run_dir, privileged };
+        let engine = Self { run_dir, privileged, egress: Ok(()), inbound: Inbound::default() };
         engine.sweep().map_err(doing("clean up", &engine.run_dir))?;
         Ok(engine)
     }
@@ -141,7 +150,11 @@ impl Native {
             return Err(EngineError::Setup { id: id.clone(), step, reason });
         }
         let (run_dir, privileged) = (self.run_dir.clone(), self.privileged);
-        Ok(Start { run_dir, privileged, spec: spec.clone(), kind, door: None })
+        let mut spec = spec.clone();
+        if self.egress.is_err() {
+            spec.egress = Egress::None;
+        }
+        Ok(Start { run_dir, privileged, spec, kind, ipv6: network::host_has_ipv6(), door: None })
     }
 
     /// The socket of the instance's shim; `None` if the instance has ended.
@@ -165,6 +178,20 @@ impl Native {
             Some((Reply::Running { pid }, namespaces)) => Ok((pid, namespaces)),
             _ => Err(gone()),
         }
+    }
+
+    /// What makes sockets in an instance's network; `None` if that is the host's.
+    fn way_in(&self, id: &InstanceId) -> io::Result<Option<Arc<Stash>>> {
+        if let Some(stash) = self.inbound.get(id) {
+            return Ok(Some(stash));
+        }
+        let dir = self.dir(id);
+        let record = Record::read(&dir)?.ok_or(io::ErrorKind::NotFound)?;
+        if !record.has_network() {
+            return Ok(None);
+        }
+        let shim = Channel::connect(&dir)?.ok_or(io::ErrorKind::ConnectionRefused)?;
+        Ok(Some(self.inbound.put(id, shim.serve()?)))
     }
 
     /// The end of an instance that has no shim any more.
@@ -238,7 +265,8 @@ impl Engine for Native {
     ) -> Result<Process, EngineError> {
         let (_, sandbox) = self.find(id).await?;
         let io = |source| EngineError::Io { doing: format!("join {id}"), source };
-        let job = Join { privileged: self.privileged, command: command.clone(), terminal };
+        let namespaces = sandbox.len();
+        let job = Join { privileged: self.privileged, namespaces, command: command.clone(), terminal };
         let mut pipes = Pipes::new(terminal.is_some()).map_err(io)?;
         let theirs = std::mem::take(&mut pipes.theirs);
         let fds: Vec<_> = sandbox.iter().chain(&theirs).map(AsFd::as_fd).collect();
@@ -248,14 +276,22 @@ impl Engine for Native {
         held::process(id, channel, fds, pipes)
     }
 
-    async fn connect(&self, _id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        // Instances share the host's network until they get one of their own.
-        TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).await
+    async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        let Some(stash) = self.way_in(id)? else {
+            return TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).await;
+        };
+        let connected = stash.connect(port).await;
+        connected.unwrap_or_else(|error| {
+            self.inbound.forget(id);
+            Err(error)
+        })
     }
 
     async fn listening(&self, id: &InstanceId) -> Result<Vec<SocketAddr>, EngineError> {
         let (pid, _) = self.find(id).await?;
-        let looked = tokio::task::spawn_blocking(move || listening::addresses(pid)).await;
+        let dir = self.dir(id);
+        let own = Record::read(&dir).map_err(doing("read", &dir))?.is_some_and(|record| record.has_network());
+        let looked = tokio::task::spawn_blocking(move || listening::addresses(pid, own)).await;
         let found = looked.unwrap_or_else(|error| Err(io::Error::other(error)));
         found.map_err(|source| EngineError::Io { doing: format!("look for the sockets of {id}"), source })
     }
@@ -265,9 +301,12 @@ impl Engine for Native {
             && shim.send(Request::Wait).is_ok()
             && let Ok(Some((Reply::Ended(exit), _))) = shim.receive::<Reply>().await
         {
+            self.inbound.forget(id);
             return Ok(exit);
         }
-        self.ended(id).await
+        let exit = self.ended(id).await;
+        self.inbound.forget(id);
+        exit
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError> {
@@ -283,6 +322,7 @@ impl Engine for Native {
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
         let dir = self.dir(id);
         self.check_ended(id)?;
+        self.inbound.forget(id);
         fs::remove_dir_all(&dir).map_err(doing("remove", &dir))
     }
 

@@ -5,7 +5,7 @@ use gitd::{Channel, Output};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::failure::{Failure, Result};
-use crate::instance::{CODE, USER_HOME, environment, free_port, instance_id, shell, suffix};
+use crate::instance::{CODE, USER_HOME, environment, instance_id, shell, suffix};
 use crate::names::Process;
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -104,9 +104,8 @@ impl Platform {
         env: &[(String, String)],
         terminal: Option<WindowSize>,
     ) -> Result<engine::Process> {
-        let port = free_port().map_err(|e| Failure::io("finding a port", &e))?;
         let id = instance_id(release, process, &suffix()).map_err(|e| Failure::plain(e.to_string()))?;
-        let mut spec = self.spec(release, process, port, argv);
+        let mut spec = self.spec(release, process, argv);
         spec.command.cwd = cwd.into();
         spec.command.env = with_client_env(spec.command.env, env);
         Ok(self.engine.attach(&id, &spec, terminal).await?)

@@ -1,6 +1,5 @@
 //! One instance: what it is shown, its environment, and its start until it is healthy.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,9 @@ pub const DATA: &str = "/home/app/data";
 pub const ENV: &str = "/home/app/env";
 /// The home of the user inside.
 pub const USER_HOME: &str = "/home/app";
+
+/// The web process listens there, in a network of its own.
+pub const PORT: u16 = 5000;
 
 /// Bound of one log file; there are two for each place.
 const LOG_BYTES: u64 = 5 << 20;
@@ -105,10 +107,9 @@ impl Platform {
         cancel: &CancellationToken,
     ) -> Result<Instance, StartFailure> {
         let kind = release.manifest.process(&process.kind).ok_or(StartFailure::NoSuchProcess)?;
-        let labels =
-            Labels { app: release.app.0, process: process.clone(), version: release.version, port: free_port()? };
+        let labels = Labels { app: release.app.0, process: process.clone(), version: release.version, port: PORT };
         let id = instance_id(release, &process.to_string(), suffix)?;
-        let mut spec = self.spec(release, &process.to_string(), labels.port, kind.argv.clone());
+        let mut spec = self.spec(release, &process.to_string(), kind.argv.clone());
         spec.command.cwd = CODE.into();
         spec.log = Some(LogFile {
             path: release.home.log(process),
@@ -174,13 +175,13 @@ impl Platform {
     }
 
     /// What an instance of a release sees, and its environment. Its program is `argv`, started in the user's home.
-    pub fn spec(&self, release: &Runnable, process: &str, port: u16, argv: Vec<String>) -> Spec {
+    pub fn spec(&self, release: &Runnable, process: &str, argv: Vec<String>) -> Spec {
         Spec {
             hostname: release.name.to_string(),
             host_uid: owner(release.app).unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
             mounts: self.mounts(release),
             symlinks: Vec::new(),
-            command: Command { argv, env: environment(release, process, port), cwd: USER_HOME.into() },
+            command: Command { argv, env: environment(release, process, PORT), cwd: USER_HOME.into() },
             log: None,
             limits: engine::Limits::default(),
             egress: engine::Egress::default(),
@@ -256,26 +257,6 @@ pub fn shell() -> &'static str {
 /// Workers that a web server should start: one for each processor, within reason.
 fn concurrency() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8)
-}
-
-/// Below the ports that the kernel gives to outgoing connections, which come and go by the thousand.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
-/// So many random ports are tried.
-const PORT_TRIES: usize = 100;
-
-/// A port on loopback that nothing listens on at this moment.
-pub fn free_port() -> std::io::Result<u16> {
-    let span = u64::from(PORTS.end - PORTS.start);
-    let candidates =
-        (0..PORT_TRIES).filter_map(|_| u16::try_from(random() % span).ok()).map(|offset| PORTS.start + offset);
-    let mut last = std::io::ErrorKind::AddrInUse.into();
-    for port in candidates {
-        match TcpListener::bind(("127.0.0.1", port)) {
-            Ok(_free) => return Ok(port),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// The engine's name for an instance: readable, and never used twice.

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 
 use super::mounts::Tree;
+use super::network;
 use super::protocol::Failure;
 use super::sys::Attributes;
+use crate::Spec;
 
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
 /// Nothing here is private to the host: how names, certificates, libraries and types of files are found.
-const ETC: [&str; 15] = [
+const ETC: [&str; 14] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
     "/etc/ca-certificates.conf",
@@ -25,7 +27,6 @@ const ETC: [&str; 15] = [
     "/etc/nsswitch.conf",
     "/etc/pki",
     "/etc/protocols",
-    "/etc/resolv.conf",
     "/etc/services",
     "/etc/ssl",
 ];
@@ -101,14 +102,15 @@ pub(crate) fn hosts(hostname: &str) -> String {
 }
 
 /// Fills an empty tree.
-pub(super) fn build(tree: &mut Tree, hostname: &str) -> Result<(), Failure> {
+pub(super) fn build(tree: &mut Tree, spec: &Spec) -> Result<(), Failure> {
     for (path, shown) in system() {
         match shown {
             Shown::Link(link) => tree.link(path, &link)?,
             Shown::Bound(source) => tree.bind(&source, path, Attributes::READ_ONLY)?,
         }
     }
-    accounts(tree, hostname)?;
+    accounts(tree, &spec.hostname)?;
+    tree.write("/etc/resolv.conf", &network::resolver_file(spec.egress))?;
     devices(tree)?;
     proc(tree)?;
     tree.private("/tmp", 0o1777)?;

@@ -51,6 +51,13 @@ impl Channel {
         protocol::send(self.0.as_fd(), &request, &[])
     }
 
+    /// Has the first process behind a shim answer another channel, and returns that.
+    pub(super) fn serve(&self) -> io::Result<Self> {
+        let (ours, theirs) = protocol::pair()?;
+        protocol::send(self.0.as_fd(), &Request::Serve, &[theirs.as_fd()])?;
+        Self::new(ours)
+    }
+
     /// Waits for a message; `None` when the other side has closed.
     pub(super) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         self.0.async_io(Interest::READABLE, |socket| protocol::receive(socket.as_fd())).await

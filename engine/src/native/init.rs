@@ -13,6 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 use super::memory::let_go_of_code;
+use super::network;
 use super::protocol::{Failure, Reply, Request, Step, receive, send};
 use super::record::Stat;
 use super::sys::{self, RawStatus};
@@ -20,6 +21,9 @@ use crate::Exit;
 
 /// How long a session whose terminal has been hung up may take to end.
 const HANGUP_GRACE: Duration = Duration::from_millis(500);
+
+/// One daemon, and some that have gone without notice.
+const MOST_ASKERS: usize = 4;
 
 /// See the module.
 pub(super) struct Supervisor {
@@ -31,6 +35,8 @@ pub(super) struct Supervisor {
     stopping: bool,
     ended: Option<Exit>,
     signals: SignalFd,
+    /// Daemons that ask for sockets.
+    askers: Vec<OwnedFd>,
 }
 
 impl Supervisor {
@@ -53,7 +59,7 @@ impl Supervisor {
         mask.thread_block().step(|| "block signals".to_owned())?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags).step(|| "signalfd".to_owned())?;
-        Ok(Self { program, terminal, first, stopping: false, ended: None, signals })
+        Ok(Self { program, terminal, first, stopping: false, ended: None, signals, askers: Vec::new() })
     }
 
     /// Supervises until the program, and what has to end with it, has ended. Gives this process's exit status.
@@ -92,20 +98,45 @@ impl Supervisor {
     }
 
     fn await_event(&mut self, shim: BorrowedFd<'_>) {
-        let mut fds = [PollFd::new(shim, PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let own = [shim, self.signals.as_fd()];
+        let all = own.into_iter().chain(self.askers.iter().map(AsFd::as_fd));
+        let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         if poll(&mut fds, PollTimeout::NONE).is_err() {
             return;
         }
-        let asked = fds[0].any().unwrap_or(false);
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        let asked = ready.first() == Some(&true);
+        self.answer(ready.get(2..).unwrap_or_default());
         while let Ok(Some(info)) = self.signals.read_signal() {
             self.pass_on(info.ssi_signo);
         }
         if asked {
             match receive::<Request>(shim) {
+                Ok(Some((Request::Serve, fds))) => self.serve(fds),
                 Ok(Some((request, _))) => self.obey(request),
                 Ok(None) | Err(_) => self.abandon(),
             }
         }
+    }
+
+    /// A daemon that came, in the place of the oldest if there are too many.
+    fn serve(&mut self, mut fds: Vec<OwnedFd>) {
+        if self.askers.len() == MOST_ASKERS {
+            self.askers.remove(0);
+        }
+        self.askers.extend(fds.pop());
+    }
+
+    /// Hands sockets to those of the askers that are `ready`; lets go of those that have gone.
+    fn answer(&mut self, ready: &[bool]) {
+        let mut ready = ready.iter();
+        self.askers.retain(|asker| match ready.next() {
+            Some(true) => match receive::<Request>(asker.as_fd()) {
+                Ok(Some((Request::Sockets { v6, count }, _))) => network::hand_over(asker, v6, count).is_ok(),
+                _ => false,
+            },
+            _ => true,
+        });
     }
 
     fn obey(&mut self, request: Request) {

@@ -21,11 +21,14 @@ use crate::Exit;
 pub(super) fn main() -> io::Result<()> {
     let daemon = sys::take_standard_input()?;
     let Some((Request::Start, mut fds)) = receive(daemon.as_fd())? else { return Ok(()) };
-    if fds.len() <= namespaces::COUNT {
+    if fds.is_empty() {
         return Ok(());
     }
     let job: Join = protocol::read_job(fds.remove(0))?;
-    let pipes = fds.split_off(namespaces::COUNT);
+    if fds.len() < job.namespaces || job.namespaces > namespaces::COUNT {
+        return Ok(());
+    }
+    let pipes = fds.split_off(job.namespaces);
     let sandbox = fds;
     let _ = setsid();
     match join(&job, &sandbox, streams(pipes), &daemon) {
@@ -67,7 +70,7 @@ fn follow(daemon: &OwnedFd, head: &OwnedFd) -> Result<Option<Exit>, Failure> {
         Some((Reply::Failed(failure), _)) => return Err(failure),
         _ => return Ok(None),
     }
-    Ok(relay(daemon, head, || {
+    Ok(relay(daemon, head, None, || {
         let _ = nix::sys::socket::shutdown(std::os::fd::AsRawFd::as_raw_fd(head), nix::sys::socket::Shutdown::Write);
     }))
 }

@@ -1,23 +1,26 @@
-//! Which addresses the processes of an instance listen on: `/proc/net/tcp` matched with the sockets they hold.
+//! Which addresses the processes of an instance listen on: `/proc/PID/net/tcp`, matched with the sockets they hold where the
+//! instance shares the host's network.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::network::is_relay;
 use super::record::Stat;
 
 /// The `st` column of a listening socket.
 const LISTEN: &str = "0A";
 
-/// The TCP addresses on which `first` or one of its descendants listens.
-pub(super) fn addresses(first: i32) -> io::Result<Vec<SocketAddr>> {
-    let held = descendants(first)?.into_iter().flat_map(sockets).collect::<HashSet<u64>>();
+/// The TCP addresses on which `first` or one of its descendants listens; `own`: it has a network of its own.
+pub(super) fn addresses(first: i32, own: bool) -> io::Result<Vec<SocketAddr>> {
+    let held = if own { HashSet::new() } else { descendants(first)?.into_iter().flat_map(sockets).collect() };
     let mut all = Vec::new();
     for table in ["tcp", "tcp6"] {
         // Without IPv6 there is no second table.
         let text = fs::read_to_string(format!("/proc/{first}/net/{table}")).unwrap_or_default();
-        all.extend(text.lines().filter_map(listening).filter(|(_, inode)| held.contains(inode)).map(|(at, _)| at));
+        let found = text.lines().filter_map(listening).filter(|(_, inode)| own || held.contains(inode));
+        all.extend(found.map(|(at, _)| at).filter(|at| !is_relay(*at)));
     }
     all.sort_unstable();
     all.dedup();
@@ -96,7 +99,7 @@ mod tests {
     fn an_own_listener_is_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(addresses(own).unwrap().contains(&listener.local_addr().unwrap()));
+        assert!(addresses(own, false).unwrap().contains(&listener.local_addr().unwrap()));
     }
 
     proptest! {

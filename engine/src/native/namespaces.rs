@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::protocol::{Failure, Step};
 
 /// How many [`open`] gives.
-pub(super) const COUNT: usize = 5;
+pub(super) const COUNT: usize = 6;
 
 /// In the order in which an ordinary user enters them: the first gives the right to enter the others.
 /// Root enters them the other way round, because afterwards it is root no more.
@@ -19,6 +19,8 @@ const KINDS: [(&str, CloneFlags); COUNT] = [
     ("ipc", CloneFlags::CLONE_NEWIPC),
     ("uts", CloneFlags::CLONE_NEWUTS),
     ("pid", CloneFlags::CLONE_NEWPID),
+    // Last: instances of earlier versions have no network of their own.
+    ("net", CloneFlags::CLONE_NEWNET),
 ];
 
 /// The namespaces a sandbox's first process is started in. As root it makes its user namespace later by itself.
@@ -37,7 +39,7 @@ pub(super) fn open(first: Pid) -> Result<Vec<OwnedFd>, Failure> {
     KINDS.iter().map(open).collect()
 }
 
-/// Enters what [`open`] has opened; for the process namespace, the children of the calling process do.
+/// Enters what [`open`] has opened, here or in an earlier version that knew fewer; for the process namespace, the children of the calling process do.
 pub(super) fn enter(namespaces: &[OwnedFd], privileged: bool) -> Result<(), Failure> {
     let mut all: Vec<_> = namespaces.iter().zip(KINDS).collect();
     if privileged {

@@ -10,17 +10,30 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Uid;
 
 use super::channel::command;
+use super::network::{OUTGOING, host_has_ipv6};
 use super::program::empty_input;
 use super::protocol::{self, Failure, Kind, Reply, Request, Start};
 use crate::{Command, Egress, EngineError, Exit, Limits, Spec};
 
 /// Seconds until a sandbox that does not answer counts as failed.
 const LIMIT: i64 = 30;
+const NETWORK_REMEDY: &str = "a kernel with nf_tables and its tproxy module is needed (`modprobe nft_tproxy`)";
 
-/// Runs `true` in a sandbox, as every later program will run.
-pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<(), EngineError> {
+/// Runs `true` in a sandbox, as every later program will run. `Err` in `Ok`: sandboxes have no outgoing connections here; the reason.
+pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<Result<(), String>, EngineError> {
     let io = |source| EngineError::Io { doing: "try a sandbox".to_owned(), source };
-    match attempt(run_dir, privileged).map_err(io)? {
+    let whole = attempt(run_dir, privileged, Egress::Internet).map_err(io)?;
+    match whole {
+        Err(Failure::Setup { step, reason }) if step.starts_with(OUTGOING) => {
+            judge(attempt(run_dir, privileged, Egress::None).map_err(io)?, privileged)?;
+            Ok(Err(format!("{step}: {reason}; {NETWORK_REMEDY}")))
+        }
+        other => judge(other, privileged).map(Ok),
+    }
+}
+
+fn judge(tried: Result<Exit, Failure>, privileged: bool) -> Result<(), EngineError> {
+    match tried {
         Ok(exit) if exit.success() => Ok(()),
         Ok(exit) => Err(EngineError::Unsupported(format!(
             "a program tried in a sandbox {exit}; does the binary's main begin with engine::native::run_if_child?"
@@ -29,10 +42,10 @@ pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<(), EngineError>
     }
 }
 
-fn attempt(run_dir: &Path, privileged: bool) -> io::Result<Result<Exit, Failure>> {
+fn attempt(run_dir: &Path, privileged: bool, egress: Egress) -> io::Result<Result<Exit, Failure>> {
     let (ours, theirs) = protocol::pair()?;
     setsockopt(&ours, sockopt::ReceiveTimeout, &TimeVal::seconds(LIMIT))?;
-    let job = protocol::write_job(&trial(run_dir, privileged))?;
+    let job = protocol::write_job(&trial(run_dir, privileged, egress))?;
     let null = empty_input().map_err(io::Error::other)?;
     let fds = [job.as_fd(), null.as_fd(), null.as_fd(), null.as_fd()];
     protocol::send(ours.as_fd(), &Request::Start, &fds)?;
@@ -50,7 +63,7 @@ fn attempt(run_dir: &Path, privileged: bool) -> io::Result<Result<Exit, Failure>
     Ok(result)
 }
 
-fn trial(run_dir: &Path, privileged: bool) -> Start {
+fn trial(run_dir: &Path, privileged: bool, egress: Egress) -> Start {
     let command = Command { argv: vec!["true".to_owned()], env: Vec::new(), cwd: "/".into() };
     let spec = Spec {
         hostname: "probe".to_owned(),
@@ -60,10 +73,11 @@ fn trial(run_dir: &Path, privileged: bool) -> Start {
         command,
         log: None,
         limits: Limits::default(),
-        egress: Egress::default(),
+        egress,
         egress_exceptions: Vec::new(),
     };
-    Start { run_dir: run_dir.to_owned(), privileged, spec, kind: Kind::OneOff { terminal: None }, door: None }
+    let kind = Kind::OneOff { terminal: None };
+    Start { run_dir: run_dir.to_owned(), privileged, spec, kind, ipv6: host_has_ipv6(), door: None }
 }
 
 /// What failed, the likely cause on this machine, and a remedy.

@@ -22,7 +22,9 @@ use crate::{Command, Exit, InstanceId, Spec, Symlink, WindowSize};
 /// Longest message; longer texts are cut before they are sent.
 const LONGEST: usize = 8 * 1024;
 /// Most descriptors beside one message.
-const MOST_DESCRIPTORS: usize = 9;
+const MOST_DESCRIPTORS: usize = 24;
+/// Most sockets in one [`Reply::Sockets`].
+pub(super) const MOST_SOCKETS: usize = 16;
 
 /// The job of a shim. In a memory file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +33,8 @@ pub(super) struct Start {
     pub(super) privileged: bool,
     pub(super) spec: Spec,
     pub(super) kind: Kind,
+    /// Whether its way out is one for IPv6, too.
+    pub(super) ipv6: bool,
     /// Where the first process will knock, if somebody else makes the sandbox.
     #[serde(default)]
     pub(super) door: Option<PathBuf>,
@@ -49,6 +53,8 @@ pub(super) enum Kind {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Join {
     pub(super) privileged: bool,
+    /// How many of the descriptors are namespaces; they come first.
+    pub(super) namespaces: usize,
     pub(super) command: Command,
     pub(super) terminal: Option<WindowSize>,
 }
@@ -80,6 +86,10 @@ pub(super) enum Request {
     Wait,
     /// Answer with `Running` and the sandbox's namespaces.
     Find,
+    /// Answer, from now on, what comes from the socket beside this message.
+    Serve,
+    /// Answer with `Sockets`: so many, for TCP over IPv6 or IPv4.
+    Sockets { v6: bool, count: usize },
 }
 
 /// Upwards: first process to shim, shim to daemon.
@@ -87,6 +97,10 @@ pub(super) enum Request {
 pub(super) enum Reply {
     /// The first process is in its user namespace and asks for its user.
     Map,
+    /// The sockets of the sandbox's relay.
+    Network,
+    /// Sockets of the sandbox's network.
+    Sockets,
     /// The door is there; make the sandbox.
     Listening,
     /// The program has been executed. With the master side of its terminal, if it has one.

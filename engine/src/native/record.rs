@@ -2,6 +2,12 @@
 //!
 //! `RUN_DIR/ID/instance.json` is written by the shim once the program runs, `exit.json` when it has ended, and `control` is
 //! the shim's socket. Whether an instance lives is never read from these files: a shim that lives answers on its socket.
+//!
+//! Instances outlive the daemon that started them, and so its version. `protocol` in `instance.json` says what an instance can do. The number
+//! grows when a daemon must treat older instances in another way, and what a number means never changes:
+//!
+//! 1. (also where it is missing) The instance shares the host's network: it is reached by the host's loopback.
+//! 2. The instance has a network of its own: its first process answers `Serve`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,6 +20,8 @@ use crate::Exit;
 
 /// The shim's socket.
 pub(super) const CONTROL: &str = "control";
+/// Of the instances that this version starts.
+const PROTOCOL: u32 = 2;
 const INSTANCE: &str = "instance.json";
 const EXIT: &str = "exit.json";
 
@@ -26,11 +34,25 @@ pub(super) struct Record {
     pid: i32,
     pid_started: u64,
     boot: String,
+    /// What the instance can do; see the module.
+    #[serde(default = "oldest")]
+    protocol: u32,
+}
+
+fn oldest() -> u32 {
+    1
 }
 
 impl Record {
     pub(super) fn new(labels: String, started_at_ms: u64, pid: Pid) -> io::Result<Self> {
-        Ok(Self { labels, started_at_ms, pid: pid.as_raw(), pid_started: start_time(pid)?, boot: boot_id()? })
+        Ok(Self {
+            labels,
+            started_at_ms,
+            pid: pid.as_raw(),
+            pid_started: start_time(pid)?,
+            boot: boot_id()?,
+            protocol: PROTOCOL,
+        })
     }
 
     /// Not synced: after a power cut the instance is gone whatever this file says.
@@ -42,6 +64,11 @@ impl Record {
 
     pub(super) fn read(dir: &Path) -> io::Result<Option<Self>> {
         read_json(&dir.join(INSTANCE))
+    }
+
+    /// True unless the instance was started by a version that left it in the host's network.
+    pub(super) fn has_network(&self) -> bool {
+        self.protocol >= 2
     }
 
     /// The first process if it is still the one that was recorded.

@@ -4,20 +4,33 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::network::Outbound;
 use super::protocol::{Reply, Request, receive, send};
 use crate::Exit;
 
-/// Passes messages on until the head has ended. When the daemon lets go, or asks to kill, `abandon` is called once.
+/// Passes messages on until the head has ended, and looks after the sandbox's way out if that is told. When the daemon lets go, or asks to kill, `abandon` is called once.
 /// Returns how the program ended if the head said so.
-pub(super) fn relay(daemon: &OwnedFd, head: &OwnedFd, abandon: impl Fn()) -> Option<Exit> {
+pub(super) fn relay(
+    daemon: &OwnedFd,
+    head: &OwnedFd,
+    mut outbound: Option<&mut Outbound>,
+    abandon: impl Fn(),
+) -> Option<Exit> {
     let mut listening = true;
     loop {
-        let mut fds = [PollFd::new(head.as_fd(), PollFlags::POLLIN), PollFd::new(daemon.as_fd(), PollFlags::POLLIN)];
-        let watched = if listening { 2 } else { 1 };
-        if poll(&mut fds[..watched], PollTimeout::NONE).is_err() {
+        let own = [Some(head.as_fd()), listening.then_some(daemon.as_fd())];
+        let relay = outbound.as_ref().and_then(|outbound| outbound.channel());
+        let timeout = outbound.as_ref().map_or(PollTimeout::NONE, |outbound| outbound.timeout());
+        let mut fds: Vec<_> =
+            own.into_iter().flatten().chain(relay).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        if poll(&mut fds, timeout).is_err() {
             continue;
         }
-        let [from_head, from_daemon] = fds.map(|fd| fd.any().unwrap_or(false));
+        let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
+        let (from_head, from_daemon) = (ready(0), listening && ready(1));
+        if let Some(outbound) = &mut outbound {
+            outbound.tend();
+        }
         if from_head {
             match receive::<Reply>(head.as_fd()) {
                 Ok(Some((Reply::Ended(exit), _))) => return Some(exit),
@@ -25,7 +38,7 @@ pub(super) fn relay(daemon: &OwnedFd, head: &OwnedFd, abandon: impl Fn()) -> Opt
                 Ok(None) | Err(_) => return None,
             }
         }
-        if listening && from_daemon {
+        if from_daemon {
             match receive::<Request>(daemon.as_fd()) {
                 Ok(Some((Request::Kill, _))) => abandon(),
                 Ok(Some((request, _))) => drop(send(head.as_fd(), &request, &[])),

@@ -13,7 +13,7 @@ use super::init::Supervisor;
 use super::mounts::{Owner, Tree};
 use super::program::{self, Stdio};
 use super::protocol::{Failure, Kind, Reply, Start, Step, send};
-use super::{base, identity};
+use super::{base, identity, network};
 
 /// The user and group outside to which the sandbox's user is mapped.
 pub(super) fn outside_owner(start: &Start) -> Owner {
@@ -40,6 +40,7 @@ fn enter(start: &Start, shim: &OwnedFd) -> Result<(), Failure> {
         identity::await_map(shim.as_fd())?;
         identity::become_app()?;
     }
+    network::set_up(start, shim.as_fd())?;
     sethostname(&start.spec.hostname).step(|| format!("sethostname({})", start.spec.hostname))?;
     build(start)?;
     if start.privileged {
@@ -56,7 +57,7 @@ fn build(start: &Start) -> Result<(), Failure> {
     // Without privileges the owner is what the new user namespace calls it.
     let owner = if start.privileged { outside_owner(start) } else { Owner { uid: 1000, gid: 1000 } };
     let mut tree = Tree::new(&start.run_dir, owner, start.privileged)?;
-    base::build(&mut tree, &start.spec.hostname)?;
+    base::build(&mut tree, &start.spec)?;
     for mount in &start.spec.mounts {
         tree.mount(mount)?;
     }

@@ -21,6 +21,7 @@ use nix::unistd::{Pid, pipe2, setsid};
 use super::door::Door;
 use super::log::Log;
 use super::memory::let_go_of_code;
+use super::network::Outbound;
 use super::program::{Stdio, empty_input};
 use super::protocol::{self, Failure, Guest, Kind, Reply, Request, Start, Step, receive, send};
 use super::record::{self, Record};
@@ -63,6 +64,8 @@ struct First {
     pidfd: OwnedFd,
     channel: OwnedFd,
     namespaces: Vec<OwnedFd>,
+    /// What carries its outgoing connections, if it may have any.
+    outbound: Option<Outbound>,
     /// False if somebody else made the sandbox.
     child: bool,
 }
@@ -81,7 +84,7 @@ impl First {
         .step(|| format!("clone3({flags:?})"))?;
         // With this end open here the end of the first process would go unnoticed.
         drop(theirs);
-        let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new(), child: true };
+        let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new(), outbound: None, child: true };
         match first.await_program(start) {
             Ok(master) => Ok((first, master)),
             Err(failure) => {
@@ -103,7 +106,7 @@ impl First {
         drop(door);
         let pidfd = sys::open_pidfd(pid).step(|| format!("open the process {pid}"))?;
         let record = make_record(labels, pid)?;
-        let mut first = Self { pid, pidfd, channel, namespaces: Vec::new(), child: false };
+        let mut first = Self { pid, pidfd, channel, namespaces: Vec::new(), outbound: None, child: false };
         let spec = &start.spec;
         let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
         let job = Guest { first: true, symlinks, command, terminal: None };
@@ -127,6 +130,7 @@ impl First {
                     self.namespaces = namespaces::open(self.pid)?;
                     send(channel, &Request::Mapped, &[]).step(|| "answer the sandbox".to_owned())?;
                 }
+                Some((Reply::Network, sockets)) => self.outbound = Some(Outbound::start(start, sockets)),
                 Some((Reply::Started, mut fds)) => return Ok(fds.pop()),
                 Some((Reply::Failed(failure), _)) => return Err(failure),
                 _ => return Err(Errno::ECONNRESET).step(|| "sandbox ended while it was set up".to_owned()),
@@ -141,6 +145,7 @@ impl First {
     /// Waits until nothing of the sandbox is left. `told` is what the first process said of the program.
     fn wait(&mut self, told: Option<Exit>) -> Exit {
         self.namespaces.clear();
+        self.outbound = None;
         if !self.child {
             await_end(self.pidfd.as_fd());
             return told.unwrap_or(Exit::Lost);
@@ -161,7 +166,11 @@ fn one_off(start: &Start, stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<(), 
     let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
     let _ = send(daemon.as_fd(), &Reply::Started, &fds);
     drop(master);
-    let told = relay(daemon, &first.channel, || first.kill());
+    let First { pidfd, channel, outbound, .. } = &mut first;
+    let kill = || {
+        let _ = sys::signal_pidfd(pidfd.as_fd(), Signal::SIGKILL);
+    };
+    let told = relay(daemon, channel, outbound.as_mut(), kill);
     let exit = first.wait(told);
     let _ = send(daemon.as_fd(), &Reply::Ended(exit), &[]);
     Ok(())
@@ -271,6 +280,9 @@ impl Instance {
         if ready.get(2) == Some(&true) {
             self.accept();
         }
+        if let Some(outbound) = &mut self.first.outbound {
+            outbound.tend();
+        }
         if ready.first() != Some(&true) {
             return ControlFlow::Continue(());
         }
@@ -284,9 +296,12 @@ impl Instance {
     /// Waits; says which descriptors are ready: first process, output, listener, callers.
     fn await_events(&self) -> Vec<bool> {
         let own = [self.first.channel.as_fd(), self.output.as_fd(), self.listener.as_fd()];
+        let outbound = self.first.outbound.as_ref();
         let all = own.into_iter().chain(self.callers.iter().map(|caller| caller.socket.as_fd()));
+        // Last, because it is not always there.
+        let all = all.chain(outbound.and_then(Outbound::channel));
         let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, outbound.map_or(PollTimeout::NONE, Outbound::timeout)) {
             Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(false)).collect(),
             Err(_) => Vec::new(),
         }
@@ -332,6 +347,10 @@ impl Instance {
                 let reply = Reply::Running { pid: self.first.pid.as_raw() };
                 let namespaces: Vec<_> = self.first.namespaces.iter().map(AsFd::as_fd).collect();
                 return send(socket, &reply, &namespaces).is_ok();
+            }
+            Ok(Some((Request::Serve, fds))) => {
+                let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                let _ = send(self.first.channel.as_fd(), &Request::Serve, &fds);
             }
             Ok(Some((request @ (Request::Stop | Request::Signal(_)), _))) => {
                 let _ = send(self.first.channel.as_fd(), &request, &[]);

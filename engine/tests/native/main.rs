@@ -15,7 +15,9 @@ mod files;
 mod joining;
 mod lifecycle;
 mod logs;
+mod network;
 mod one_offs;
+mod outside;
 mod survival;
 mod world;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     {
         return survival::hold(rest);
     }
+    outside::enter();
     let good = run_stories(&words) & (!nix::unistd::Uid::effective().is_root() || run_as_nobody(&words));
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -45,6 +48,7 @@ fn stories() -> Vec<(&'static str, Story)> {
         logs::stories(),
         one_offs::stories(),
         joining::stories(),
+        network::stories(),
         survival::stories(),
         endurance::stories(),
     ];
@@ -80,6 +84,7 @@ fn run_as_nobody(words: &[String]) -> bool {
     std::fs::copy("/proc/self/exe", &copy).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(words).current_dir("/");
+    command.envs(outside::environment());
     match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
