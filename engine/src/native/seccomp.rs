@@ -20,6 +20,8 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 const NEW_NAMESPACES: u64 = 0x7E02_0000;
 /// `personality` to ask (all ones), and the harmless ones: Linux, 32-bit addresses, no randomization, BSD shared memory.
 const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x2_0000, 0x2_0008, 0xFFFF_FFFF];
+/// Requests that put words into the mouth of whoever uses the terminal next.
+const INJECTING: [u64; 2] = [TIOCSTI, TIOCLINUX];
 const FAMILIES: [c_int; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
 
 /// Confines the calling thread and whatever it executes.
@@ -49,11 +51,18 @@ fn rules() -> Result<Rules, seccompiler::BackendError> {
     rules.insert(SYS_personality, PERSONALITIES.into_iter().map(equal).collect::<Result<_, _>>()?);
     let families = FAMILIES.iter().map(|family| equal(u64::from(family.cast_unsigned())));
     rules.insert(SYS_socket, families.collect::<Result<_, _>>()?);
+    let other_than = |request: &u64| condition(1, SeccompCmpOp::Ne, *request);
+    let requests = INJECTING.iter().map(other_than).collect::<Result<_, _>>()?;
+    rules.insert(SYS_ioctl, vec![SeccompRule::new(requests)?]);
     Ok(rules)
 }
 
 fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
-    SeccompRule::new(vec![SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)?])
+    SeccompRule::new(vec![condition(index, operator, value)?])
+}
+
+fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
 }
 
 #[rustfmt::skip]
@@ -68,7 +77,7 @@ const ALLOWED: &[c_long] = &[
     SYS_getgid, SYS_getgroups, SYS_getitimer, SYS_getpeername, SYS_getpgid, SYS_getpid, SYS_getppid, SYS_getpriority,
     SYS_getrandom, SYS_getresgid, SYS_getresuid, SYS_getrlimit, SYS_get_robust_list, SYS_getrusage, SYS_getsid,
     SYS_getsockname, SYS_getsockopt, SYS_gettid, SYS_gettimeofday, SYS_getuid, SYS_getxattr, SYS_inotify_add_watch,
-    SYS_inotify_init1, SYS_inotify_rm_watch, SYS_io_cancel, SYS_ioctl, SYS_io_destroy, SYS_io_getevents,
+    SYS_inotify_init1, SYS_inotify_rm_watch, SYS_io_cancel, SYS_io_destroy, SYS_io_getevents,
     SYS_ioprio_get, SYS_ioprio_set, SYS_io_setup, SYS_io_submit, SYS_kill, SYS_landlock_add_rule,
     SYS_landlock_create_ruleset, SYS_landlock_restrict_self, SYS_lgetxattr, SYS_linkat, SYS_listen, SYS_listxattr,
     SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr, SYS_madvise, SYS_membarrier, SYS_memfd_create,
@@ -118,6 +127,10 @@ const NEWER: &[c_long] = &[
     454, // futex_wake
     455, // futex_wait
     456, // futex_requeue
+    463, // setxattrat
+    464, // getxattrat
+    465, // listxattrat
+    466, // removexattrat
 ];
 
 #[cfg(test)]
@@ -162,6 +175,7 @@ mod tests {
             libc::SYS_clone,
             libc::SYS_socket,
             libc::SYS_personality,
+            libc::SYS_ioctl,
         ];
         assert_eq!(refused.into_iter().filter(|call| listed(*call)).collect::<Vec<_>>(), Vec::<i64>::new());
     }
