@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use engine::docker::Docker;
 use engine::native::Native;
-use engine::{Command, Engine, InstanceId, Spec};
+use engine::{Command, Engine, InstanceId, Limits, Spec};
 
 fn main() -> Result<(), Box<dyn Error>> {
     engine::native::run_if_child();
@@ -44,9 +44,16 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
     for _ in 0..rounds {
         times.entry(PLAIN.to_owned()).or_default().push(unsandboxed().await?);
         for (name, engine) in &engines {
-            let (started, joined) = starts(engine.as_ref(), &id).await?;
-            times.entry(format!("{name}: one-off")).or_default().push(started);
-            times.entry(format!("{name}: joined")).or_default().push(joined);
+            let bounded = one_off(
+                engine.as_ref(),
+                Limits { memory: Some(1 << 29), cpu: Some(1000), pids: Some(512), ..Limits::default() },
+            );
+            times.entry(format!("{name}: one-off, bounded")).or_default().push(bounded.await?);
+            times
+                .entry(format!("{name}: one-off"))
+                .or_default()
+                .push(one_off(engine.as_ref(), Limits::default()).await?);
+            times.entry(format!("{name}: joined")).or_default().push(joined(engine.as_ref(), &id).await?);
         }
         if engines.len() > 1
             && let Some(ran) = docker_run().await?
@@ -70,19 +77,23 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
 
 const PLAIN: &str = "unsandboxed";
 
-/// How long a one-off took to start, and a program in the running instance.
-async fn starts(engine: &dyn Engine, id: &InstanceId) -> Result<(Duration, Duration), Box<dyn Error>> {
-    let one_off = InstanceId::new("one-off")?;
+/// How long a one-off took to start.
+async fn one_off(engine: &dyn Engine, limits: Limits) -> Result<Duration, Box<dyn Error>> {
+    let id = InstanceId::new("one-off")?;
     let begin = Instant::now();
-    let process = engine.attach(&one_off, &spec(&["true"]), None).await?;
+    let process = engine.attach(&id, &Spec { limits, ..spec(&["true"]) }, None).await?;
     let started = begin.elapsed();
     process.control.wait().await?;
-    drop(process);
+    Ok(started)
+}
+
+/// How long a program in the running instance took.
+async fn joined(engine: &dyn Engine, id: &InstanceId) -> Result<Duration, Box<dyn Error>> {
     let begin = Instant::now();
     let process = engine.exec(id, &spec(&["true"]).command, None).await?;
     let joined = begin.elapsed();
     process.control.wait().await?;
-    Ok((started, joined))
+    Ok(joined)
 }
 
 /// The client's whole run, as a user would time it; `None` without the client, or without the image.
@@ -134,7 +145,7 @@ fn row(name: &str, times: &mut [Duration], base: Option<Duration>) -> Duration {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let ratio = base.map(|base| format!("  {:.1} times, {:+.2} ms", ms(at(5)) / ms(base), ms(at(5)) - ms(base)));
     println!(
-        "{name:18} min {:6.2}  median {:6.2}  p90 {:6.2} ms{}",
+        "{name:24} min {:6.2}  median {:6.2}  p90 {:6.2} ms{}",
         ms(at(0)),
         ms(at(5)),
         ms(at(9)),

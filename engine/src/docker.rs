@@ -37,7 +37,7 @@ use files::Files;
 
 use crate::native::Native;
 use crate::native::hosting::{Job, start_in};
-use crate::{Command, Control, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+use crate::{Abilities, Command, Control, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
 
 /// See the module.
 pub struct Docker {
@@ -155,7 +155,8 @@ impl Engine for Docker {
         let files = self.files(id, dir, spec)?;
         let body = container::body(&self.base, spec, &files, self.client.one_off_labels()).map_err(refused(id))?;
         let container = self.container(id, name, body);
-        let job = Job { first: true, symlinks: &spec.symlinks, command: &spec.command, terminal };
+        let open_files = spec.limits.open_files;
+        let job = Job { first: true, symlinks: &spec.symlinks, command: &spec.command, terminal, open_files };
         let process = start_in(id, &job, &files.door(files::FIRST), &container).await?;
         Ok(Process { streams: process.streams, control: Box::new(OneOff { inner: process.control, holder }) })
     }
@@ -169,7 +170,8 @@ impl Engine for Docker {
         self.shims.check_running(id).await?;
         let files = Files::of(self.shims.instance_dir(id).join(files::OWN));
         let name = files::random_name().map_err(|source| doing(self.shims.run_dir(), source))?;
-        let job = Job { first: false, symlinks: &[], command, terminal };
+        let open_files = self.shims.open_files(id)?;
+        let job = Job { first: false, symlinks: &[], command, terminal, open_files };
         let inside = Inside::new(&self.client, id, name.clone());
         start_in(id, &job, &files.door(&name), &inside).await
     }
@@ -188,8 +190,24 @@ impl Engine for Docker {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError> {
+        // What is frozen hears no signal.
+        let _ = self.client.thaw(&self.client.name(id)).await;
         let told = self.shims.stop(id, grace).await?;
         Ok(self.verdict(id, told).await)
+    }
+
+    async fn freeze(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.shims.check_running(id).await?;
+        self.client.freeze(&self.client.name(id)).await
+    }
+
+    async fn thaw(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.shims.check_running(id).await?;
+        self.client.thaw(&self.client.name(id)).await
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.client.abilities.clone()
     }
 
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {

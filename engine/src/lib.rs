@@ -12,6 +12,7 @@
 //!
 //! [`native`] is the engine that needs nothing but the kernel; [`docker`] has a Docker engine make the sandboxes.
 
+mod abilities;
 mod id;
 mod process;
 mod spec;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 
+pub use abilities::{Abilities, Ability};
 pub use id::{InstanceId, InvalidInstanceId};
 pub use process::{Control, Exit, Process, Streams};
 pub use spec::{Command, Egress, Limits, LogFile, Mount, MountKind, Spec, Symlink, WindowSize};
@@ -60,6 +62,16 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Asks the instance to end (SIGTERM), kills it after `grace`, and returns when nothing of it is left running.
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError>;
+
+    /// Stops every process of the instance where it is, until [`Engine::thaw`]. What connects to it meanwhile waits; [`Engine::exec`]
+    /// fails. [`Engine::stop`] thaws it.
+    async fn freeze(&self, id: &InstanceId) -> Result<(), EngineError>;
+
+    /// Lets a frozen instance go on; does nothing to one that is not frozen.
+    async fn thaw(&self, id: &InstanceId) -> Result<(), EngineError>;
+
+    /// What of [`Limits`] and [`Egress`] this machine lets the engine enforce. Where it cannot, a launch succeeds without.
+    fn abilities(&self) -> Abilities;
 
     /// Forgets an ended instance: its exit status and whatever the engine kept of it.
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError>;

@@ -10,9 +10,10 @@
 //!
 //! An instance's shim outlives the daemon and answers on a socket in its directory, where `record`s are kept, too.
 //!
-//! Every sandbox has a network of its own (`network`); there are no limits of memory and processor time yet.
+//! Every sandbox has a network of its own (`network`), and its use of the machine is bounded by a control group (`cgroup`).
 
 pub(crate) mod base;
+mod cgroup;
 mod channel;
 mod door;
 mod guest;
@@ -51,13 +52,14 @@ use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 use tokio::net::TcpStream;
 
+use cgroup::{Bounds, Controller, Groups};
 use channel::Channel;
 use held::{Pipes, await_start};
 use network::{Inbound, Stash};
 use protocol::{Join, Kind, Reply, Request, Start};
 use record::Record;
 
-use crate::{Command, Egress, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+use crate::{Abilities, Command, Egress, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
 
 /// First argument of a process that is a shim.
 const SHIM: &str = "airstrip-shim";
@@ -92,6 +94,7 @@ pub struct Native {
     privileged: bool,
     /// Whether sandboxes can have outgoing connections, or why not.
     egress: Result<(), String>,
+    groups: Groups,
     inbound: Inbound,
 }
 
@@ -105,6 +108,8 @@ impl Native {
     pub fn new(run_dir: PathBuf) -> Result<Self, EngineError> {
         let privileged = Uid::effective().is_root();
         let mut engine = Self::over(&run_dir, privileged)?;
+        engine.groups = Groups::find(&engine.run_dir, privileged);
+        engine.groups.sweep();
         engine.egress = probe::probe(&engine.run_dir, privileged)?;
         Ok(engine)
     }
@@ -116,7 +121,8 @@ impl Native {
             ));
         }
         let run_dir = prepare(run_dir).map_err(doing("open", run_dir))?;
-        let engine = Self { run_dir, privileged, egress: Ok(()), inbound: Inbound::default() };
+        let engine =
+            Self { run_dir, privileged, egress: Ok(()), groups: Groups::default(), inbound: Inbound::default() };
         engine.sweep().map_err(doing("clean up", &engine.run_dir))?;
         Ok(engine)
     }
@@ -154,7 +160,8 @@ impl Native {
         if self.egress.is_err() {
             spec.egress = Egress::None;
         }
-        Ok(Start { run_dir, privileged, spec, kind, ipv6: network::host_has_ipv6(), door: None })
+        let (group, ipv6) = (self.groups.plan(id.as_str()), network::host_has_ipv6());
+        Ok(Start { run_dir, privileged, spec, kind, group, ipv6, door: None })
     }
 
     /// The socket of the instance's shim; `None` if the instance has ended.
@@ -180,6 +187,12 @@ impl Native {
         }
     }
 
+    /// What everything in the instance is held to.
+    fn bounds(&self, id: &InstanceId) -> Result<Bounds, EngineError> {
+        let dir = self.dir(id);
+        Bounds::read(&dir).map_err(doing("read the limits in", &dir))
+    }
+
     /// What makes sockets in an instance's network; `None` if that is the host's.
     fn way_in(&self, id: &InstanceId) -> io::Result<Option<Arc<Stash>>> {
         if let Some(stash) = self.inbound.get(id) {
@@ -203,7 +216,8 @@ impl Native {
         }
         let record = Record::read(&dir).map_err(failed())?.ok_or_else(|| EngineError::Unknown(id.clone()))?;
         if let Some(pid) = record.living() {
-            // Its shim was killed and the kernel is about to end it; see it through.
+            // Its shim was killed and the kernel is about to end it, once it is thawed; see it through.
+            let _ = self.bounds(id)?.group.thaw();
             if let Ok(pidfd) = sys::open_pidfd(pid) {
                 let _ = sys::signal_pidfd(pidfd.as_fd(), Signal::SIGKILL);
                 let ended = sys::watch(pidfd).map_err(failed())?;
@@ -266,7 +280,11 @@ impl Engine for Native {
         let (_, sandbox) = self.find(id).await?;
         let io = |source| EngineError::Io { doing: format!("join {id}"), source };
         let namespaces = sandbox.len();
-        let job = Join { privileged: self.privileged, namespaces, command: command.clone(), terminal };
+        let bounds = self.bounds(id)?;
+        if bounds.group.is_frozen().unwrap_or(false) {
+            return Err(held::setup(id, "join it", "it is frozen"));
+        }
+        let job = Join { privileged: self.privileged, namespaces, bounds, command: command.clone(), terminal };
         let mut pipes = Pipes::new(terminal.is_some()).map_err(io)?;
         let theirs = std::mem::take(&mut pipes.theirs);
         let fds: Vec<_> = sandbox.iter().chain(&theirs).map(AsFd::as_fd).collect();
@@ -322,8 +340,32 @@ impl Engine for Native {
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {
         let dir = self.dir(id);
         self.check_ended(id)?;
+        // If its shim could not.
+        self.bounds(id)?.group.remove();
         self.inbound.forget(id);
         fs::remove_dir_all(&dir).map_err(doing("remove", &dir))
+    }
+
+    async fn freeze(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.groups.ability(Controller::Freezer).map_err(EngineError::Unsupported)?;
+        self.find(id).await?;
+        let group = self.bounds(id)?.group;
+        if !group.is_freezable() {
+            return Err(held::setup(id, "freeze it", "it was started without a control group"));
+        }
+        let frozen = group.freeze().await;
+        frozen.map_err(|source| EngineError::Io { doing: format!("freeze {id}"), source })
+    }
+
+    async fn thaw(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.find(id).await?;
+        let thawed = self.bounds(id)?.group.thaw();
+        thawed.map_err(|source| EngineError::Io { doing: format!("thaw {id}"), source })
+    }
+
+    fn abilities(&self) -> Abilities {
+        let [memory, cpu, pids, freeze] = Controller::ALL.map(|controller| self.groups.ability(controller));
+        Abilities { memory, cpu, pids, freeze, egress: self.egress.clone() }
     }
 
     async fn list(&self) -> Result<Vec<Listed>, EngineError> {

@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use super::container::Body;
 use super::files;
 use crate::native::hosting::{GUEST, Host};
-use crate::{EngineError, Exit, InstanceId};
+use crate::{Abilities, EngineError, Exit, InstanceId};
 
 const USUAL_SOCKET: &str = "/var/run/docker.sock";
 /// Longest time for an answer that is not waited for on purpose.
@@ -41,6 +41,8 @@ pub(super) struct Client {
     docker: bollard::Docker,
     /// Tells this directory's containers from those of others.
     run: String,
+    /// What it can enforce.
+    pub(super) abilities: Abilities,
 }
 
 /// A container of this directory.
@@ -62,7 +64,7 @@ impl Client {
         let docker = dial().await.map_err(EngineError::Unsupported)?;
         let info = docker.info().await.map_err(|error| EngineError::Unsupported(told(&error)))?;
         check(&info).map_err(EngineError::Unsupported)?;
-        Ok(Self { docker, run })
+        Ok(Self { docker, run, abilities: abilities(&info) })
     }
 
     pub(super) fn docker(&self) -> &bollard::Docker {
@@ -117,6 +119,22 @@ impl Client {
             // There is none, or somebody else is removing it.
             Ok(()) | Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
             Err(error) => Err(io(&format!("remove the container {name}"), &error)),
+        }
+    }
+
+    /// Stops every process of a container.
+    pub(super) async fn freeze(&self, name: &str) -> Result<(), EngineError> {
+        let paused = self.docker.pause_container(name).await;
+        paused.map_err(|error| io(&format!("freeze the container {name}"), &error))
+    }
+
+    /// Lets them go on.
+    pub(super) async fn thaw(&self, name: &str) -> Result<(), EngineError> {
+        match self.docker.unpause_container(name).await {
+            Err(error) if !told(&error).contains("is not paused") => {
+                Err(io(&format!("thaw the container {name}"), &error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -282,6 +300,22 @@ fn check(info: &SystemInfo) -> Result<(), String> {
     match info.os_type.as_deref() {
         None | Some("linux") => Ok(()),
         Some(other) => Err(format!("this Docker engine runs {other} containers; airstrip needs linux")),
+    }
+}
+
+fn abilities(info: &SystemInfo) -> Abilities {
+    let kernel = |there: Option<bool>| match there {
+        Some(false) => Err("the Docker engine says that this machine's kernel cannot".to_owned()),
+        _ => Ok(()),
+    };
+    Abilities {
+        memory: kernel(info.memory_limit),
+        cpu: kernel(info.cpu_cfs_quota),
+        pids: kernel(info.pids_limit),
+        freeze: Ok(()),
+        egress: Err(
+            "containers are made without a network; run apps that need one in airstrip's own sandboxes".to_owned()
+        ),
     }
 }
 

@@ -36,7 +36,7 @@ fn start(job: &Guest, fds: Vec<OwnedFd>, host: &OwnedFd) -> Result<Supervisor, F
     identity::confine()?;
     job.symlinks.iter().try_for_each(link)?;
     let supervise = if job.first { Supervisor::first } else { Supervisor::joined };
-    program::launch(&job.command, job.terminal, streams(fds), host.as_fd(), supervise)
+    program::launch(&job.command, job.open_files, job.terminal, streams(fds), host.as_fd(), supervise)
 }
 
 fn link(Symlink { link, target }: &Symlink) -> Result<(), Failure> {

@@ -41,6 +41,7 @@ pub(crate) struct Job<'a> {
     pub(crate) symlinks: &'a [Symlink],
     pub(crate) command: &'a Command,
     pub(crate) terminal: Option<WindowSize>,
+    pub(crate) open_files: u64,
 }
 
 impl Native {
@@ -83,6 +84,11 @@ impl Native {
             let _ = std::fs::remove_dir_all(self.dir(id));
         }
         started
+    }
+
+    /// How many files each program in an instance may hold open.
+    pub(crate) fn open_files(&self, id: &InstanceId) -> Result<u64, EngineError> {
+        self.bounds(id).map(|bounds| bounds.open_files)
     }
 
     /// Fails unless the instance runs.
@@ -164,7 +170,8 @@ pub(crate) async fn start_in(
     let theirs = std::mem::take(&mut pipes.theirs);
     let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
     let (symlinks, command) = (job.symlinks.to_vec(), job.command.clone());
-    channel.send_job(&Guest { first: job.first, symlinks, command, terminal: job.terminal }, &fds).map_err(io)?;
+    let Job { first, terminal, open_files, .. } = *job;
+    channel.send_job(&Guest { first, symlinks, command, terminal, open_files }, &fds).map_err(io)?;
     drop(theirs);
     let fds = await_start(&channel, id).await?;
     held::process(id, channel, fds, pipes)

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use caps::CapSet;
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, setresgid, setresuid};
 
@@ -14,8 +14,6 @@ use super::protocol::{Failure, Reply, Request, Step, receive, send};
 
 /// The user inside.
 const APP: u32 = 1000;
-/// Enough for a busy server; programs that close every possible descriptor stay quick.
-const OPEN_FILES: u64 = 65_536;
 
 /// In the new user namespace: asks the shim, which is outside, to map the user, and waits until it has.
 pub(super) fn await_map(shim: BorrowedFd<'_>) -> Result<(), Failure> {
@@ -43,15 +41,12 @@ pub(super) fn become_app() -> Result<(), Failure> {
     setresuid(uid, uid, uid).step(|| "setresuid(1000)".to_owned())
 }
 
-/// Gives up every privilege, for good, and takes on limits.
+/// Gives up every privilege, for good, and leaves no core dumps.
 pub(super) fn confine() -> Result<(), Failure> {
     give_up_memory_protection();
     // Unreadable through /proc for the sandbox's other processes, which have the same user: this one still is airstrip.
     prctl::set_dumpable(false).step(|| "prctl(not dumpable)".to_owned())?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).step(|| "setrlimit(core)".to_owned())?;
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).step(|| "getrlimit(nofile)".to_owned())?;
-    let files = hard.min(OPEN_FILES);
-    setrlimit(Resource::RLIMIT_NOFILE, files, files).step(|| "setrlimit(nofile)".to_owned())?;
     prctl::set_no_new_privs().step(|| "prctl(no_new_privs)".to_owned())?;
     // The permitted set last: the others need it.
     for set in [CapSet::Ambient, CapSet::Bounding, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {

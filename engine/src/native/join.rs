@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::prctl;
 use nix::unistd::{setgroups, setsid};
 
+use super::cgroup::Watched;
 use super::init::Supervisor;
 use super::program::{self, Stdio};
 use super::protocol::{self, Failure, Join, Reply, Request, Step, receive, send};
@@ -40,11 +41,13 @@ pub(super) fn main() -> io::Result<()> {
 fn join(job: &Join, sandbox: &[OwnedFd], stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<Exit, Failure> {
     // Before entering: nobody inside may look into this process or reach the host's binary through it.
     prctl::set_dumpable(false).step(|| "prctl(not dumpable)".to_owned())?;
+    job.bounds.group.enter()?;
     if job.privileged {
         setgroups(&[]).step(|| "setgroups".to_owned())?;
     }
     namespaces::enter(sandbox, job.privileged)?;
     identity::become_app()?;
+    namespaces::hide_groups()?;
     let (ours, theirs) = protocol::pair().step(|| "socketpair".to_owned())?;
     let head = sys::fork(|| {
         let mut keep = vec![theirs.as_fd()];
@@ -70,13 +73,16 @@ fn follow(daemon: &OwnedFd, head: &OwnedFd) -> Result<Option<Exit>, Failure> {
         Some((Reply::Failed(failure), _)) => return Err(failure),
         _ => return Ok(None),
     }
-    Ok(relay(daemon, head, None, || {
+    Ok(relay(daemon, head, None, &mut Watched::default(), || {
         let _ = nix::sys::socket::shutdown(std::os::fd::AsRawFd::as_raw_fd(head), nix::sys::socket::Shutdown::Write);
     }))
 }
 
 fn become_head(job: &Join, helper: &OwnedFd, stdio: Option<Stdio>) -> i32 {
-    let launch = || program::launch(&job.command, job.terminal, stdio, helper.as_fd(), Supervisor::joined);
+    let launch = || {
+        let supervise = Supervisor::joined;
+        program::launch(&job.command, job.bounds.open_files, job.terminal, stdio, helper.as_fd(), supervise)
+    };
     match identity::confine().and_then(|()| launch()) {
         Ok(supervisor) => supervisor.run(helper),
         Err(failure) => {

@@ -1,12 +1,12 @@
 //! The file tree of a sandbox while it is being built: mounts, directories, files and links, then the switch to it.
 //!
-//! Everything private to the sandbox lies in one `tmpfs`, bounded as a whole: the tree's own directories, `/tmp`, the home
-//! directory, and what is written over [`MountKind::Scratch`] mounts. Targets are looked up *inside* the tree, whatever
+//! Everything private to the sandbox lies in two bounded `tmpfs`: one for the tree's own directories, `/tmp` and the home
+//! directory, one for what is written over [`MountKind::Scratch`] mounts. Targets are looked up *inside* the tree, whatever
 //! symbolic links an earlier mount brought along.
 
 use std::ffi::CString;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -19,10 +19,14 @@ use nix::unistd::{Gid, Uid, fchdir, fchownat, pivot_root, symlinkat};
 
 use super::protocol::{Failure, Step};
 use super::sys::{self, Attributes};
-use crate::{Mount, MountKind};
+use crate::{Limits, Mount, MountKind};
 
-/// A quarter of the machine's memory for all that is private to one sandbox.
-const TMPFS: &str = "mode=0755,size=25%,nr_inodes=1m";
+/// For the tree's own files, which no limit is meant to shut out.
+const OWN_BYTES: u64 = 64 << 10;
+/// Bytes of a file system for each file in it, beyond a few: a file costs memory even when it is empty.
+const BYTES_PER_FILE: u64 = 4096;
+const LEAST_FILES: u64 = 1024;
+const SCRATCH: &str = "scratch";
 
 /// The user of the sandbox as seen while building it.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +40,8 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// Where the private `tmpfs` is mounted until the switch.
     private: PathBuf,
+    /// Bytes of the second `tmpfs`, which is mounted once it is needed.
+    scratch: u64,
     made: u32,
     owner: Owner,
     /// Without privileges overlays keep their notes in `user.*` attributes.
@@ -44,18 +50,16 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Begins an empty tree. `place` is a directory of the host that nothing in the sandbox needs.
-    pub(super) fn new(place: &Path, owner: Owner, privileged: bool) -> Result<Self, Failure> {
+    pub(super) fn new(place: &Path, owner: Owner, privileged: bool, limits: &Limits) -> Result<Self, Failure> {
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step(|| "mount(/, private)".to_owned())?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(TMPFS))
-            .step(|| format!("mount(tmpfs, {})", place.display()))?;
+        mount_tmpfs(place, limits.tmp.saturating_add(OWN_BYTES))?;
         let path = place.join("root");
         fs::create_dir(&path).step(|| "mkdir(root)".to_owned())?;
         let root = clone_mount(&path, false)?;
         let below = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).step(|| "open(root)".to_owned())?;
         attach(&root, &below, "/")?;
-        Ok(Self { root, private: place.to_owned(), made: 0, owner, privileged })
+        Ok(Self { root, private: place.to_owned(), scratch: limits.scratch, made: 0, owner, privileged })
     }
 
     /// Shows a directory or file of the host.
@@ -84,7 +88,8 @@ impl Tree {
     /// Lays a private, initially empty layer over `source`.
     fn overlay(&mut self, source: &Path, target: &Path) -> Result<(), Failure> {
         let name = |what: &str| format!("overlay({}): {what}", source.display());
-        let (upper, work) = (self.private_directory(0o755)?, self.private_directory(0o755)?);
+        let scratch = self.scratch()?;
+        let (upper, work) = (self.directory_in(&scratch, 0o755)?, self.directory_in(&scratch, 0o755)?);
         let open_dir = |path: &Path| {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             open(path, flags, Mode::empty()).step(|| format!("open({})", path.display()))
@@ -162,9 +167,25 @@ impl Tree {
         nix::unistd::chdir("/").step(|| "chdir(/)".to_owned())
     }
 
-    /// A new directory of the private `tmpfs` that belongs to the sandbox's user.
+    /// Where the second `tmpfs` is mounted.
+    fn scratch(&self) -> Result<PathBuf, Failure> {
+        let path = self.private.join(SCRATCH);
+        match fs::create_dir(&path) {
+            Ok(()) => mount_tmpfs(&path, self.scratch)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).step(|| format!("mkdir({})", path.display())),
+        }
+        Ok(path)
+    }
+
     fn private_directory(&mut self, mode: u32) -> Result<PathBuf, Failure> {
-        let path = self.private.join(self.made.to_string());
+        let private = self.private.clone();
+        self.directory_in(&private, mode)
+    }
+
+    /// A new directory of a private `tmpfs` that belongs to the sandbox's user.
+    fn directory_in(&mut self, parent: &Path, mode: u32) -> Result<PathBuf, Failure> {
+        let path = parent.join(self.made.to_string());
         self.made += 1;
         let name = || format!("mkdir({})", path.display());
         fs::create_dir(&path).step(name)?;
@@ -228,6 +249,15 @@ fn split(target: &Path) -> Result<(&Path, PathBuf), Failure> {
         (Some(parent), Some(name)) if plain && target.is_absolute() => Ok((parent, PathBuf::from(name))),
         _ => Err(Errno::EINVAL).step(|| format!("target {}", target.display())),
     }
+}
+
+/// A `tmpfs` of so many bytes. (None at all would mean no bound to the kernel.)
+fn mount_tmpfs(place: &Path, bytes: u64) -> Result<(), Failure> {
+    let (bytes, files) = (bytes.max(BYTES_PER_FILE), (bytes / BYTES_PER_FILE).max(LEAST_FILES));
+    let options = format!("mode=0755,size={bytes},nr_inodes={files}");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some(options.as_str()))
+        .step(|| format!("mount(tmpfs, {}, {options})", place.display()))
 }
 
 fn clone_mount(path: &Path, recursive: bool) -> Result<OwnedFd, Failure> {

@@ -1,9 +1,9 @@
-//! The namespaces of a sandbox: made by its shim, entered by a joining process.
+//! The namespaces of a sandbox: made by its shim, entered by a joining process. (That of control groups each makes for itself.)
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::Pid;
 
 use super::protocol::{Failure, Step};
@@ -46,4 +46,10 @@ pub(super) fn enter(namespaces: &[OwnedFd], privileged: bool) -> Result<(), Fail
         all.reverse();
     }
     all.into_iter().try_for_each(|(fd, (kind, flag))| setns(fd, flag).step(|| format!("setns({kind})")))
+}
+
+/// Once the calling process is in the sandbox's control group, and may still do this: shows that group as the topmost, so
+/// that the host's names are not seen.
+pub(super) fn hide_groups() -> Result<(), Failure> {
+    unshare(CloneFlags::CLONE_NEWCGROUP).step(|| "unshare(control group namespace)".to_owned())
 }

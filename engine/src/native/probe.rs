@@ -9,6 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Uid;
 
+use super::cgroup::Plan;
 use super::channel::command;
 use super::network::{OUTGOING, host_has_ipv6};
 use super::program::empty_input;
@@ -76,8 +77,8 @@ fn trial(run_dir: &Path, privileged: bool, egress: Egress) -> Start {
         egress,
         egress_exceptions: Vec::new(),
     };
-    let kind = Kind::OneOff { terminal: None };
-    Start { run_dir: run_dir.to_owned(), privileged, spec, kind, ipv6: host_has_ipv6(), door: None }
+    let (run_dir, kind) = (run_dir.to_owned(), Kind::OneOff { terminal: None });
+    Start { run_dir, privileged, spec, kind, group: Plan::default(), ipv6: host_has_ipv6(), door: None }
 }
 
 /// What failed, the likely cause on this machine, and a remedy.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setsid};
@@ -29,10 +30,11 @@ impl Stdio {
     }
 }
 
-/// Starts `command` and reports it to the shim, together with the master side of its terminal.
+/// Starts `command`, which may hold `open_files` open, and reports it to the shim, together with the master side of its terminal.
 /// `supervise` makes what will look after the program.
 pub(super) fn launch<S>(
     command: &Command,
+    open_files: u64,
     terminal: Option<WindowSize>,
     stdio: Option<Stdio>,
     shim: BorrowedFd<'_>,
@@ -40,14 +42,14 @@ pub(super) fn launch<S>(
 ) -> Result<S, Failure> {
     let Some(size) = terminal else {
         let stdio = stdio.ok_or(Errno::EBADF).step(|| "streams".to_owned())?;
-        let supervisor = supervise(start(command, &stdio, false)?, false)?;
+        let supervisor = supervise(start(command, open_files, &stdio, false)?, false)?;
         send(shim, &Reply::Started, &[]).step(|| "report the start".to_owned())?;
         return Ok(supervisor);
     };
     let (master, slave) = open_terminal(size)?;
     let clone = || slave.try_clone().step(|| "dup(terminal)".to_owned());
     let stdio = Stdio { stdin: clone()?, stdout: clone()?, stderr: clone()? };
-    let supervisor = supervise(start(command, &stdio, true)?, true)?;
+    let supervisor = supervise(start(command, open_files, &stdio, true)?, true)?;
     send(shim, &Reply::Started, &[master.as_fd()]).step(|| "report the start".to_owned())?;
     Ok(supervisor)
 }
@@ -67,9 +69,10 @@ fn open_terminal(size: WindowSize) -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 /// Forks and executes. Returns once the program runs, or why it does not: exec closes the pipe, a failure comes through it.
-fn start(command: &Command, stdio: &Stdio, terminal: bool) -> Result<Pid, Failure> {
+fn start(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool) -> Result<Pid, Failure> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
-    let pid = sys::fork(|| become_program(command, stdio, terminal, File::from(write))).step(|| "fork".to_owned())?;
+    let pid = sys::fork(|| become_program(command, open_files, stdio, terminal, File::from(write)))
+        .step(|| "fork".to_owned())?;
     let mut report = Vec::new();
     File::from(read).read_to_end(&mut report).step(|| "wait for exec".to_owned())?;
     if report.is_empty() {
@@ -79,8 +82,8 @@ fn start(command: &Command, stdio: &Stdio, terminal: bool) -> Result<Pid, Failur
     Err(serde_json::from_slice(&report).map_err(std::io::Error::from).step(|| "read the failure".to_owned())?)
 }
 
-fn become_program(command: &Command, stdio: &Stdio, terminal: bool, mut report: File) -> i32 {
-    let failure = match prepare(command, stdio, terminal) {
+fn become_program(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool, mut report: File) -> i32 {
+    let failure = match prepare(command, open_files, stdio, terminal) {
         Ok(()) => execute(command),
         Err(failure) => failure,
     };
@@ -88,7 +91,7 @@ fn become_program(command: &Command, stdio: &Stdio, terminal: bool, mut report: 
     127
 }
 
-fn prepare(command: &Command, stdio: &Stdio, terminal: bool) -> Result<(), Failure> {
+fn prepare(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool) -> Result<(), Failure> {
     sys::reset_signals();
     setsid().step(|| "setsid".to_owned())?;
     if terminal {
@@ -99,6 +102,9 @@ fn prepare(command: &Command, stdio: &Stdio, terminal: bool) -> Result<(), Failu
     dup2_stderr(&stdio.stderr).step(|| "dup2(stderr)".to_owned())?;
     sys::close_on_exec_from(3).step(|| "close_range".to_owned())?;
     chdir(&command.cwd).step(|| format!("chdir({})", command.cwd.display()))?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).step(|| "getrlimit(nofile)".to_owned())?;
+    let files = hard.min(open_files);
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).step(|| "setrlimit(nofile)".to_owned())?;
     seccomp::apply().step(|| "seccomp".to_owned())
 }
 

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::{Bounds, Plan};
 use super::sys;
 use crate::{Command, Exit, InstanceId, Spec, Symlink, WindowSize};
 
@@ -33,6 +34,8 @@ pub(super) struct Start {
     pub(super) privileged: bool,
     pub(super) spec: Spec,
     pub(super) kind: Kind,
+    /// The sandbox's control group.
+    pub(super) group: Plan,
     /// Whether its way out is one for IPv6, too.
     pub(super) ipv6: bool,
     /// Where the first process will knock, if somebody else makes the sandbox.
@@ -55,6 +58,7 @@ pub(super) struct Join {
     pub(super) privileged: bool,
     /// How many of the descriptors are namespaces; they come first.
     pub(super) namespaces: usize,
+    pub(super) bounds: Bounds,
     pub(super) command: Command,
     pub(super) terminal: Option<WindowSize>,
 }
@@ -67,6 +71,7 @@ pub(super) struct Guest {
     pub(super) symlinks: Vec<Symlink>,
     pub(super) command: Command,
     pub(super) terminal: Option<WindowSize>,
+    pub(super) open_files: u64,
 }
 
 /// Downwards: daemon to shim, shim to first process.

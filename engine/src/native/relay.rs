@@ -4,16 +4,19 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::cgroup::Watched;
 use super::network::Outbound;
 use super::protocol::{Reply, Request, receive, send};
 use crate::Exit;
 
-/// Passes messages on until the head has ended, and looks after the sandbox's way out if that is told. When the daemon lets go, or asks to kill, `abandon` is called once.
+/// Passes messages on until the head has ended, and looks after the sandbox's way out if that is told. When the daemon lets go, or asks to
+/// kill, or the sandbox runs out of memory, `abandon` is called.
 /// Returns how the program ended if the head said so.
 pub(super) fn relay(
     daemon: &OwnedFd,
     head: &OwnedFd,
     mut outbound: Option<&mut Outbound>,
+    watched: &mut Watched,
     abandon: impl Fn(),
 ) -> Option<Exit> {
     let mut listening = true;
@@ -21,8 +24,13 @@ pub(super) fn relay(
         let own = [Some(head.as_fd()), listening.then_some(daemon.as_fd())];
         let relay = outbound.as_ref().and_then(|outbound| outbound.channel());
         let timeout = outbound.as_ref().map_or(PollTimeout::NONE, |outbound| outbound.timeout());
-        let mut fds: Vec<_> =
-            own.into_iter().flatten().chain(relay).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let mut fds: Vec<_> = own
+            .into_iter()
+            .flatten()
+            .chain(relay)
+            .chain(watched.event())
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         if poll(&mut fds, timeout).is_err() {
             continue;
         }
@@ -30,6 +38,9 @@ pub(super) fn relay(
         let (from_head, from_daemon) = (ready(0), listening && ready(1));
         if let Some(outbound) = &mut outbound {
             outbound.tend();
+        }
+        if watched.is_short_of_memory() {
+            abandon();
         }
         if from_head {
             match receive::<Reply>(head.as_fd()) {

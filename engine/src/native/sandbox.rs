@@ -13,7 +13,7 @@ use super::init::Supervisor;
 use super::mounts::{Owner, Tree};
 use super::program::{self, Stdio};
 use super::protocol::{Failure, Kind, Reply, Start, Step, send};
-use super::{base, identity, network};
+use super::{base, identity, namespaces, network};
 
 /// The user and group outside to which the sandbox's user is mapped.
 pub(super) fn outside_owner(start: &Start) -> Owner {
@@ -49,6 +49,7 @@ fn enter(start: &Start, shim: &OwnedFd) -> Result<(), Failure> {
         identity::await_map(shim.as_fd())?;
         identity::become_app()?;
     }
+    namespaces::hide_groups()?;
     identity::confine()?;
     identity::die_with_parent()
 }
@@ -56,7 +57,7 @@ fn enter(start: &Start, shim: &OwnedFd) -> Result<(), Failure> {
 fn build(start: &Start) -> Result<(), Failure> {
     // Without privileges the owner is what the new user namespace calls it.
     let owner = if start.privileged { outside_owner(start) } else { Owner { uid: 1000, gid: 1000 } };
-    let mut tree = Tree::new(&start.run_dir, owner, start.privileged)?;
+    let mut tree = Tree::new(&start.run_dir, owner, start.privileged, &start.spec.limits)?;
     base::build(&mut tree, &start.spec)?;
     for mount in &start.spec.mounts {
         tree.mount(mount)?;
@@ -72,5 +73,5 @@ fn launch(start: &Start, shim: &OwnedFd, stdio: Option<Stdio>) -> Result<Supervi
         Kind::OneOff { terminal } => *terminal,
         Kind::Instance { .. } => None,
     };
-    program::launch(&start.spec.command, size, stdio, shim.as_fd(), Supervisor::first)
+    program::launch(&start.spec.command, start.spec.limits.open_files, size, stdio, shim.as_fd(), Supervisor::first)
 }

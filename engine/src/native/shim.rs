@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket};
 use nix::unistd::{Pid, pipe2, setsid};
 
+use super::cgroup::{Bounds, Watched};
 use super::door::Door;
 use super::log::Log;
 use super::memory::let_go_of_code;
@@ -66,6 +67,8 @@ struct First {
     namespaces: Vec<OwnedFd>,
     /// What carries its outgoing connections, if it may have any.
     outbound: Option<Outbound>,
+    /// What bounds it.
+    watched: Watched,
     /// False if somebody else made the sandbox.
     child: bool,
 }
@@ -75,7 +78,10 @@ impl First {
     fn start(start: &Start, stdio: Option<Stdio>) -> Result<(Self, Option<OwnedFd>), Failure> {
         let (ours, theirs) = protocol::pair().step(|| "socketpair".to_owned())?;
         let flags = namespaces::flags(start.privileged);
-        let (pid, pidfd) = sys::clone_into(flags, || {
+        let instance = matches!(start.kind, Kind::Instance { .. });
+        let watched = Watched::make(&start.group, &start.spec.limits, instance)?;
+        let home = watched.home()?;
+        let (pid, pidfd) = sys::clone_into(flags, home.as_ref().map(AsFd::as_fd), || {
             let mut keep = vec![theirs.as_fd()];
             keep.extend(stdio.iter().flat_map(Stdio::all));
             let _ = sys::close_all_except(&keep);
@@ -84,15 +90,23 @@ impl First {
         .step(|| format!("clone3({flags:?})"))?;
         // With this end open here the end of the first process would go unnoticed.
         drop(theirs);
-        let mut first = Self { pid, pidfd, channel: ours, namespaces: Vec::new(), outbound: None, child: true };
-        match first.await_program(start) {
+        let mut first = Self::new(pid, pidfd, ours, true);
+        first.watched = watched;
+        // Joining a group may take milliseconds: the first process is making its mounts.
+        match first.watched.admit(pid).and_then(|()| first.await_program(start)) {
             Ok(master) => Ok((first, master)),
             Err(failure) => {
                 first.kill();
-                let _ = first.wait(None);
-                Err(failure)
+                Err(match first.wait(None) {
+                    Exit::OutOfMemory(limit) => too_little_memory(limit),
+                    _ => failure,
+                })
             }
         }
+    }
+
+    fn new(pid: Pid, pidfd: OwnedFd, channel: OwnedFd, child: bool) -> Self {
+        Self { pid, pidfd, channel, namespaces: Vec::new(), outbound: None, watched: Watched::default(), child }
     }
 
     /// Waits for a first process that somebody else starts at the daemon's request, and has it start the program.
@@ -106,10 +120,10 @@ impl First {
         drop(door);
         let pidfd = sys::open_pidfd(pid).step(|| format!("open the process {pid}"))?;
         let record = make_record(labels, pid)?;
-        let mut first = Self { pid, pidfd, channel, namespaces: Vec::new(), outbound: None, child: false };
+        let mut first = Self::new(pid, pidfd, channel, false);
         let spec = &start.spec;
         let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
-        let job = Guest { first: true, symlinks, command, terminal: None };
+        let job = Guest { first: true, symlinks, command, terminal: None, open_files: spec.limits.open_files };
         protocol::send_job(first.channel.as_fd(), &job, &stdio.all()).step(|| "speak to the sandbox".to_owned())?;
         match first.await_program(start) {
             Ok(_) => Ok((first, record)),
@@ -140,6 +154,8 @@ impl First {
 
     fn kill(&self) {
         let _ = sys::signal_pidfd(self.pidfd.as_fd(), Signal::SIGKILL);
+        // What is frozen does not end.
+        let _ = self.watched.group().thaw();
     }
 
     /// Waits until nothing of the sandbox is left. `told` is what the first process said of the program.
@@ -151,8 +167,13 @@ impl First {
             return told.unwrap_or(Exit::Lost);
         }
         let ended = sys::wait_child(Some(self.pid), true);
-        told.or_else(|| ended.ok().flatten().map(|(_, status)| status.into())).unwrap_or(Exit::Lost)
+        let exit = told.or_else(|| ended.ok().flatten().map(|(_, status)| status.into())).unwrap_or(Exit::Lost);
+        self.watched.finish(exit)
     }
+}
+
+fn too_little_memory(limit: u64) -> Failure {
+    Failure::Setup { step: "start the program".to_owned(), reason: format!("{limit} bytes of memory are not enough") }
 }
 
 /// Waits for the end of a process that is not a child.
@@ -166,11 +187,11 @@ fn one_off(start: &Start, stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<(), 
     let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
     let _ = send(daemon.as_fd(), &Reply::Started, &fds);
     drop(master);
-    let First { pidfd, channel, outbound, .. } = &mut first;
+    let First { pidfd, channel, outbound, watched, .. } = &mut first;
     let kill = || {
         let _ = sys::signal_pidfd(pidfd.as_fd(), Signal::SIGKILL);
     };
-    let told = relay(daemon, channel, outbound.as_mut(), kill);
+    let told = relay(daemon, channel, outbound.as_mut(), watched, kill);
     let exit = first.wait(told);
     let _ = send(daemon.as_fd(), &Reply::Ended(exit), &[]);
     Ok(())
@@ -202,7 +223,9 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
         (first, record)
     };
     let _ = prctl::set_dumpable(false);
+    let bounds = Bounds { group: first.watched.group().clone(), open_files: start.spec.limits.open_files };
     let told = record
+        .and_then(|record| bounds.write(&dir).step(|| format!("write into {}", dir.display())).map(|()| record))
         .and_then(|record| record.write(&dir).step(|| format!("write into {}", dir.display())))
         .and_then(|()| send(daemon.as_fd(), &Reply::Started, &[]).step(|| "report the start".to_owned()));
     if let Err(failure) = told {
@@ -283,6 +306,9 @@ impl Instance {
         if let Some(outbound) = &mut self.first.outbound {
             outbound.tend();
         }
+        if self.first.watched.is_short_of_memory() {
+            self.first.kill();
+        }
         if ready.first() != Some(&true) {
             return ControlFlow::Continue(());
         }
@@ -298,8 +324,8 @@ impl Instance {
         let own = [self.first.channel.as_fd(), self.output.as_fd(), self.listener.as_fd()];
         let outbound = self.first.outbound.as_ref();
         let all = own.into_iter().chain(self.callers.iter().map(|caller| caller.socket.as_fd()));
-        // Last, because it is not always there.
-        let all = all.chain(outbound.and_then(Outbound::channel));
+        // Last, because they are not always there.
+        let all = all.chain(outbound.and_then(Outbound::channel)).chain(self.first.watched.event());
         let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, outbound.map_or(PollTimeout::NONE, Outbound::timeout)) {
             Ok(_) => fds.iter().map(|fd| fd.any().unwrap_or(false)).collect(),
@@ -353,6 +379,7 @@ impl Instance {
                 let _ = send(self.first.channel.as_fd(), &Request::Serve, &fds);
             }
             Ok(Some((request @ (Request::Stop | Request::Signal(_)), _))) => {
+                let _ = self.first.watched.group().thaw();
                 let _ = send(self.first.channel.as_fd(), &request, &[]);
             }
             Ok(Some(_)) => {}

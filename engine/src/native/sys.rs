@@ -26,6 +26,9 @@ impl Attributes {
     pub(super) const DEVICE: Self = Self(libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC);
 }
 
+/// The `libc` crate's constant has too few bits to hold it.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
 /// How a child ended, as the kernel encodes it. (`nix::wait` loses children killed by real-time signals.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RawStatus(pub(super) c_int);
@@ -57,13 +60,22 @@ pub(super) fn take_standard_input() -> io::Result<OwnedFd> {
     Ok(channel)
 }
 
-/// Starts a child in new namespaces and runs `body` in it, which gives the exit status. To be called from a process with a single thread.
-pub(super) fn clone_into(flags: CloneFlags, body: impl FnOnce() -> i32) -> nix::Result<(Pid, OwnedFd)> {
+/// Starts a child in new namespaces, and in a control group of version 2 if one is given, and runs `body` in it, which gives
+/// the exit status. To be called from a process with a single thread.
+pub(super) fn clone_into(
+    flags: CloneFlags,
+    group: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> i32,
+) -> nix::Result<(Pid, OwnedFd)> {
     let mut pidfd: c_int = -1;
     let namespaces = u64::from(flags.bits().cast_unsigned());
     // SAFETY: all zeroes is a valid `clone_args`.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = namespaces | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(group.as_raw_fd().cast_unsigned());
+    }
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // SAFETY: `args` is valid for its size; without CLONE_VM the child gets a copy of this single-threaded process.

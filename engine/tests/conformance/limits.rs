@@ -1,10 +1,39 @@
-//! Bounds.
+//! Bounds, and standing still. What this machine does not let an ordinary user bound is not tried.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::world::{World, cases};
+use engine::{Abilities, Ability, EngineError, Exit, Limits, Spec};
 
-cases![open_files_and_core_dumps, private_space_is_bounded];
+use crate::world::{World, cases, command, id, output, until, with_command_line};
+
+cases![
+    open_files_and_core_dumps,
+    open_files_are_what_is_asked,
+    private_space_is_bounded,
+    want_of_memory_ends_the_whole,
+    want_of_memory_in_a_one_off,
+    processes_are_bounded,
+    processor_time_is_bounded,
+    frozen_and_thawed,
+    frozen_and_stopped,
+];
+
+const MEGABYTE: u64 = 1 << 20;
+/// Long enough for a loop that turns every few milliseconds to be noticed.
+const WHILE: Duration = Duration::from_millis(200);
+const COUNTS: &str = "trap 'exit 12' TERM; while :; do echo turn; sleep 0.005; done";
+
+fn limited(world: &World, script: &str, limits: Limits) -> Spec {
+    Spec { limits, ..world.spec(script) }
+}
+
+/// True, and says so, if this machine lets a limit go unenforced.
+fn lacks(world: &World, ability: impl Fn(Abilities) -> Ability) -> bool {
+    let Err(reason) = ability(world.engine.abilities()) else { return false };
+    println!("skipped: {reason}");
+    true
+}
 
 async fn open_files_and_core_dumps(world: Arc<World>) {
     let seen = world.run(&world.spec("ulimit -n; ulimit -Hn; ulimit -Hc")).await;
@@ -12,11 +41,103 @@ async fn open_files_and_core_dumps(world: Arc<World>) {
     assert!(numbers[0] >= 1024 && numbers[0] == numbers[1] && numbers[1] <= 65_536 && numbers[2] == 0, "{numbers:?}");
 }
 
+async fn open_files_are_what_is_asked(world: Arc<World>) {
+    let limits = Limits { open_files: 100, ..Limits::default() };
+    assert_eq!(world.run(&limited(&world, "ulimit -Hn", limits)).await.stdout, "100\n");
+    world.engine.launch(&id("a"), &limited(&world, "exec sleep 86470", limits), "").await.unwrap();
+    assert_eq!(world.exec(&id("a"), "ulimit -Hn").await.stdout, "100\n");
+    let seen = output(world.reopened().await.exec(&id("a"), &command("ulimit -Hn"), None).await.unwrap()).await;
+    assert_eq!(seen.stdout, "100\n", "by a later daemon, too");
+}
+
 async fn private_space_is_bounded(world: Arc<World>) {
-    let script = "df -Pk /tmp ~ /dev/shm /var/tmp | tail -n +2 | tr -s ' ' | cut -d' ' -f2; \
-                  grep MemTotal /proc/meminfo | tr -s ' ' | cut -d' ' -f2";
-    let seen = world.run(&world.spec(script)).await;
-    let sizes: Vec<u64> = seen.stdout.lines().map(|line| line.parse().unwrap()).collect();
-    let memory = sizes[sizes.len() - 1];
-    assert!(sizes[..sizes.len() - 1].iter().all(|size| *size <= memory / 3), "{sizes:?}");
+    let limits = Limits { tmp: 8 * MEGABYTE, ..Limits::default() };
+    let script = "for dir in /tmp ~ /dev/shm /var/tmp; do head -c 9M /dev/zero > $dir/file; rm $dir/file; done";
+    let seen = world.run(&limited(&world, script, limits)).await;
+    assert_eq!(seen.stderr.matches("No space left on device").count(), 4, "{seen:?}");
+}
+
+async fn want_of_memory_ends_the_whole(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.memory) {
+        return;
+    }
+    let limits = Limits { memory: Some(48 * MEGABYTE), ..Limits::default() };
+    world.engine.launch(&id("neighbour"), &limited(&world, "exec sleep 86471", limits), "").await.unwrap();
+    let script = "trap '' TERM; tail /dev/zero & while :; do sleep 86472; done";
+    world.engine.launch(&id("bomb"), &limited(&world, script, limits), "").await.unwrap();
+    assert_eq!(world.engine.wait(&id("bomb")).await.unwrap(), Exit::OutOfMemory(48 * MEGABYTE));
+    assert_eq!(world.reopened().await.wait(&id("bomb")).await.unwrap(), Exit::OutOfMemory(48 * MEGABYTE));
+    assert_eq!(world.exec(&id("neighbour"), "exit 3").await.exit, Exit::Status(3));
+}
+
+async fn want_of_memory_in_a_one_off(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.memory) {
+        return;
+    }
+    let limits = Limits { memory: Some(48 * MEGABYTE), ..Limits::default() };
+    let seen = world.run(&limited(&world, "echo begin; exec tail /dev/zero", limits)).await;
+    assert_eq!((seen.stdout.as_str(), seen.exit), ("begin\n", Exit::OutOfMemory(48 * MEGABYTE)));
+    assert_eq!(world.run(&limited(&world, "exit 5", limits)).await.exit, Exit::Status(5));
+}
+
+async fn processes_are_bounded(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.pids) {
+        return;
+    }
+    let limits = Limits { pids: Some(20), ..Limits::default() };
+    let script = "n=86473; ( while :; do sleep $n & done ); exec sleep 1$n";
+    world.engine.launch(&id("bomb"), &limited(&world, script, limits), "").await.unwrap();
+    // The other two: the program itself, and the shell that could not fork any more.
+    until(|| with_command_line("sleep 86473").len() == 18 && with_command_line("sleep 186473").len() == 1).await;
+    assert_eq!(world.engine.stop(&id("bomb"), Duration::from_secs(20)).await.unwrap(), Exit::Signal(15));
+    assert_eq!(with_command_line("sleep 86473"), Vec::<u32>::new());
+}
+
+/// A fifth of a processor for a second is 20 hundredths; without a bound it would be about 100.
+async fn processor_time_is_bounded(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.cpu) {
+        return;
+    }
+    let limits = Limits { cpu: Some(200), ..Limits::default() };
+    let script = "timeout 1 sh -c 'while :; do :; done'; cut -d' ' -f16,17 /proc/$$/stat";
+    let seen = world.run(&limited(&world, script, limits)).await;
+    let used: u64 = seen.stdout.split_whitespace().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    assert!(used < 45, "{used} hundredths of a second in one");
+}
+
+async fn frozen_and_thawed(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.freeze) {
+        return;
+    }
+    assert!(matches!(world.engine.freeze(&id("nobody")).await, Err(EngineError::Unknown(_))));
+    let id = world.launch("a", COUNTS).await;
+    world.logged("turn").await;
+    world.engine.thaw(&id).await.unwrap();
+    world.engine.freeze(&id).await.unwrap();
+    // What it wrote before may still be on its way into the log.
+    tokio::time::sleep(WHILE).await;
+    let before = world.log().len();
+    tokio::time::sleep(WHILE).await;
+    assert_eq!(world.log().len(), before);
+    assert!(world.engine.exec(&id, &command("true"), None).await.is_err());
+    assert!(world.engine.list().await.unwrap()[0].pid.is_some());
+    world.reopened().await.thaw(&id).await.unwrap();
+    until(|| world.log().len() > before).await;
+    assert_eq!(world.exec(&id, "exit 7").await.exit, Exit::Status(7));
+}
+
+async fn frozen_and_stopped(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.freeze) {
+        return;
+    }
+    let gentle = world.launch("gentle", COUNTS).await;
+    world.logged("turn").await;
+    let stubborn = world.launch("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.01; done").await;
+    world.logged("ready").await;
+    for id in [&gentle, &stubborn] {
+        world.engine.freeze(id).await.unwrap();
+    }
+    assert_eq!(world.engine.stop(&gentle, Duration::from_secs(20)).await.unwrap(), Exit::Status(12));
+    assert_eq!(world.engine.stop(&stubborn, Duration::ZERO).await.unwrap(), Exit::Signal(9));
+    assert!(matches!(world.engine.freeze(&gentle).await, Err(EngineError::NotRunning(_))));
 }

@@ -10,10 +10,13 @@
 )]
 
 mod confinement;
+mod delegation;
 mod endurance;
 mod files;
+mod freezing;
 mod joining;
 mod lifecycle;
+mod limits;
 mod logs;
 mod network;
 mod one_offs;
@@ -22,9 +25,10 @@ mod survival;
 mod world;
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
+use delegation::Delegated;
 use world::{Story, World};
 
 fn main() -> ExitCode {
@@ -44,6 +48,8 @@ fn stories() -> Vec<(&'static str, Story)> {
     let groups = [
         lifecycle::stories(),
         confinement::stories(),
+        limits::stories(),
+        freezing::stories(),
         files::stories(),
         logs::stories(),
         one_offs::stories(),
@@ -82,7 +88,8 @@ fn run_as_nobody(words: &[String]) -> bool {
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let copy = dir.path().join("native");
     std::fs::copy("/proc/self/exe", &copy).unwrap();
-    let mut command = Command::new("setpriv");
+    let delegated = Delegated::new();
+    let mut command = delegated.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).args(words).current_dir("/");
     command.envs(outside::environment());
     match command.status() {

@@ -14,6 +14,7 @@ use engine::{
     Command, Control, Engine, EngineError, Exit, InstanceId, LogFile, Mount, MountKind, Process, Spec, Streams,
     WindowSize,
 };
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 pub(crate) type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -101,7 +102,13 @@ impl World {
         );
         let entries = fs::read_dir(self.dir.path().join("run")).unwrap();
         left.extend(entries.map(|entry| entry.unwrap().path().display().to_string()));
+        left.extend(self.groups().into_iter().map(|group| group.display().to_string()));
         left
+    }
+
+    /// The control groups of this engine's sandboxes, in all hierarchies.
+    pub(crate) fn groups(&self) -> Vec<PathBuf> {
+        groups_of(&self.path("run"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -163,6 +170,29 @@ impl World {
     pub(crate) async fn logged(&self, text: &str) {
         until(|| self.log().contains(text)).await;
     }
+}
+
+/// The control groups of the sandboxes of the engine in `run_dir`.
+pub(crate) fn groups_of(run_dir: &Path) -> Vec<PathBuf> {
+    parents_of(run_dir).iter().flat_map(|parent| directories(parent)).collect()
+}
+
+/// What those are in, anywhere below `/sys/fs/cgroup`.
+pub(crate) fn parents_of(run_dir: &Path) -> Vec<PathBuf> {
+    let hash = Sha256::digest(run_dir.canonicalize().unwrap().as_os_str().as_encoded_bytes());
+    let name = format!("airstrip-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
+    let (mut found, mut to_see) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+    while let Some(dir) = to_see.pop() {
+        let inner = directories(&dir);
+        found.extend(inner.iter().filter(|path| path.ends_with(&name)).cloned());
+        to_see.extend(inner);
+    }
+    found
+}
+
+fn directories(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 pub(crate) fn id(name: &str) -> InstanceId {

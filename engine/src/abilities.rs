@@ -1,0 +1,19 @@
+//! What an engine can enforce on this machine, and what it cannot, and why.
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abilities {
+    /// [`Limits::memory`](crate::Limits::memory).
+    pub memory: Ability,
+    /// [`Limits::cpu`](crate::Limits::cpu).
+    pub cpu: Ability,
+    /// [`Limits::pids`](crate::Limits::pids).
+    pub pids: Ability,
+    /// [`Engine::freeze`](crate::Engine::freeze).
+    pub freeze: Ability,
+    /// Outgoing connections as [`Egress`](crate::Egress) permits them. Without it there are none.
+    pub egress: Ability,
+}
+
+/// One ability: there, or the reason why not and what to do.
+pub type Ability = Result<(), String>;
