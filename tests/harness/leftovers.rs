@@ -72,9 +72,13 @@ fn mentions(found: &Found, text: &str) -> bool {
     found.command.contains(text) || contains(&environment, text.as_bytes()) || paths.any(|path| path.contains(text))
 }
 
-/// What is mounted from elsewhere in a file system, as in an instance. Where it is mounted says nothing: a mount is seen
-/// by every process of the machine.
+/// What is mounted from elsewhere in a file system, as in an instance. What the stories themselves see mounted says nothing:
+/// every process of the machine sees it, and none of them may be taken for a server's.
 fn mounted_from(process: &Path) -> Vec<String> {
+    let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    if namespace(process) == namespace(Path::new("/proc/self")) {
+        return Vec::new();
+    }
     let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
     mounts.lines().filter_map(|line| line.split(' ').nth(3)).map(str::to_owned).collect()
 }
