@@ -16,6 +16,7 @@ mod container;
 mod files;
 mod image;
 mod layer;
+mod shims;
 mod transfer;
 
 use std::collections::HashSet;
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+pub use shims::Shims;
 pub use transfer::{ImagePart, ImageSpec};
 
 use base::Base;

@@ -17,14 +17,15 @@ pub(super) struct Base {
     pub(super) has_home: bool,
 }
 
-/// Directories of the host's image, with their modes: where something is mounted.
+/// Directories of the host's image, with their modes: where something is mounted. What is mounted below root's home (an
+/// interpreter installed there) is for every user.
 const PLACES: [(&str, u32); 12] = [
     ("dev/", 0o755),
     ("etc/", 0o755),
     ("home/", 0o755),
     ("home/app/", 0o755),
     ("proc/", 0o555),
-    ("root/", 0o700),
+    ("root/", 0o755),
     ("run/", 0o755),
     ("sys/", 0o555),
     ("tmp/", 0o1777),
