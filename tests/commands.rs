@@ -57,6 +57,7 @@ const COMMANDS: &[&str] = &[
     "domains:remove",
     "url",
     "checks:set",
+    "engine:set",
     "ssh-config",
 ];
 

@@ -4,6 +4,7 @@
 
 mod app;
 mod client;
+mod docker;
 mod leftovers;
 mod live;
 mod load;
@@ -20,6 +21,7 @@ mod waiting;
 
 pub use app::{App, Push};
 pub use client::{Client, public_key};
+pub use docker::DockerEngine;
 pub use leftovers::{Found, processes_that_mention};
 pub use live::Live;
 pub use load::Load;

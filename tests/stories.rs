@@ -22,6 +22,7 @@ mod crash;
 mod data;
 mod demo;
 mod disk;
+mod engines;
 mod keys;
 mod ordinary_user;
 mod processes;

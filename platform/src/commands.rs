@@ -116,6 +116,7 @@ impl Call<'_> {
             C::KeysRemove { name } => keys::remove(self, &name).await,
             C::ChecksSet { app, setting } => settings::checks(self, &app, setting).await,
             C::GitSet { app, setting } => settings::git(self, &app, setting).await,
+            C::EngineSet { app, engine } => settings::engine(self, &app, engine).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
             // They take the channel as it is; see `run`.

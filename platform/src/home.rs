@@ -97,6 +97,11 @@ impl Home {
         self.root.join("run")
     }
 
+    /// The same for instances that run in Docker; not there before the first of them.
+    pub fn docker(&self) -> PathBuf {
+        self.root.join("docker")
+    }
+
     /// The built-in buildpacks' directories.
     pub fn buildpacks(&self) -> PathBuf {
         self.root.join("buildpacks")

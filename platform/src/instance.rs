@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::diagnosis::{FailedStart, StartFailure, behind_shell, last_words};
+use crate::engines::EngineName;
 use crate::names::{Process, Version};
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -58,6 +59,9 @@ pub struct Labels {
     pub version: Version,
     /// Value of `PORT`.
     pub port: u16,
+    /// What it runs in.
+    #[serde(default)]
+    pub engine: EngineName,
 }
 
 impl Labels {
@@ -107,7 +111,8 @@ impl Platform {
         cancel: &CancellationToken,
     ) -> Result<Instance, StartFailure> {
         let kind = release.manifest.process(&process.kind).ok_or(StartFailure::NoSuchProcess)?;
-        let labels = Labels { app: release.app.0, process: process.clone(), version: release.version, port: PORT };
+        let (version, engine) = (release.version, release.engine);
+        let labels = Labels { app: release.app.0, process: process.clone(), version, port: PORT, engine };
         let id = instance_id(release, &process.to_string(), suffix)?;
         let mut spec = self.spec(release, &process.to_string(), kind.argv.clone());
         spec.command.cwd = CODE.into();
@@ -116,7 +121,7 @@ impl Platform {
             tag: log_tag(release.version, process, suffix),
             max_bytes: LOG_BYTES,
         });
-        self.engine.launch(&id, &spec, &labels.to_text()).await?;
+        self.engines.named(engine).await?.launch(&id, &spec, &labels.to_text()).await?;
         let instance = self.instance(id, labels, jiff::Timestamp::now());
         match self.wait_healthy(release, &instance, cancel).await {
             Ok(()) => Ok(instance),

@@ -18,6 +18,7 @@ pub mod deploy;
 pub mod diagnosis;
 pub mod dotenv;
 pub mod edge;
+pub mod engines;
 pub mod failure;
 pub mod formation;
 pub mod home;

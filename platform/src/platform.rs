@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::edge::Edge;
+use crate::engines::Engines;
 use crate::failure::{Failure, Result};
 use crate::formation::Formations;
 use crate::home::Home;
@@ -26,6 +27,8 @@ pub struct Platform {
     pub store: Store,
     /// What runs things.
     pub engine: Arc<dyn Engine>,
+    /// The same, for those who choose what starts something.
+    pub engines: Arc<Engines>,
     /// What the router was told.
     pub edge: Edge,
     /// What runs of each app.

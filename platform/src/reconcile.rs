@@ -106,7 +106,9 @@ impl Platform {
 
     fn running_at(&self, listed: &Listed, release: &Runnable, process: &Process) -> Option<Instance> {
         let labels = Labels::from_text(&listed.labels)?;
-        let fits = labels.app == release.app.0 && labels.version == release.version && labels.process == *process;
+        let (version, engine) = (release.version, release.engine);
+        let fits = (labels.app, labels.version, labels.engine) == (release.app.0, version, engine);
+        let fits = fits && labels.process == *process;
         let started = jiff::Timestamp::from_millisecond(i64::try_from(listed.started_at_ms).ok()?).ok()?;
         (fits && listed.exit.is_none()).then(|| self.instance(listed.id.clone(), labels, started))
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use builder::Image;
 use serde::{Deserialize, Serialize};
 
+use crate::engines::EngineName;
 use crate::failure::{Failure, Result};
 use crate::home::{AppHome, write_durably};
 use crate::names::{AppName, ProcessType, Version};
@@ -91,6 +92,8 @@ pub struct Runnable {
     pub home: AppHome,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
+    /// What its instances run in.
+    pub engine: EngineName,
 }
 
 impl Runnable {
@@ -112,6 +115,7 @@ impl Runnable {
             code: directory.join("code"),
             home,
             checks_timeout: app.checks_timeout,
+            engine: app.engine,
         })
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engine::Engine;
 use engine::native::Native;
 use gitd::{Limits, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::build::install_buildpacks;
 use crate::control;
 use crate::edge::Edge;
+use crate::engines::Engines;
 use crate::failure::{Failure, Result};
 use crate::formation::Formations;
 use crate::home::{Home, HomeLock};
@@ -97,13 +97,15 @@ async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
         remove_asides(&directory).map_err(|e| Failure::io(directory.display(), &e))?;
     }
     let store = Store::open(&home.database())?;
-    let engine: Arc<dyn Engine> = Arc::new(Native::new(home.run())?);
+    let native = Native::new(home.run())?;
+    let engines = Arc::new(Engines::new(native, home.docker(), settings.docker_base.clone()));
     let toolchain = Toolchain::probe(home.tools()).await?;
     let buildpacks = install_buildpacks(&home.buildpacks())?;
     let platform = Platform {
         home,
         store,
-        engine,
+        engine: engines.clone(),
+        engines,
         edge: Edge::default(),
         formations: Formations::default(),
         toolchain,

@@ -16,6 +16,8 @@ pub struct Settings {
     pub http: SocketAddr,
     /// Apps are served at `APP.DOMAIN`.
     pub domain: router::HostName,
+    /// The image that apps in Docker find around them; without one, this machine's system.
+    pub docker_base: Option<String>,
 }
 
 /// What was given explicitly, as flags (or, by clap, in the environment).
@@ -33,6 +35,9 @@ pub struct Flags {
     /// Apps are served at APP.DOMAIN [default: localhost]
     #[arg(long, env = "AIRSTRIP_DOMAIN", value_name = "DOMAIN")]
     pub domain: Option<String>,
+    /// Image around apps that run in Docker [default: this machine's system]
+    #[arg(long, env = "AIRSTRIP_DOCKER_BASE", value_name = "IMAGE")]
+    pub docker_base: Option<String>,
     /// Configuration file [default: /etc/airstrip/airstrip.toml if it exists]
     #[arg(long, env = "AIRSTRIP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -47,6 +52,7 @@ struct FileSettings {
     http: Option<String>,
     https: Option<String>,
     domain: Option<String>,
+    docker_base: Option<String>,
 }
 
 /// Settings that cannot be used.
@@ -91,6 +97,7 @@ impl Settings {
             ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
             domain: domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?,
+            docker_base: flags.docker_base.or(file.docker_base),
         })
     }
 }

@@ -35,6 +35,7 @@ pub struct Server {
     binary: PathBuf,
     user: Option<u32>,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     small_disk: bool,
     daemon: Option<Child>,
     /// The first daemon: what is older cannot be the server's.
@@ -55,6 +56,13 @@ impl Server {
     /// The same with more arguments to `serve`.
     pub fn start_with(arguments: &[&str]) -> Self {
         Self::begin(None, None, arguments)
+    }
+
+    /// The same with more variables in the daemon's environment.
+    pub fn start_with_variables(variables: &[(&str, &str)]) -> Self {
+        let mut server = Self::made(None, None, &[]);
+        server.variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        server.begun()
     }
 
     /// A server without privileges. None, with the reason printed, where there is nothing to try.
@@ -80,15 +88,26 @@ impl Server {
     }
 
     fn begin(user: Option<u32>, disk: Option<u64>, arguments: &[&str]) -> Self {
+        Self::made(user, disk, arguments).begun()
+    }
+
+    fn begun(mut self) -> Self {
+        self.start_again();
+        self.client = Some(self.client_with_key("admin", &[]));
+        self
+    }
+
+    fn made(user: Option<u32>, disk: Option<u64>, arguments: &[&str]) -> Self {
         let base = tempfile::Builder::new().prefix("as-").tempdir().unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let binary = binary_for(user, base.path());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self {
+        let server = Self {
             base,
             binary,
             user,
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+            variables: Vec::new(),
             small_disk: disk.is_some(),
             daemon: None,
             first: None,
@@ -98,8 +117,6 @@ impl Server {
             client: None,
         };
         server.make_directories(disk);
-        server.start_again();
-        server.client = Some(server.client_with_key("admin", &[]));
         server
     }
 
@@ -174,6 +191,7 @@ impl Server {
         }
         command.env("HOME", self.operator_home()).env("TMPDIR", self.scratch()).env_remove("XDG_DATA_HOME");
         command.env("PATH", path_with_installer()).current_dir(self.base.path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }

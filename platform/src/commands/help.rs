@@ -10,7 +10,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Apps", &["apps", "apps:create", "apps:info", "apps:rename", "apps:destroy", "url"]),
     ("Deploys", &["releases", "rollback", "ps:rebuild", "deploy", "git:set"]),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
-    ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set"]),
+    ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
     ("Data", &["data:export", "data:import"]),
     ("Web", &["domains", "domains:add", "domains:remove", "maintenance:on", "maintenance:off"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
@@ -198,6 +198,7 @@ mod tests {
           config:set APP KEY=VALUE…       Set variables; `-` reads a dotenv file from standard input
           config:unset APP KEY…           Remove variables
           checks:set APP timeout=SECONDS  Change how long a web process has to become healthy: timeout=SECONDS
+          engine:set APP native|docker    Change what an app runs in: native (airstrip's own sandboxes) or docker
 
         Data
           data:export APP                 Write a tar of the app's data/ to standard output

@@ -5,6 +5,7 @@ use clap::{CommandFactory, Parser};
 use super::arguments::{AppRole, Assignment, ChecksTimeout, Form, GitSetting, Query, Scale};
 use super::help;
 use crate::access::Need;
+use crate::engines::EngineName;
 use crate::failure::Failure;
 use crate::names::{AppName, ConfigKey, KeyName, Process, Selector, Version};
 
@@ -214,6 +215,13 @@ pub(super) enum Command {
         #[command(flatten)]
         setting: GitSetting,
     },
+    /// Change what an app runs in: native (airstrip's own sandboxes) or docker
+    #[command(name = "engine:set")]
+    EngineSet {
+        app: AppName,
+        #[arg(value_name = "native|docker")]
+        engine: EngineName,
+    },
     /// Answer with a page that says so instead of the app
     #[command(name = "maintenance:on")]
     MaintenanceOn { app: AppName },
@@ -272,6 +280,7 @@ impl Command {
             | C::DomainsRemove { app, .. }
             | C::ChecksSet { app, .. }
             | C::GitSet { app, .. }
+            | C::EngineSet { app, .. }
             | C::MaintenanceOn { app }
             | C::MaintenanceOff { app } => (Need::AppAdmin, Some(app)),
         }

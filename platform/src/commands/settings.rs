@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::Call;
 use super::arguments::{ChecksTimeout, GitSetting};
+use crate::engines::EngineName;
 use crate::failure::Result;
 use crate::names::AppName;
 
@@ -19,6 +20,14 @@ pub(super) async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting
     let BranchName(branch) = &setting.branch;
     call.platform.store.set_deploy_branch(app.id, branch)?;
     call.console.print(&format!("-----> {name}: pushes of {branch} deploy from now on\n")).await;
+    Ok(())
+}
+
+pub(super) async fn engine(call: &mut Call<'_>, name: &AppName, engine: EngineName) -> Result<()> {
+    let app = call.app(name)?;
+    let (output, text) = call.console.output();
+    call.console.during(text, call.platform.move_to(&app, engine, &output)).await?;
+    call.console.print(&format!("-----> {name} runs in {engine}\n")).await;
     Ok(())
 }
 

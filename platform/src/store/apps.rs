@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Result, Store, StoreError, now, parsed};
+use crate::engines::EngineName;
 use crate::names::{AppName, ProcessType, Version};
 
 /// How many instances of each process type are wanted.
@@ -31,6 +32,8 @@ pub struct App {
     pub maintenance: bool,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
+    /// What its instances run in.
+    pub engine: EngineName,
     /// Its directory may still have this name.
     pub renamed_from: Option<AppName>,
     /// Its directory is being removed.
@@ -48,6 +51,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         stopped: row.get("stopped")?,
         maintenance: row.get("maintenance")?,
         checks_timeout: row.get::<_, u32>("checks_timeout")?.into(),
+        engine: parsed(row, "engine")?,
         renamed_from: renamed_from.and_then(|name| name.parse().ok()),
         destroying: row.get("destroying")?,
     })
@@ -122,6 +126,11 @@ impl Store {
     /// Seconds a web process has to become healthy.
     pub fn set_checks_timeout(&self, id: AppId, seconds: u32) -> Result<()> {
         self.update(id, "UPDATE apps SET checks_timeout = ?2 WHERE id = ?1", &seconds)
+    }
+
+    /// What its instances run in.
+    pub fn set_engine(&self, id: AppId, engine: EngineName) -> Result<()> {
+        self.update(id, "UPDATE apps SET engine = ?2 WHERE id = ?1", &engine.as_str())
     }
 
     /// The branch whose pushes deploy.

@@ -60,6 +60,8 @@ const MIGRATIONS: &[&str] = &["
         app INTEGER REFERENCES apps(id) ON DELETE CASCADE,
         role TEXT NOT NULL                      -- admin or deploy
     ) STRICT;
+", "
+    ALTER TABLE apps ADD COLUMN engine TEXT NOT NULL DEFAULT 'native';
 "];
 
 /// Brings the schema up to date; each step is one transaction.
