@@ -58,6 +58,9 @@ const COMMANDS: &[&str] = &[
     "url",
     "checks:set",
     "engine:set",
+    "resource",
+    "resource:limit",
+    "resource:limit-clear",
     "ssh-config",
 ];
 
@@ -67,7 +70,7 @@ fn listings_for_programs_have_the_columns_for_people() {
     let client = server.client();
     client.airstrip("domains:add blog example.com").ok();
     client.airstrip("config:set blog GREETING=hello").ok();
-    for line in ["apps", "ps blog", "releases blog", "keys", "domains blog"] {
+    for line in ["apps", "ps blog", "releases blog", "keys", "domains blog", "resource blog"] {
         let (people, programs) = (client.airstrip(line).ok(), client.airstrip(&format!("{line} --json")).ok().json());
         let rows = programs.as_array().unwrap_or_else(|| panic!("{line}: {programs}"));
         assert!(!rows.is_empty(), "{line}");

@@ -24,6 +24,7 @@ mod demo;
 mod disk;
 mod engines;
 mod keys;
+mod limits;
 mod ordinary_user;
 mod processes;
 mod push;

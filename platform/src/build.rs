@@ -92,7 +92,9 @@ impl Platform {
             build_timeout: BUILD_LIMIT,
         };
         let uid = owner.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
-        let sandbox = BuildSandbox { platform: self, app: app.name.as_str(), uid, tmp: &directory.join(TMP) };
+        let (name, tmp) = (app.name.as_str(), &directory.join(TMP));
+        let limits = app.terms.limits.of_builds().for_engine();
+        let sandbox = BuildSandbox { platform: self, app: name, uid, limits, tmp };
         let to_user = ToUser(output);
         let build = builder::build(&request, &sandbox, &to_user);
         let result = output.cancelled().run_until_cancelled(build).await;

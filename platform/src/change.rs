@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::formation::{Formation, Kept};
 use crate::instance::Instance;
 use crate::keeper::Place;
-use crate::names::{Process, Selector};
+use crate::names::{Process, ProcessType, Selector};
 use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -40,6 +40,8 @@ pub enum Renew {
     All,
     /// These.
     Only(Selector),
+    /// Those of these types.
+    Types(Vec<ProcessType>),
     /// None.
     Nothing,
 }
@@ -50,6 +52,7 @@ impl Renew {
         match self {
             Self::All => true,
             Self::Only(selector) => selector.matches(process),
+            Self::Types(types) => types.contains(&process.kind),
             Self::Nothing => false,
         }
     }

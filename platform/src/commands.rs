@@ -15,6 +15,7 @@ mod line;
 mod logs;
 mod ps;
 mod releases;
+mod resources;
 mod run;
 mod settings;
 
@@ -63,7 +64,7 @@ async fn answer(platform: &Arc<Platform>, actor: &Actor, command: Command, mut c
     let keyboard = console::keyboard(&mut channel);
     let work = async {
         let mut call = Call { platform, actor, console: Console::new(channel) };
-        let result = call.carry_out(command).await;
+        let result = Box::pin(call.carry_out(command)).await;
         call.console.end(result).await
     };
     tokio::select! {
@@ -117,6 +118,9 @@ impl Call<'_> {
             C::ChecksSet { app, setting } => settings::checks(self, &app, setting).await,
             C::GitSet { app, setting } => settings::git(self, &app, setting).await,
             C::EngineSet { app, engine } => settings::engine(self, &app, engine).await,
+            C::Resource { app, form } => resources::show(self, &app, form).await,
+            C::ResourceLimit { app, words } => resources::limit(self, &app, words).await,
+            C::ResourceLimitClear { app, words } => resources::clear(self, &app, words).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
             // They take the channel as it is; see `run`.

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{Command, Egress, Exit, InstanceId, Limits, Mount, MountKind, Process, Spec, Streams};
+use engine::{Command, Egress, Exit, InstanceId, Mount, MountKind, Process, Spec, Streams};
 use gitd::Output;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use tempfile::TempDir;
@@ -21,6 +21,7 @@ use crate::change::{Change, Renew};
 use crate::failure::{Failure, Result};
 use crate::home::sync_directory;
 use crate::instance::{DATA, owner, suffix};
+use crate::limits::Settings;
 use crate::platform::Platform;
 use crate::store::App;
 use crate::toolchain::PROGRAM;
@@ -160,7 +161,7 @@ impl Platform {
             symlinks: Vec::new(),
             command: Command { argv: vec![PROGRAM.into(), what.into()], env: Vec::new(), cwd: DATA.into() },
             log: None,
-            limits: Limits::default(),
+            limits: Settings::default().of("data").for_engine(),
             egress: Egress::None,
             egress_exceptions: Vec::new(),
         };

@@ -108,7 +108,7 @@ impl Platform {
         let mut spec = self.spec(release, process, argv);
         spec.command.cwd = cwd.into();
         spec.command.env = with_client_env(spec.command.env, env);
-        Ok(self.engines.named(release.engine).await?.attach(&id, &spec, terminal).await?)
+        Ok(self.engines.named(release.terms.engine).await?.attach(&id, &spec, terminal).await?)
     }
 
     /// Runs a one-off to its end, its output to the user, indented.

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::diagnosis::{FailedStart, StartFailure, behind_shell, last_words};
-use crate::engines::EngineName;
+use crate::limits::Limits;
 use crate::names::{Process, Version};
 use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::AppId;
+use crate::terms::Granted;
 use crate::toolchain::PROGRAM;
 
 /// Where an app's code is inside.
@@ -28,9 +29,6 @@ pub const USER_HOME: &str = "/home/app";
 
 /// The web process listens there, in a network of its own.
 pub const PORT: u16 = 5000;
-
-/// Bound of one log file; there are two for each place.
-const LOG_BYTES: u64 = 5 << 20;
 
 /// The uid outside of an app is this plus the app's number.
 const FIRST_UID: u32 = 200_000;
@@ -59,9 +57,8 @@ pub struct Labels {
     pub version: Version,
     /// Value of `PORT`.
     pub port: u16,
-    /// What it runs in.
-    #[serde(default)]
-    pub engine: EngineName,
+    /// The terms on which it runs; unknown of what an older version started.
+    pub terms: Option<Granted>,
 }
 
 impl Labels {
@@ -111,15 +108,17 @@ impl Platform {
         cancel: &CancellationToken,
     ) -> Result<Instance, StartFailure> {
         let kind = release.manifest.process(&process.kind).ok_or(StartFailure::NoSuchProcess)?;
-        let (version, engine) = (release.version, release.engine);
-        let labels = Labels { app: release.app.0, process: process.clone(), version, port: PORT, engine };
+        let terms = release.terms.of(process.kind.as_str());
+        let (app, version) = (release.app.0, release.version);
+        let (engine, log_bytes) = (terms.engine, terms.limits.log_bytes());
+        let labels = Labels { app, process: process.clone(), version, port: PORT, terms: Some(terms) };
         let id = instance_id(release, &process.to_string(), suffix)?;
         let mut spec = self.spec(release, &process.to_string(), kind.argv.clone());
         spec.command.cwd = CODE.into();
         spec.log = Some(LogFile {
             path: release.home.log(process),
             tag: log_tag(release.version, process, suffix),
-            max_bytes: LOG_BYTES,
+            max_bytes: log_bytes,
         });
         self.engines.named(engine).await?.launch(&id, &spec, &labels.to_text()).await?;
         let instance = self.instance(id, labels, jiff::Timestamp::now());
@@ -188,7 +187,7 @@ impl Platform {
             symlinks: Vec::new(),
             command: Command { argv, env: environment(release, process, PORT), cwd: USER_HOME.into() },
             log: None,
-            limits: engine::Limits::default(),
+            limits: release.terms.of(kind_of(process)).limits.for_engine(),
             egress: engine::Egress::default(),
             egress_exceptions: Vec::new(),
         }
@@ -218,6 +217,7 @@ impl Platform {
 
 /// The environment of everything that runs in an app, as the contract has it.
 pub fn environment(release: &Runnable, process: &str, port: u16) -> Vec<(String, String)> {
+    let kind = kind_of(process);
     let mut env: Vec<(String, String)> = vec![
         ("HOME".into(), USER_HOME.into()),
         ("USER".into(), "app".into()),
@@ -226,9 +226,8 @@ pub fn environment(release: &Runnable, process: &str, port: u16) -> Vec<(String,
         ("LANG".into(), "C.UTF-8".into()),
         ("PATH".into(), format!("{ENV}/bin:/usr/local/bin:/usr/bin:/bin")),
         ("PYTHONUNBUFFERED".into(), "1".into()),
-        ("WEB_CONCURRENCY".into(), concurrency().to_string()),
+        ("WEB_CONCURRENCY".into(), concurrency(&release.terms.of(kind).limits).to_string()),
     ];
-    let kind = process.rsplit_once('.').map_or(process, |(kind, _)| kind);
     env = builder::launch::environment(&release.manifest.image, kind, env);
     let own = [
         ("PORT", port.to_string()),
@@ -259,9 +258,14 @@ pub fn shell() -> &'static str {
     if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }
 }
 
-/// Workers that a web server should start: one for each processor, within reason.
-fn concurrency() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8)
+/// The process type of a place (`web.1`) or of a one-off (`run.1a2b3c4d`).
+fn kind_of(process: &str) -> &str {
+    process.rsplit_once('.').map_or(process, |(kind, _)| kind)
+}
+
+/// Workers that a web server should start.
+fn concurrency(limits: &Limits) -> u64 {
+    limits.workers(std::thread::available_parallelism().map_or(1, |processors| processors.get() as u64))
 }
 
 /// The engine's name for an instance: readable, and never used twice.

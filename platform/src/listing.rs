@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::limits::{show_bytes, show_thousandths};
+
 /// One value: how it is written depends on the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cell {
@@ -11,6 +13,10 @@ pub enum Cell {
     Text(String),
     /// A count.
     Number(u64),
+    /// Bytes; for people in a unit.
+    Size(u64),
+    /// A number with three decimal places.
+    Thousandths(u64),
     /// `yes` or `-`, true or false.
     Flag(bool),
     /// Several values: with commas, or as an array.
@@ -66,6 +72,8 @@ impl Cell {
         match self {
             Self::Text(text) => printable(text),
             Self::Number(number) => number.to_string().into(),
+            Self::Size(bytes) => show_bytes(*bytes).into(),
+            Self::Thousandths(number) => show_thousandths(*number).into(),
             Self::Flag(true) => "yes".into(),
             Self::Many(values) if !values.is_empty() => values.join(", ").into(),
             Self::Flag(false) | Self::Many(_) | Self::Nothing => "-".into(),
@@ -77,7 +85,11 @@ impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Number(number) | Self::Size(number) => serializer.serialize_u64(*number),
+            Self::Thousandths(number) => match show_thousandths(*number).parse::<f64>() {
+                Ok(number) => serializer.serialize_f64(number),
+                Err(_) => serializer.serialize_none(),
+            },
             Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::Many(values) => values.serialize(serializer),
             Self::Nothing => serializer.serialize_none(),

@@ -106,9 +106,9 @@ impl Platform {
 
     fn running_at(&self, listed: &Listed, release: &Runnable, process: &Process) -> Option<Instance> {
         let labels = Labels::from_text(&listed.labels)?;
-        let (version, engine) = (release.version, release.engine);
-        let fits = (labels.app, labels.version, labels.engine) == (release.app.0, version, engine);
-        let fits = fits && labels.process == *process;
+        let terms = release.terms.of(process.kind.as_str());
+        let same = (labels.app, labels.version, &labels.process) == (release.app.0, release.version, process);
+        let fits = same && labels.terms.as_ref().is_none_or(|known| *known == terms);
         let started = jiff::Timestamp::from_millisecond(i64::try_from(listed.started_at_ms).ok()?).ok()?;
         (fits && listed.exit.is_none()).then(|| self.instance(listed.id.clone(), labels, started))
     }

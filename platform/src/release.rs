@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use builder::Image;
 use serde::{Deserialize, Serialize};
 
-use crate::engines::EngineName;
 use crate::failure::{Failure, Result};
 use crate::home::{AppHome, write_durably};
 use crate::names::{AppName, ProcessType, Version};
 use crate::store::{App, AppId, Config, Release, Scale, Store};
+use crate::terms::Terms;
 
 /// `release.json`: what a build made, beside its code. Written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,8 +92,8 @@ pub struct Runnable {
     pub home: AppHome,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
-    /// What its instances run in.
-    pub engine: EngineName,
+    /// The terms on which its instances run.
+    pub terms: Terms,
 }
 
 impl Runnable {
@@ -115,7 +115,7 @@ impl Runnable {
             code: directory.join("code"),
             home,
             checks_timeout: app.checks_timeout,
-            engine: app.engine,
+            terms: app.terms.clone(),
         })
     }
 

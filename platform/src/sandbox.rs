@@ -17,6 +17,8 @@ pub struct BuildSandbox<'a> {
     pub app: &'a str,
     /// The user outside.
     pub uid: u32,
+    /// How much of the machine a step may use.
+    pub limits: engine::Limits,
     /// What is `/tmp` inside: builds unpack more than the memory of an instance's own `/tmp` should hold.
     pub tmp: &'a Path,
 }
@@ -59,7 +61,7 @@ impl BuildSandbox<'_> {
             symlinks: step.symlinks.iter().map(symlink).collect(),
             command: Command { argv: step.argv.clone(), env: step.env.clone(), cwd: step.cwd.clone() },
             log: None,
-            limits: engine::Limits::default(),
+            limits: self.limits,
             egress: engine::Egress::default(),
             egress_exceptions: Vec::new(),
         }

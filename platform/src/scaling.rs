@@ -7,7 +7,6 @@ use gitd::Output;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::change::{Change, Renew};
-use crate::engines::EngineName;
 use crate::failure::{Failure, Result};
 use crate::names::{ProcessType, Selector};
 use crate::plan::places;
@@ -48,19 +47,6 @@ impl Platform {
         }
         output.line(&format!("-----> Scaling {}", app.name)).await;
         self.change(app, Change { release, wanted: all, renew: Renew::Nothing }, output, commit).await
-    }
-
-    /// Changes what an app's instances run in, and starts them there.
-    pub async fn move_to(self: &Arc<Self>, app: &App, engine: EngineName, output: &Output) -> Result<()> {
-        let (app, _turn) = &self.begin_change(app, output).await?;
-        self.engines.named(engine).await?;
-        let commit = async { Ok(self.store.set_engine(app.id, engine)?) };
-        if app.current.is_none() || app.stopped || app.engine == engine {
-            return commit.await;
-        }
-        let (release, wanted) = self.desired(&App { engine, ..app.clone() })?;
-        output.line(&format!("-----> Starting {} in {engine}", app.name)).await;
-        self.change(app, Change { release, wanted, renew: Renew::All }, output, commit).await
     }
 
     /// Ends every instance, until [`Platform::start`] or the next deploy.

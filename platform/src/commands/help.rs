@@ -11,6 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploys", &["releases", "rollback", "ps:rebuild", "deploy", "git:set"]),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
+    ("Limits", &["resource", "resource:limit", "resource:limit-clear"]),
     ("Data", &["data:export", "data:import"]),
     ("Web", &["domains", "domains:add", "domains:remove", "maintenance:on", "maintenance:off"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
@@ -168,59 +169,64 @@ mod tests {
                airstrip COMMAND [ARGUMENTS]      on the server itself
 
         Apps
-          apps                            List the apps (also: apps:list)
-          apps:create APP                 Make an app (a first push does that too)
-          apps:info APP                   Show what is known about an app
-          apps:rename APP NEW             Give an app another name, and with it another address
-          apps:destroy APP                Remove an app and everything of it, its data too
-          url APP                         Show where an app answers
+          apps                               List the apps (also: apps:list)
+          apps:create APP                    Make an app (a first push does that too)
+          apps:info APP                      Show what is known about an app
+          apps:rename APP NEW                Give an app another name, and with it another address
+          apps:destroy APP                   Remove an app and everything of it, its data too
+          url APP                            Show where an app answers
 
         Deploys
-          releases APP                    List an app's releases
-          rollback APP [RELEASE]          Release the code, dependencies and configuration of an earlier release again
-          ps:rebuild APP                  Build and release the tip of the deploy branch anew
-          deploy APP                      Deploy a tar or tar.gz from standard input
-          git:set APP deploy-branch NAME  Change the branch whose pushes deploy: deploy-branch NAME
+          releases APP                       List an app's releases
+          rollback APP [RELEASE]             Release the code, dependencies and configuration of an earlier release again
+          ps:rebuild APP                     Build and release the tip of the deploy branch anew
+          deploy APP                         Deploy a tar or tar.gz from standard input
+          git:set APP deploy-branch NAME     Change the branch whose pushes deploy: deploy-branch NAME
 
         Processes
-          ps APP                          List an app's instances
-          ps:scale APP [TYPE=N…]          Change how many instances run; without TYPE=N show it
-          ps:restart APP [PROCESS]        Replace instances by new ones of the same release (also: restart)
-          ps:stop APP                     End an app's instances
-          ps:start APP                    Start what ps:stop ended
-          logs APP                        Show an app's log
-          run APP COMMAND…                Run a command in a new instance of its own
-          enter APP [PROCESS]             Open a shell in a running instance
+          ps APP                             List an app's instances
+          ps:scale APP [TYPE=N…]             Change how many instances run; without TYPE=N show it
+          ps:restart APP [PROCESS]           Replace instances by new ones of the same release (also: restart)
+          ps:stop APP                        End an app's instances
+          ps:start APP                       Start what ps:stop ended
+          logs APP                           Show an app's log
+          run APP COMMAND…                   Run a command in a new instance of its own
+          enter APP [PROCESS]                Open a shell in a running instance
 
         Configuration
-          config APP                      Show an app's configuration
-          config:get APP KEY              Show one value
-          config:set APP KEY=VALUE…       Set variables; `-` reads a dotenv file from standard input
-          config:unset APP KEY…           Remove variables
-          checks:set APP timeout=SECONDS  Change how long a web process has to become healthy: timeout=SECONDS
-          engine:set APP native|docker    Change what an app runs in: native (airstrip's own sandboxes) or docker
+          config APP                         Show an app's configuration
+          config:get APP KEY                 Show one value
+          config:set APP KEY=VALUE…          Set variables; `-` reads a dotenv file from standard input
+          config:unset APP KEY…              Remove variables
+          checks:set APP timeout=SECONDS     Change how long a web process has to become healthy: timeout=SECONDS
+          engine:set APP native|docker       Change what an app runs in: native (airstrip's own sandboxes) or docker
+
+        Limits
+          resource APP                       Show how much of the machine each instance may use
+          resource:limit APP [PROC] K=V…     Limit what each instance may use: memory, cpu, pids, files, tmp, code, log
+          resource:limit-clear APP [KEY…]    Take limits back: all that were set, or those named
 
         Data
-          data:export APP                 Write a tar of the app's data/ to standard output
-          data:import APP                 Replace the app's data/ by the tar or tar.gz on standard input
+          data:export APP                    Write a tar of the app's data/ to standard output
+          data:import APP                    Replace the app's data/ by the tar or tar.gz on standard input
 
         Web
-          domains APP                     List the host names at which an app answers
-          domains:add APP DOMAIN…         Let an app answer at more host names
-          domains:remove APP DOMAIN…      Take host names from an app
-          maintenance:on APP              Answer with a page that says so instead of the app
-          maintenance:off APP             Let the app answer again
+          domains APP                        List the host names at which an app answers
+          domains:add APP DOMAIN…            Let an app answer at more host names
+          domains:remove APP DOMAIN…         Take host names from an app
+          maintenance:on APP                 Answer with a page that says so instead of the app
+          maintenance:off APP                Let the app answer again
 
         Access
-          keys                            List the public keys that may come in
-          keys:add NAME                   Let the public key on standard input in
-          keys:remove NAME                Shut a key out
-          ssh-config                      Print Host blocks for ~/.ssh/config, so that `ssh APP` works
+          keys                               List the public keys that may come in
+          keys:add NAME                      Let the public key on standard input in
+          keys:remove NAME                   Shut a key out
+          ssh-config                         Print Host blocks for ~/.ssh/config, so that `ssh APP` works
 
         The server
-          help [COMMAND]                  List the commands, or show how one is used
-          version                         Show the server's version
-          stop-all                        End every instance, then the server; its next start launches the apps again
+          help [COMMAND]                     List the commands, or show how one is used
+          version                            Show the server's version
+          stop-all                           End every instance, then the server; its next start launches the apps again
 
         `help COMMAND` tells more. `-a APP` may stand anywhere instead of APP.
         ");

@@ -4,6 +4,7 @@ use clap::{CommandFactory, Parser};
 
 use super::arguments::{AppRole, Assignment, ChecksTimeout, Form, GitSetting, Query, Scale};
 use super::help;
+use super::resources::{ClearWord, LimitWord};
 use crate::access::Need;
 use crate::engines::EngineName;
 use crate::failure::Failure;
@@ -222,6 +223,31 @@ pub(super) enum Command {
         #[arg(value_name = "native|docker")]
         engine: EngineName,
     },
+    /// Show how much of the machine each instance may use
+    Resource {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Limit what each instance may use: memory, cpu, pids, files, tmp, code, log
+    #[command(name = "resource:limit")]
+    ResourceLimit {
+        app: AppName,
+        /// PROC: a process type, `run` for one-offs, `build` for builds; without it whatever runs.
+        /// memory=512M, cpu=1.5 (processors), pids=256 (processes and threads), files=65536 (open at once),
+        /// tmp=256M (in /tmp and the home), code=256M (written over the code), log=5M (each of two files);
+        /// memory, cpu and pids may be `none`
+        #[arg(required = true, value_name = "[PROC] K=V")]
+        words: Vec<LimitWord>,
+    },
+    /// Take limits back: all that were set, or those named
+    #[command(name = "resource:limit-clear")]
+    ResourceLimitClear {
+        app: AppName,
+        /// Names as for resource:limit; PROC first for those of one process type
+        #[arg(value_name = "KEY")]
+        words: Vec<ClearWord>,
+    },
     /// Answer with a page that says so instead of the app
     #[command(name = "maintenance:on")]
     MaintenanceOn { app: AppName },
@@ -263,6 +289,7 @@ impl Command {
             | C::Releases { app, .. }
             | C::Rollback { app, .. }
             | C::Deploy { app }
+            | C::Resource { app, .. }
             | C::Domains { app, .. } => (Need::Deploy, Some(app)),
             C::AppsDestroy { app, .. }
             | C::PsScale { app, .. }
@@ -281,6 +308,8 @@ impl Command {
             | C::ChecksSet { app, .. }
             | C::GitSet { app, .. }
             | C::EngineSet { app, .. }
+            | C::ResourceLimit { app, .. }
+            | C::ResourceLimitClear { app, .. }
             | C::MaintenanceOn { app }
             | C::MaintenanceOff { app } => (Need::AppAdmin, Some(app)),
         }

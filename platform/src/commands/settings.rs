@@ -7,6 +7,7 @@ use super::arguments::{ChecksTimeout, GitSetting};
 use crate::engines::EngineName;
 use crate::failure::Result;
 use crate::names::AppName;
+use crate::terms::Terms;
 
 pub(super) async fn checks(call: &mut Call<'_>, name: &AppName, ChecksTimeout(seconds): ChecksTimeout) -> Result<()> {
     let app = call.app(name)?;
@@ -25,8 +26,12 @@ pub(super) async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting
 
 pub(super) async fn engine(call: &mut Call<'_>, name: &AppName, engine: EngineName) -> Result<()> {
     let app = call.app(name)?;
+    let alter = |terms: &mut Terms| {
+        terms.engine = engine;
+        Ok(())
+    };
     let (output, text) = call.console.output();
-    call.console.during(text, call.platform.move_to(&app, engine, &output)).await?;
+    call.console.during(text, call.platform.set_terms(&app, alter, &output)).await?;
     call.console.print(&format!("-----> {name} runs in {engine}\n")).await;
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Result, Store, StoreError, now, parsed};
-use crate::engines::EngineName;
+use super::{Result, Store, StoreError, json, now, parsed};
 use crate::names::{AppName, ProcessType, Version};
+use crate::terms::Terms;
 
 /// How many instances of each process type are wanted.
 pub type Scale = Vec<(ProcessType, u32)>;
@@ -32,8 +32,8 @@ pub struct App {
     pub maintenance: bool,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
-    /// What its instances run in.
-    pub engine: EngineName,
+    /// The terms on which its instances run.
+    pub terms: Terms,
     /// Its directory may still have this name.
     pub renamed_from: Option<AppName>,
     /// Its directory is being removed.
@@ -51,7 +51,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         stopped: row.get("stopped")?,
         maintenance: row.get("maintenance")?,
         checks_timeout: row.get::<_, u32>("checks_timeout")?.into(),
-        engine: parsed(row, "engine")?,
+        terms: Terms { engine: parsed(row, "engine")?, limits: json(row, "limits")? },
         renamed_from: renamed_from.and_then(|name| name.parse().ok()),
         destroying: row.get("destroying")?,
     })
@@ -128,9 +128,12 @@ impl Store {
         self.update(id, "UPDATE apps SET checks_timeout = ?2 WHERE id = ?1", &seconds)
     }
 
-    /// What its instances run in.
-    pub fn set_engine(&self, id: AppId, engine: EngineName) -> Result<()> {
-        self.update(id, "UPDATE apps SET engine = ?2 WHERE id = ?1", &engine.as_str())
+    /// The terms on which its instances run.
+    pub fn set_terms(&self, id: AppId, terms: &Terms) -> Result<()> {
+        let limits = serde_json::to_string(&terms.limits).unwrap_or_default();
+        let sql = "UPDATE apps SET engine = ?2, limits = ?3 WHERE id = ?1";
+        self.connection().execute(sql, params![id.0, terms.engine.as_str(), limits])?;
+        Ok(())
     }
 
     /// The branch whose pushes deploy.

@@ -62,6 +62,8 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
 ", "
     ALTER TABLE apps ADD COLUMN engine TEXT NOT NULL DEFAULT 'native';
+", "
+    ALTER TABLE apps ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';  -- what is set of them, as JSON
 "];
 
 /// Brings the schema up to date; each step is one transaction.

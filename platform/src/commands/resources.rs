@@ -1,0 +1,150 @@
+//! How much of the machine an app's process types may use.
+
+use std::str::FromStr;
+
+use super::Call;
+use super::arguments::Form;
+use crate::failure::{Failure, Result};
+use crate::limits::{BUILD, Limit, Limits, Resource};
+use crate::listing::{Cell, Listing};
+use crate::names::{AppName, InvalidName, ProcessType};
+use crate::store::App;
+use crate::terms::Terms;
+
+/// A one-off's process type.
+const RUN: &str = "run";
+
+/// What `resource:limit` takes: `worker memory=1G`.
+#[derive(Debug, Clone)]
+pub(super) enum LimitWord {
+    Type(ProcessType),
+    Limit(Limit),
+}
+
+impl FromStr for LimitWord {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text.contains('=') {
+            return text.parse().map(Self::Limit).map_err(|error: crate::limits::InvalidLimit| error.to_string());
+        }
+        text.parse().map(Self::Type).map_err(|error: InvalidName| error.to_string())
+    }
+}
+
+/// What `resource:limit-clear` takes: `worker memory`.
+#[derive(Debug, Clone)]
+pub(super) enum ClearWord {
+    Type(ProcessType),
+    Resource(Resource),
+}
+
+impl FromStr for ClearWord {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidName> {
+        text.parse().map(Self::Resource).or_else(|_| text.parse().map(Self::Type))
+    }
+}
+
+pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+    let app = call.app(name)?;
+    let columns = ["process", "memory", "cpu", "pids", "files", "tmp", "code", "log"];
+    let mut listing = Listing::new(format!("{name} limits (for each instance)"), columns, "");
+    for process in types(call, &app)? {
+        let limits = if process == BUILD { app.terms.limits.of_builds() } else { app.terms.limits.of(&process) };
+        listing.row(row(process, &limits));
+    }
+    call.console.print(&listing.render(form.json)).await;
+    Ok(())
+}
+
+fn row(process: String, limits: &Limits) -> [Cell; 8] {
+    let size = |resource| limits.get(resource).map(Cell::Size);
+    [
+        process.into(),
+        size(Resource::Memory).into(),
+        limits.get(Resource::Cpu).map(Cell::Thousandths).into(),
+        limits.get(Resource::Pids).into(),
+        limits.get(Resource::Files).into(),
+        size(Resource::Tmp).into(),
+        size(Resource::Code).into(),
+        size(Resource::Log).into(),
+    ]
+}
+
+/// The process types of the app's release (before the first: those that limits were set for), then one-offs and builds.
+fn types(call: &Call<'_>, app: &App) -> Result<Vec<String>> {
+    let mut types: Vec<String> = match app.current {
+        Some(_) => call.platform.process_types(app)?.into_iter().map(|kind| kind.name).collect(),
+        None => app.terms.limits.types().map(ToString::to_string).collect(),
+    };
+    types.retain(|kind| kind != RUN && kind != BUILD);
+    types.extend([RUN, BUILD].map(str::to_owned));
+    Ok(types)
+}
+
+pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitWord>) -> Result<()> {
+    let mut words = words.into_iter().peekable();
+    let first = words.next_if(|word| matches!(word, LimitWord::Type(_)));
+    let process = first.and_then(|word| if let LimitWord::Type(kind) = word { Some(kind) } else { None });
+    let limits = words.map(|word| match word {
+        LimitWord::Limit(limit) => Ok(limit),
+        LimitWord::Type(kind) => Err(Failure::new(format!("{kind} is no limit"), "write KEY=VALUE, as in memory=512M")),
+    });
+    let limits: Vec<Limit> = limits.collect::<Result<_>>()?;
+    if limits.is_empty() {
+        return Err(Failure::new("there is nothing to set", "write KEY=VALUE, as in memory=512M"));
+    }
+    let shown: Vec<String> = limits.iter().map(ToString::to_string).collect();
+    let said = format!("-----> {}: {}\n", subject(name, process.as_ref()), shown.join(" "));
+    alter(call, name, process.as_ref(), |terms| {
+        terms.limits.set(process.as_ref(), &limits);
+        Ok(())
+    })
+    .await?;
+    call.console.print(&said).await;
+    Ok(())
+}
+
+pub(super) async fn clear(call: &mut Call<'_>, name: &AppName, words: Vec<ClearWord>) -> Result<()> {
+    let mut words = words.into_iter().peekable();
+    let first = words.next_if(|word| matches!(word, ClearWord::Type(_)));
+    let process = first.and_then(|word| if let ClearWord::Type(kind) = word { Some(kind) } else { None });
+    let resources = words.map(|word| match word {
+        ClearWord::Resource(resource) => Ok(resource),
+        ClearWord::Type(kind) => Err(Failure::new(format!("{kind} is no limit"), format!("see `resource {name}`"))),
+    });
+    let resources: Vec<Resource> = resources.collect::<Result<_>>()?;
+    let subject = subject(name, process.as_ref());
+    alter(call, name, None, |terms| match terms.limits.clear(process.as_ref(), &resources) {
+        None => Ok(()),
+        Some(missing) => {
+            Err(Failure::new(format!("{missing} is not set for {subject}"), format!("see `resource {name}`")))
+        }
+    })
+    .await?;
+    call.console.print(&format!("-----> {subject}: back to what holds otherwise; see `resource {name}`\n")).await;
+    Ok(())
+}
+
+async fn alter(
+    call: &mut Call<'_>,
+    name: &AppName,
+    process: Option<&ProcessType>,
+    alter: impl FnOnce(&mut Terms) -> Result<()>,
+) -> Result<()> {
+    let app = call.app(name)?;
+    if let (Some(process), Some(_)) = (process, app.current) {
+        let known = types(call, &app)?;
+        if !known.iter().any(|kind| kind == process.as_str()) {
+            let remedy = format!("there are {}", known.join(", "));
+            return Err(Failure::new(format!("{name} has no process {process}"), remedy));
+        }
+    }
+    let (output, text) = call.console.output();
+    call.console.during(text, call.platform.set_terms(&app, alter, &output)).await
+}
+
+/// `worker of blog`
+fn subject(name: &AppName, process: Option<&ProcessType>) -> String {
+    process.map_or_else(|| name.to_string(), |process| format!("{process} of {name}"))
+}

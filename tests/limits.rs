@@ -1,0 +1,168 @@
+//! How much of the machine an app's instances may use.
+
+use serde_json::{Value, json};
+
+use crate::harness::{App, Client, Server};
+
+fn instance(server: &Server) -> String {
+    server.http.get("blog.localhost", "/instance").ok().body
+}
+
+/// What `resource` says of a process type.
+fn limits(client: &Client, process: &str) -> Value {
+    let all = client.airstrip("resource blog --json").ok().json();
+    let found = all.as_array().unwrap().iter().find(|row| row["process"] == process);
+    found.unwrap_or_else(|| panic!("no {process}: {all}")).clone()
+}
+
+fn with_blog() -> Server {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    server
+}
+
+#[test]
+fn limits_are_set_shown_kept_and_taken_back() {
+    let mut server = with_blog();
+    let client = server.client();
+    let usual = limits(client, "web");
+    let expected = json!({"process": "web", "memory": 512 << 20, "cpu": null, "pids": 512, "files": 65536,
+        "tmp": 256 << 20, "code": 256 << 20, "log": 5 << 20});
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&usual[key], value, "{key}: {usual}");
+    }
+    let first = instance(&server);
+    client.airstrip("resource:limit blog memory=256M cpu=1.5").ok();
+    let second = instance(&server);
+    assert_ne!(second, first, "an instance has the limits that it was started with");
+    let now = limits(client, "web");
+    assert_eq!((&now["memory"], &now["cpu"], &now["pids"]), (&json!(256 << 20), &json!(1.5), &json!(512)));
+    assert_eq!(limits(client, "run")["memory"], json!(256 << 20));
+    assert_eq!(limits(client, "build")["memory"], json!(2_u64 << 30), "builds have their own");
+    let people = client.airstrip("resource blog").ok().out();
+    assert!(people.contains("256M") && people.contains("1.5") && people.contains("MEMORY"), "{people}");
+    client.airstrip("resource:limit blog web memory=256M").ok();
+    assert_eq!(instance(&server), second, "nothing changes, nothing is restarted");
+    client.airstrip("resource:limit blog build memory=3G").ok();
+    assert_eq!((instance(&server), &limits(client, "build")["memory"]), (second.clone(), &json!(3_u64 << 30)));
+
+    server.crash();
+    server.start_again();
+    let client = server.client();
+    assert_eq!((instance(&server), &limits(client, "web")["cpu"]), (second.clone(), &json!(1.5)));
+    client.airstrip("resource:limit-clear blog memory").ok();
+    assert_eq!(limits(client, "web")["memory"], json!(256 << 20), "its own is still set");
+    assert_eq!(instance(&server), second);
+    client.airstrip("resource:limit-clear blog web").ok();
+    assert_eq!(limits(client, "web")["memory"], json!(512 << 20));
+    assert_ne!(instance(&server), second);
+    client.airstrip("resource:limit-clear blog memory").fails(1, &["memory", "not set"]);
+    client.airstrip("resource:limit-clear blog").ok();
+    assert_eq!(limits(client, "web"), usual);
+}
+
+#[test]
+fn only_the_process_types_concerned_are_restarted() {
+    let server = with_blog();
+    let client = server.client();
+    let app = App::opened(client, "blog");
+    app.push_file("Procfile", "web: python -u server.py\nworker: exec sleep 86371\n").ok();
+    client.airstrip("ps:scale blog worker=1").ok();
+    let pid = |process: &str| {
+        let all = client.airstrip("ps blog --json").ok().json();
+        all.as_array().unwrap().iter().find(|row| row["process"] == process).unwrap()["pid"].clone()
+    };
+    let (web, worker) = (pid("web.1"), pid("worker.1"));
+    let said = client.airstrip("resource:limit blog worker pids=64").ok().out();
+    assert!(said.contains("Restarting worker of blog") && said.contains("worker of blog: pids=64"), "{said}");
+    assert_eq!(pid("web.1"), web);
+    assert_ne!(pid("worker.1"), worker);
+    assert_eq!((&limits(client, "worker")["pids"], &limits(client, "web")["pids"]), (&json!(64), &json!(512)));
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    let server = with_blog();
+    let client = server.client();
+    let before = (instance(&server), limits(client, "web"));
+    let wrong = ["memory=512", "memory=1M", "disk=1G", "cpu=0", "tmp=none", "memory=-1G", "pids=1.5"];
+    for limit in wrong {
+        client.airstrip(&format!("resource:limit blog {limit}")).fails(2, &[limit.split('=').next().unwrap()]);
+    }
+    assert_eq!(client.airstrip("resource:limit blog").status, 2);
+    client.airstrip("resource:limit blog web").fails(1, &["nothing to set"]);
+    client.airstrip("resource:limit blog memory=1G web").fails(1, &["web"]);
+    client.airstrip("resource:limit blog wrker memory=1G").fails(1, &["wrker", "web"]);
+    client.airstrip("resource:limit nowhere memory=1G").fails(1, &["nowhere"]);
+    assert_eq!((instance(&server), limits(client, "web")), before);
+    let deployer = server.client_with_key("deployer", &["--app", "blog", "--role", "deploy"]);
+    deployer.airstrip("resource blog").ok();
+    deployer.airstrip("resource:limit blog memory=1G").fails(1, &["may not"]);
+    deployer.airstrip("resource:limit-clear blog").fails(1, &["may not"]);
+}
+
+#[test]
+fn limits_under_which_an_app_does_not_start_leave_what_was() {
+    let server = with_blog();
+    let client = server.client();
+    let app = App::opened(client, "blog");
+    app.push_file("Procfile", "web: test $(ulimit -n) -ge 1000 && exec python -u server.py\n").ok();
+    let before = instance(&server);
+    client.airstrip("resource:limit blog files=128").fails(1, &[" !     ", "web.1"]);
+    assert_eq!((instance(&server), &limits(client, "web")["files"]), (before, &json!(65536)));
+}
+
+#[test]
+fn limits_set_before_the_first_push_and_while_stopped_hold_at_the_next_start() {
+    let server = Server::start();
+    let client = server.client();
+    client.airstrip("apps:create blog").ok();
+    client.airstrip("resource:limit blog web files=1024").ok();
+    assert_eq!(limits(client, "web")["files"], json!(1024));
+    App::probe(client, "blog").push().ok();
+    let inside = || client.ssh("blog", &["ulimit -n"]).ok().line();
+    assert_eq!(inside(), "1024");
+    client.airstrip("ps:stop blog").ok();
+    client.airstrip("resource:limit blog web files=2048").ok();
+    client.airstrip("ps:start blog").ok();
+    assert_eq!(inside(), "2048");
+    App::opened(client, "blog").push_file("message", "two").ok();
+    assert_eq!(inside(), "2048");
+    client.airstrip("rollback blog").ok();
+    assert_eq!(inside(), "2048", "limits belong to the app, not to a release");
+}
+
+#[test]
+fn files_and_space_are_limited() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("resource:limit blog files=128 tmp=4M code=4M log=64K").ok();
+    let run = |line: &str| client.airstrip(&format!("run blog sh -c '{line}'"));
+    assert_eq!(run("ulimit -n").ok().line(), "128");
+    for place in ["/tmp", "/home/app", "/home/app/code"] {
+        run(&format!("head -c 1000000 /dev/zero > {place}/zeros")).ok();
+        let full = run(&format!("head -c 8000000 /dev/zero > {place}/zeros"));
+        assert_ne!(full.status, 0, "{place}: {full}");
+    }
+    run("head -c 8000000 /dev/zero > /home/app/data/zeros").ok();
+    let long = "x".repeat(1000);
+    for _ in 0..300 {
+        server.http.get("blog.localhost", &format!("/say?text={long}")).ok();
+    }
+    let written = server.home().join("apps/blog/logs/web.1.log");
+    let sizes = [written.clone(), written.with_extension("log.1")].map(|file| file.metadata().unwrap().len());
+    assert!(sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+}
+
+#[test]
+fn web_servers_start_as_many_workers_as_have_room() {
+    let server = with_blog();
+    let client = server.client();
+    let workers = || server.http.get("blog.localhost", "/environ").ok().json()["WEB_CONCURRENCY"].clone();
+    client.airstrip("resource:limit blog cpu=0.5").ok();
+    assert_eq!(workers(), "1");
+    client.airstrip("resource:limit blog cpu=none memory=160M").ok();
+    assert_eq!(workers(), "1");
+    client.airstrip("config:set blog WEB_CONCURRENCY=3").ok();
+    assert_eq!(workers(), "3", "what is set counts");
+}
