@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{App, Client, Server};
+use crate::harness::{App, Client, PATIENCE, Server, wait_until};
 
 fn instance(server: &Server) -> String {
     server.http.get("blog.localhost", "/instance").ok().body
@@ -165,4 +165,90 @@ fn web_servers_start_as_many_workers_as_have_room() {
     assert_eq!(workers(), "1");
     client.airstrip("config:set blog WEB_CONCURRENCY=3").ok();
     assert_eq!(workers(), "3", "what is set counts");
+}
+
+/// A web process that takes so many mebibytes before it answers.
+fn taking(mebibytes: u32) -> String {
+    format!("web: TAKEN={mebibytes} python -u server.py\n")
+}
+
+#[test]
+fn an_app_that_needs_more_memory_than_it_may_have_does_not_go_live() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("resource:limit blog memory=64M").ok();
+    let before = instance(&server);
+    let app = App::opened(client, "blog");
+    app.write("Procfile", taking(200));
+    app.commit("Take more than there is");
+    app.push().rejected(&["web.1 ran out of memory (limit 64 MiB)", "resource:limit blog web memory=128M"]);
+    assert_eq!(instance(&server), before);
+    app.write("Procfile", format!("release: python -c 'bytearray(200 << 20)'\n{}", taking(0)));
+    app.commit("Take it in the release command");
+    app.push().rejected(&["release command ran out of memory (limit 64 MiB)", "resource:limit blog release memory="]);
+    client.airstrip("resource:limit blog memory=512M").ok();
+    app.push_file("Procfile", taking(200)).ok();
+    client.airstrip("resource:limit blog web memory=64M").fails(1, &["ran out of memory (limit 64 MiB)"]);
+    assert_eq!(limits(client, "web")["memory"], json!(512 << 20));
+    server.http.get("blog.localhost", "/").ok();
+}
+
+#[test]
+fn an_instance_out_of_memory_is_ended_started_again_and_noted() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("resource:limit blog memory=64M").ok();
+    let before = instance(&server);
+    let cut = server.http.get("blog.localhost", "/take?mebibytes=200");
+    assert_ne!(cut.status, 200);
+    wait_until("another serves", PATIENCE, || {
+        let page = server.http.get("blog.localhost", "/instance");
+        page.status == 200 && page.body != before
+    });
+    let log = client.airstrip("logs blog").ok().out();
+    let noted = log.lines().find(|line| line.contains("airstrip[web.1]: ran out of memory (limit 64 MiB)"));
+    assert!(noted.is_some_and(|line| line.contains("resource:limit blog web memory=128M")), "{log}");
+    let alone = client.airstrip("run blog python -c 'bytearray(200 << 20)'");
+    assert_ne!(alone.status, 0, "{alone}");
+    alone.says(&["ran out of memory (limit 64 MiB)", "resource:limit"]);
+    client.airstrip("run blog python -c 'bytearray(20 << 20)'").ok();
+}
+
+#[test]
+fn processes_are_limited() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("resource:limit blog run pids=16").ok();
+    let many = client.airstrip("run blog sh -c 'for i in $(seq 30); do sleep 86372 & done; echo started'");
+    many.says(&["fork"]);
+    client.airstrip("run blog sh -c 'for i in $(seq 5); do sleep 0 & done; wait'").ok();
+    server.http.get("blog.localhost", "/").ok();
+}
+
+#[test]
+fn processors_are_limited() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("resource:limit blog run cpu=0.2").ok();
+    let spin =
+        "import time; end = time.monotonic() + 2\nwhile time.monotonic() < end: pass\nprint(time.process_time())";
+    let used: f64 =
+        client.ssh("airstrip", &["run", "blog", "python", "-c", &format!("\"{spin}\"")]).ok().line().parse().unwrap();
+    assert!(used < 1.0, "{used} s of 2 s at a fifth of a processor");
+}
+
+#[test]
+fn a_build_that_needs_more_memory_than_it_may_have_says_so() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("resource:limit blog build memory=100M").ok();
+    let app = App::opened(client, "blog");
+    // A package that brings its own way to be built needs no index.
+    app.write("requirements.txt", "./needy\n");
+    app.write("needy/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = 'needy'\nbackend-path = ['.']\n");
+    app.write("needy/needy.py", "bytearray(300 << 20)\n");
+    app.commit("Need a package that is hard to build");
+    app.push().rejected(&["ran out of memory (limit 100 MiB)", "resource:limit blog build memory=200M"]);
+    client.airstrip("resource:limit-clear blog build").ok();
+    server.http.get("blog.localhost", "/").ok();
 }

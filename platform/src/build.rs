@@ -92,7 +92,7 @@ impl Platform {
             build_timeout: BUILD_LIMIT,
         };
         let uid = owner.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
-        let (name, tmp) = (app.name.as_str(), &directory.join(TMP));
+        let (name, tmp) = (&app.name, &directory.join(TMP));
         let limits = app.terms.limits.of_builds().for_engine();
         let sandbox = BuildSandbox { platform: self, app: name, uid, limits, tmp };
         let to_user = ToUser(output);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use engine::{EngineError, Exit};
 
 use crate::failure::Failure;
-use crate::names::Process;
+use crate::limits::more_memory;
+use crate::names::{AppName, Process};
 
 /// An instance did not become healthy.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,8 @@ impl From<std::io::Error> for StartFailure {
 #[derive(Debug, thiserror::Error)]
 #[error("{process}: {cause}")]
 pub struct FailedStart {
+    /// Of which app.
+    pub app: AppName,
     /// Which.
     pub process: Process,
     /// Why.
@@ -106,7 +109,11 @@ pub fn explain(failed: &FailedStart) -> Failure {
         StartFailure::NoSuchProcess => {
             Failure::new(format!("there is no process type {}", process.kind), "declare it in the Procfile and push")
         }
-        StartFailure::Exited(exit) => Failure::new(format!("{process} {exit} before it answered"), cause(*exit, tail)),
+        StartFailure::Exited(exit) => {
+            let starved = remedy_for_memory(*exit, &failed.app, process.kind.as_str());
+            let remedy = starved.unwrap_or_else(|| cause(*exit, tail));
+            Failure::new(format!("{process} {exit} before it answered"), remedy)
+        }
         StartFailure::Unhealthy { limit, port, listening, last } => {
             let message = format!("{process} did not answer on $PORT ({port}) within {} s", limit.as_secs());
             Failure::new(message, unhealthy_remedy(*port, listening, last.as_deref()))
@@ -114,6 +121,12 @@ pub fn explain(failed: &FailedStart) -> Failure {
         StartFailure::Cancelled => Failure::plain("cancelled"),
         StartFailure::Engine(reason) => Failure::plain(format!("{process} could not be started: {reason}")),
     }
+}
+
+/// What to do about a process that was ended for want of memory.
+pub fn remedy_for_memory(exit: Exit, app: &AppName, process: &str) -> Option<String> {
+    let Exit::OutOfMemory(limit) = exit else { return None };
+    Some(more_memory(app, process, limit))
 }
 
 fn unhealthy_remedy(port: u16, listening: &[SocketAddr], last: Option<&str>) -> String {
@@ -203,11 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn want_of_memory_is_told_with_the_figure_and_the_remedy() {
+        let (app, process) = ("blog".parse().unwrap(), "web.1".parse().unwrap());
+        let cause = StartFailure::Exited(behind_shell(Exit::OutOfMemory(64 << 20)));
+        let tail = vec!["ModuleNotFoundError: in an optional part".to_owned()];
+        let said = explain(&FailedStart { app, process, cause, tail });
+        assert_eq!(said.message, "web.1 ran out of memory (limit 64 MiB) before it answered");
+        assert_eq!(said.remedy.unwrap(), "if it really needs more: `resource:limit blog web memory=128M`");
+    }
+
+    #[test]
     fn another_port_is_named() {
         let process: Process = "web.1".parse().unwrap();
         let listening = vec!["127.0.0.1:8000".parse().unwrap()];
         let failure = StartFailure::Unhealthy { limit: Duration::from_secs(60), port: 4711, listening, last: None };
-        let said = explain(&FailedStart { process, cause: failure, tail: Vec::new() });
+        let app = "blog".parse().unwrap();
+        let said = explain(&FailedStart { app, process, cause: failure, tail: Vec::new() });
         assert!(said.message.contains("4711") && said.message.contains("60 s"));
         assert!(said.remedy.unwrap().contains("127.0.0.1:8000"));
     }

@@ -96,7 +96,7 @@ impl Platform {
         let result = self.try_start(release, process, &suffix, cancel).await;
         result.map_err(|cause| {
             let tail = last_words(&release.home.log(process), &log_tag(release.version, process, &suffix));
-            FailedStart { process: process.clone(), cause, tail }
+            FailedStart { app: release.name.clone(), process: process.clone(), cause, tail }
         })
     }
 

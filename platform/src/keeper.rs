@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::diagnosis::behind_shell;
+use crate::diagnosis::{behind_shell, remedy_for_memory};
 use crate::formation::InstanceState;
 use crate::instance::Instance;
 use crate::logs;
@@ -92,7 +92,7 @@ pub async fn keep(platform: Arc<Platform>, place: Arc<Place>, stop: Cancellation
     let mut deaths = 0;
     loop {
         if let Some(instance) = place.occupancy().instance {
-            let Some(death) = watch(&platform, &instance, &stop).await else { return };
+            let Some(death) = watch(&platform, &place, &instance, &stop).await else { return };
             deaths = if death.lived < QUICK { deaths + 1 } else { 1 };
             note(&place, &format!("{}; {}", death.how, outlook(deaths)));
             leave(&platform, &place, &instance, deaths).await;
@@ -120,11 +120,15 @@ struct Death {
 }
 
 /// Waits for the instance's death; None if `stop` came first.
-async fn watch(platform: &Platform, instance: &Instance, stop: &CancellationToken) -> Option<Death> {
+async fn watch(platform: &Platform, place: &Place, instance: &Instance, stop: &CancellationToken) -> Option<Death> {
     let exit = stop.run_until_cancelled(platform.engine.wait(&instance.id)).await?;
     let lived = jiff::Timestamp::now().duration_since(instance.started).unsigned_abs();
     let how = match exit {
-        Ok(exit) => format!("{} after {}", behind_shell(exit), crate::clock::short(lived)),
+        Ok(exit) => {
+            let remedy = remedy_for_memory(exit, &place.release.name, place.process.kind.as_str());
+            let remedy = remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            format!("{} after {}{remedy}", behind_shell(exit), crate::clock::short(lived))
+        }
         Err(error) => format!("lost: {error}"),
     };
     Some(Death { lived, how })

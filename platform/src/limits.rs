@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::ProcessType;
+use crate::names::{AppName, ProcessType};
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -181,6 +181,12 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.resource, self.resource.show(self.amount))
     }
+}
+
+/// What to do about a process of this type that needed more memory than `limit`.
+pub fn more_memory(app: &AppName, process: &str, limit: u64) -> String {
+    let more = show_bytes(limit.saturating_mul(2));
+    format!("if it really needs more: `resource:limit {app} {process} memory={more}`")
 }
 
 const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];

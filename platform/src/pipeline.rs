@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use gitd::Output;
 
 use crate::change::{Change, Renew};
+use crate::diagnosis::remedy_for_memory;
 use crate::failure::{Failure, Result};
 use crate::names::{ConfigKey, Version};
 use crate::platform::Platform;
@@ -174,7 +175,9 @@ impl Platform {
         if exit.success() {
             return Ok(());
         }
-        Err(Failure::new(format!("release command {exit}"), "what it printed stands above; nothing was switched"))
+        let starved = remedy_for_memory(exit, &release.name, "release");
+        let remedy = starved.unwrap_or_else(|| "what it printed stands above; nothing was switched".to_owned());
+        Err(Failure::new(format!("release command {exit}"), remedy))
     }
 }
 

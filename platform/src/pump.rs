@@ -22,7 +22,7 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Runs until the process has ended or the channel hangs up.
 pub async fn pump(mut process: Process, channel: Channel) -> Ended {
-    let Channel { stdin, stdout, stderr, terminal, signals, hangup, .. } = channel;
+    let Channel { stdin, stdout, mut stderr, terminal, signals, hangup, .. } = channel;
     let (input, output, error) = match process.streams.take() {
         Some(Streams::Pipes { stdin, stdout, stderr }) => (stdin, stdout, Some(stderr)),
         Some(Streams::Terminal { input, output }) => (input, output, None),
@@ -34,20 +34,29 @@ pub async fn pump(mut process: Process, channel: Channel) -> Ended {
         ended.cancel();
         exit.unwrap_or(Exit::Lost)
     };
-    let output = copy_output(output, stdout, (!pipes).then_some(&ended));
+    let output = async {
+        let mut stdout = stdout;
+        copy_output(output, &mut stdout, (!pipes).then_some(&ended)).await;
+    };
     let error = async {
         if let Some(error) = error {
-            copy_output(error, stderr, None).await;
+            copy_output(error, &mut stderr, None).await;
         }
     };
-    tokio::select! {
+    let exit = tokio::select! {
         biased;
         // Leaving drops the process, which kills it.
-        () = hangup.cancelled() => Ended::Signal(nix::libc::SIGHUP),
-        (exit, (), ()) = async { tokio::join!(exit, output, error) } => how(exit),
+        () = hangup.cancelled() => return Ended::Signal(nix::libc::SIGHUP),
+        (exit, (), ()) = async { tokio::join!(exit, output, error) } => exit,
         never = copy_input(stdin, input, pipes) => match never {},
         never = steer(control, terminal, signals) => match never {},
+    };
+    if let Exit::OutOfMemory(_) = exit {
+        // Its status alone does not tell.
+        let notice = format!(" !     {exit}: see `help resource:limit`\r\n");
+        let _shown = hangup.run_until_cancelled(stderr.write_all(notice.as_bytes())).await;
     }
+    how(exit)
 }
 
 fn how(exit: Exit) -> Ended {
@@ -60,7 +69,7 @@ fn how(exit: Exit) -> Ended {
 }
 
 /// Copies until the process or the client closes. `ended`: after this, silence is an end too.
-async fn copy_output(mut from: Reader, mut to: Writer, ended: Option<&CancellationToken>) {
+async fn copy_output(mut from: Reader, to: &mut Writer, ended: Option<&CancellationToken>) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let read = tokio::select! {

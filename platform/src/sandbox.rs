@@ -7,6 +7,8 @@ use engine::{Command, Exit, InstanceId, Mount, MountKind, Spec, Streams, Symlink
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::instance::suffix;
+use crate::limits::{BUILD, more_memory};
+use crate::names::AppName;
 use crate::platform::Platform;
 
 /// Runs the steps of one app's builds.
@@ -14,7 +16,7 @@ pub struct BuildSandbox<'a> {
     /// Whose engine.
     pub platform: &'a Platform,
     /// For the sandboxes' names.
-    pub app: &'a str,
+    pub app: &'a AppName,
     /// The user outside.
     pub uid: u32,
     /// How much of the machine a step may use.
@@ -36,7 +38,11 @@ impl builder::Sandbox for BuildSandbox<'_> {
         match process.control.wait().await.map_err(|e| failed(&e))? {
             Exit::Status(status) => Ok(StepExit::Status(status)),
             Exit::Signal(signal) => Ok(StepExit::Signal(signal)),
-            exit @ Exit::OutOfMemory(_) => Err(SandboxError(format!("{} {exit}", step.name))),
+            exit @ Exit::OutOfMemory(limit) => {
+                let remedy = more_memory(self.app, BUILD, limit);
+                output.write(format!(" !     {} {exit}\n !     {remedy}\n", step.name).as_bytes()).await;
+                Ok(StepExit::Signal(nix::libc::SIGKILL))
+            }
             Exit::Lost => Err(SandboxError(format!("{} was lost", step.name))),
         }
     }

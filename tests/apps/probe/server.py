@@ -14,6 +14,7 @@ MESSAGE = Path(__file__).with_name("message").read_text().strip()
 INSTANCE = uuid.uuid4().hex
 DATA = Path.home() / "data"
 SLEEPERS = []
+TAKEN = [bytearray(int(os.environ.get("TAKEN", 0)) << 20)]
 
 
 class Probe(BaseHTTPRequestHandler):
@@ -59,6 +60,10 @@ class Probe(BaseHTTPRequestHandler):
 
     def get_exit(self, status):
         os._exit(int(status))
+
+    def get_take(self, mebibytes):
+        TAKEN.append(bytearray(int(mebibytes) << 20))
+        self.reply(200, "taken")
 
     def get_say(self, text):
         print(text)
