@@ -58,6 +58,8 @@ const COMMANDS: &[&str] = &[
     "url",
     "checks:set",
     "engine:set",
+    "network",
+    "network:set",
     "resource",
     "resource:limit",
     "resource:limit-clear",

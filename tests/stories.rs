@@ -25,6 +25,7 @@ mod disk;
 mod engines;
 mod keys;
 mod limits;
+mod network;
 mod ordinary_user;
 mod processes;
 mod push;

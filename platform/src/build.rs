@@ -94,7 +94,8 @@ impl Platform {
         let uid = owner.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let (name, tmp) = (&app.name, &directory.join(TMP));
         let limits = app.terms.limits.of_builds().for_engine();
-        let sandbox = BuildSandbox { platform: self, app: name, uid, limits, tmp };
+        let own_addresses = tools.own_addresses.clone();
+        let sandbox = BuildSandbox { platform: self, app: name, uid, limits, own_addresses, tmp };
         let to_user = ToUser(output);
         let build = builder::build(&request, &sandbox, &to_user);
         let result = output.cancelled().run_until_cancelled(build).await;

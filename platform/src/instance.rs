@@ -180,6 +180,7 @@ impl Platform {
 
     /// What an instance of a release sees, and its environment. Its program is `argv`, started in the user's home.
     pub fn spec(&self, release: &Runnable, process: &str, argv: Vec<String>) -> Spec {
+        let terms = release.terms.of(kind_of(process));
         Spec {
             hostname: release.name.to_string(),
             host_uid: owner(release.app).unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
@@ -187,8 +188,8 @@ impl Platform {
             symlinks: Vec::new(),
             command: Command { argv, env: environment(release, process, PORT), cwd: USER_HOME.into() },
             log: None,
-            limits: release.terms.of(kind_of(process)).limits.for_engine(),
-            egress: engine::Egress::default(),
+            limits: terms.limits.for_engine(),
+            egress: terms.egress,
             egress_exceptions: Vec::new(),
         }
     }

@@ -29,6 +29,7 @@ pub mod limits;
 pub mod listing;
 pub mod logs;
 pub mod names;
+pub mod network;
 pub mod pipeline;
 pub mod plan;
 pub mod platform;

@@ -1,5 +1,6 @@
 //! The builder's sandbox, made by the engine.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use builder::{Output, SandboxError, Step, StepExit};
@@ -21,6 +22,8 @@ pub struct BuildSandbox<'a> {
     pub uid: u32,
     /// How much of the machine a step may use.
     pub limits: engine::Limits,
+    /// What a step may reach besides public addresses.
+    pub own_addresses: Vec<SocketAddr>,
     /// What is `/tmp` inside: builds unpack more than the memory of an instance's own `/tmp` should hold.
     pub tmp: &'a Path,
 }
@@ -69,7 +72,7 @@ impl BuildSandbox<'_> {
             log: None,
             limits: self.limits,
             egress: engine::Egress::default(),
-            egress_exceptions: Vec::new(),
+            egress_exceptions: self.own_addresses.clone(),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The terms on which an app's instances run: what in, and with how much of the machine. They belong to the app and not to
+//! The terms on which an app's instances run: what in, with how much of the machine, and with which network. They belong to the app and not to
 //! a release: a rollback leaves them as they are.
 
 use std::sync::Arc;
 
+use engine::Egress;
 use gitd::Output;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ use crate::store::App;
 pub struct Terms {
     /// What its instances run in.
     pub engine: EngineName,
+    /// Where their connections may go.
+    pub egress: Egress,
     /// How much of the machine they may use.
     pub limits: Settings,
 }
@@ -28,6 +31,9 @@ pub struct Terms {
 pub struct Granted {
     /// What it runs in.
     pub engine: EngineName,
+    /// Where its connections may go.
+    #[serde(default)]
+    pub egress: Egress,
     /// How much of the machine it may use.
     pub limits: Limits,
 }
@@ -35,7 +41,7 @@ pub struct Granted {
 impl Terms {
     /// What holds for instances of a process type.
     pub fn of(&self, process: &str) -> Granted {
-        Granted { engine: self.engine, limits: self.limits.of(process) }
+        Granted { engine: self.engine, egress: self.egress, limits: self.limits.of(process) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Interpreters are probed once, at start, on the host (they are the operator's, not an app's). The installer is fetched
 //! once from the package index, pinned by hash, if the machine has none.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, Result};
+use crate::network;
 
 /// Where tools that were fetched appear inside a build.
 const TOOLS: &str = "/cnb/tools/bin";
@@ -75,6 +77,8 @@ pub struct BuildTools {
     pub binds: Vec<Bind>,
     /// Environment of build tools.
     pub env: Vec<(String, String)>,
+    /// The operator's own proxies and indexes, which builds may reach wherever they are.
+    pub own_addresses: Vec<SocketAddr>,
     /// Directories that a release built with them needs at the same path.
     pub needed_at_launch: Vec<PathBuf>,
 }
@@ -112,7 +116,10 @@ impl Toolchain {
         }
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
         given.env.push(("PATH".into(), path.join(":")));
-        given.binds.extend(operator_files(&given.env));
+        let files = operator_files(&given.env);
+        let named: Vec<PathBuf> = files.iter().map(|bind| bind.source.clone()).collect();
+        given.own_addresses = network::operators_own(&given.env, &named).await;
+        given.binds.extend(files);
         given
     }
 

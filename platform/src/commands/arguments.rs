@@ -2,8 +2,11 @@
 
 use std::str::FromStr;
 
+use engine::Egress;
+
 use super::settings::BranchName;
 use crate::names::{ConfigKey, InvalidName, ProcessType, Selector, Version};
+use crate::network::EgressName;
 
 /// How a listing is written.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -77,6 +80,19 @@ impl FromStr for ChecksTimeout {
         let seconds = text.strip_prefix("timeout=").and_then(|seconds| seconds.parse().ok());
         let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
         seconds.map(Self).ok_or_else(|| format!("{text:?} is not timeout=SECONDS, from 1 to 3600"))
+    }
+}
+
+/// `egress=internet`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EgressSetting(pub(super) Egress);
+
+impl FromStr for EgressSetting {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix("egress=").and_then(|name| name.parse().ok());
+        name.map(|EgressName(egress)| Self(egress))
+            .ok_or_else(|| format!("{text:?} is not egress=internet, egress=private or egress=none"))
     }
 }
 

@@ -11,7 +11,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Deploys", &["releases", "rollback", "ps:rebuild", "deploy", "git:set"]),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
-    ("Limits", &["resource", "resource:limit", "resource:limit-clear"]),
+    ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),
     ("Data", &["data:export", "data:import"]),
     ("Web", &["domains", "domains:add", "domains:remove", "maintenance:on", "maintenance:off"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
@@ -205,6 +205,8 @@ mod tests {
           resource APP                       Show how much of the machine each instance may use
           resource:limit APP [PROC] K=V…     Limit what each instance may use: memory, cpu, pids, files, tmp, code, log
           resource:limit-clear APP [KEY…]    Take limits back: all that were set, or those named
+          network APP                        Show where an app's connections may go
+          network:set APP egress=WHERE       Change where an app's connections may go: internet, private (networks, too) or none
 
         Data
           data:export APP                    Write a tar of the app's data/ to standard output

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::arguments::{AppRole, Assignment, ChecksTimeout, Form, GitSetting, Query, Scale};
+use super::arguments::{AppRole, Assignment, ChecksTimeout, EgressSetting, Form, GitSetting, Query, Scale};
 use super::help;
 use super::resources::{ClearWord, LimitWord};
 use crate::access::Need;
@@ -248,6 +248,19 @@ pub(super) enum Command {
         #[arg(value_name = "KEY")]
         words: Vec<ClearWord>,
     },
+    /// Show where an app's connections may go
+    Network {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Change where an app's connections may go: internet, private (networks, too) or none
+    #[command(name = "network:set")]
+    NetworkSet {
+        app: AppName,
+        #[arg(value_name = "egress=WHERE")]
+        setting: EgressSetting,
+    },
     /// Answer with a page that says so instead of the app
     #[command(name = "maintenance:on")]
     MaintenanceOn { app: AppName },
@@ -290,6 +303,7 @@ impl Command {
             | C::Rollback { app, .. }
             | C::Deploy { app }
             | C::Resource { app, .. }
+            | C::Network { app, .. }
             | C::Domains { app, .. } => (Need::Deploy, Some(app)),
             C::AppsDestroy { app, .. }
             | C::PsScale { app, .. }
@@ -308,6 +322,7 @@ impl Command {
             | C::ChecksSet { app, .. }
             | C::GitSet { app, .. }
             | C::EngineSet { app, .. }
+            | C::NetworkSet { app, .. }
             | C::ResourceLimit { app, .. }
             | C::ResourceLimitClear { app, .. }
             | C::MaintenanceOn { app }

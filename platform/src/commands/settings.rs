@@ -1,12 +1,15 @@
-//! Single settings of an app: its check's timeout, its deploy branch, maintenance.
+//! Single settings of an app: its check's timeout, its deploy branch, its engine, its network, maintenance.
 
 use std::str::FromStr;
 
 use super::Call;
-use super::arguments::{ChecksTimeout, GitSetting};
+use super::arguments::{ChecksTimeout, EgressSetting, Form, GitSetting};
 use crate::engines::EngineName;
 use crate::failure::Result;
+use crate::listing::Details;
 use crate::names::AppName;
+use crate::network::EgressName;
+use crate::store::App;
 use crate::terms::Terms;
 
 pub(super) async fn checks(call: &mut Call<'_>, name: &AppName, ChecksTimeout(seconds): ChecksTimeout) -> Result<()> {
@@ -26,14 +29,36 @@ pub(super) async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting
 
 pub(super) async fn engine(call: &mut Call<'_>, name: &AppName, engine: EngineName) -> Result<()> {
     let app = call.app(name)?;
+    set_terms(call, &app, |terms| terms.engine = engine).await?;
+    call.console.print(&format!("-----> {name} runs in {engine}\n")).await;
+    Ok(())
+}
+
+pub(super) async fn network(call: &mut Call<'_>, name: &AppName, EgressSetting(egress): EgressSetting) -> Result<()> {
+    let app = call.app(name)?;
+    set_terms(call, &app, |terms| terms.egress = egress).await?;
+    let said = format!("-----> {name}: connections out reach {}\n", EgressName(egress).reaches());
+    call.console.print(&said).await;
+    Ok(())
+}
+
+pub(super) async fn show_network(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+    let egress = EgressName(call.app(name)?.terms.egress);
+    let details = Details::new(format!("{name} network"))
+        .with("app", name.as_str())
+        .with("egress", egress.as_str())
+        .with("reaches", egress.reaches());
+    call.console.print(&details.render(form.json)).await;
+    Ok(())
+}
+
+async fn set_terms(call: &mut Call<'_>, app: &App, alter: impl FnOnce(&mut Terms)) -> Result<()> {
     let alter = |terms: &mut Terms| {
-        terms.engine = engine;
+        alter(terms);
         Ok(())
     };
     let (output, text) = call.console.output();
-    call.console.during(text, call.platform.set_terms(&app, alter, &output)).await?;
-    call.console.print(&format!("-----> {name} runs in {engine}\n")).await;
-    Ok(())
+    call.console.during(text, call.platform.set_terms(app, alter, &output)).await
 }
 
 pub(super) async fn maintenance(call: &mut Call<'_>, name: &AppName, on: bool) -> Result<()> {

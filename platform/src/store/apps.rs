@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Result, Store, StoreError, json, now, parsed};
 use crate::names::{AppName, ProcessType, Version};
+use crate::network::EgressName;
 use crate::terms::Terms;
 
 /// How many instances of each process type are wanted.
@@ -51,7 +52,11 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         stopped: row.get("stopped")?,
         maintenance: row.get("maintenance")?,
         checks_timeout: row.get::<_, u32>("checks_timeout")?.into(),
-        terms: Terms { engine: parsed(row, "engine")?, limits: json(row, "limits")? },
+        terms: Terms {
+            engine: parsed(row, "engine")?,
+            egress: parsed::<EgressName>(row, "egress")?.0,
+            limits: json(row, "limits")?,
+        },
         renamed_from: renamed_from.and_then(|name| name.parse().ok()),
         destroying: row.get("destroying")?,
     })
@@ -131,8 +136,9 @@ impl Store {
     /// The terms on which its instances run.
     pub fn set_terms(&self, id: AppId, terms: &Terms) -> Result<()> {
         let limits = serde_json::to_string(&terms.limits).unwrap_or_default();
-        let sql = "UPDATE apps SET engine = ?2, limits = ?3 WHERE id = ?1";
-        self.connection().execute(sql, params![id.0, terms.engine.as_str(), limits])?;
+        let (engine, egress) = (terms.engine.as_str(), EgressName(terms.egress).as_str());
+        let sql = "UPDATE apps SET engine = ?2, egress = ?3, limits = ?4 WHERE id = ?1";
+        self.connection().execute(sql, params![id.0, engine, egress, limits])?;
         Ok(())
     }
 

@@ -64,6 +64,8 @@ const MIGRATIONS: &[&str] = &["
     ALTER TABLE apps ADD COLUMN engine TEXT NOT NULL DEFAULT 'native';
 ", "
     ALTER TABLE apps ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';  -- what is set of them, as JSON
+", "
+    ALTER TABLE apps ADD COLUMN egress TEXT NOT NULL DEFAULT 'internet';
 "];
 
 /// Brings the schema up to date; each step is one transaction.
