@@ -17,3 +17,11 @@ pub struct Abilities {
 
 /// One ability: there, or the reason why not and what to do.
 pub type Ability = Result<(), String>;
+
+impl Abilities {
+    /// None of them, for one reason.
+    pub fn none(reason: &str) -> Self {
+        let lacking = || Err(reason.to_owned());
+        Self { memory: lacking(), cpu: lacking(), pids: lacking(), freeze: lacking(), egress: lacking() }
+    }
+}

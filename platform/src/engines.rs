@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::docker::{Docker, Shims};
 use engine::native::Native;
-use engine::{Command, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+use engine::{Abilities, Command, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -152,6 +152,19 @@ impl Engine for Engines {
 
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError> {
         self.of(id)?.stop(id, grace).await
+    }
+
+    async fn freeze(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.of(id)?.freeze(id).await
+    }
+
+    async fn thaw(&self, id: &InstanceId) -> Result<(), EngineError> {
+        self.of(id)?.thaw(id).await
+    }
+
+    /// Those of `native`.
+    fn abilities(&self) -> Abilities {
+        self.native.abilities()
     }
 
     async fn remove(&self, id: &InstanceId) -> Result<(), EngineError> {

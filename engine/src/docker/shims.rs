@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::net::TcpStream;
 
 use crate::native::Native;
-use crate::{Command, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+use crate::{Abilities, Command, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
 
 /// Lists, reaches, awaits and ends the instances of a [`Docker`](super::Docker) whose Docker engine does not answer.
 /// It starts and removes nothing.
@@ -25,8 +25,10 @@ impl Shims {
     }
 }
 
+const UNANSWERED: &str = "no Docker engine answers: start it";
+
 fn unanswered<T>() -> Result<T, EngineError> {
-    Err(EngineError::Unsupported("no Docker engine answers: start it".to_owned()))
+    Err(EngineError::Unsupported(UNANSWERED.to_owned()))
 }
 
 #[async_trait]
@@ -57,6 +59,18 @@ impl Engine for Shims {
 
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError> {
         self.0.stop(id, grace).await
+    }
+
+    async fn freeze(&self, _: &InstanceId) -> Result<(), EngineError> {
+        unanswered()
+    }
+
+    async fn thaw(&self, _: &InstanceId) -> Result<(), EngineError> {
+        unanswered()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities::none(UNANSWERED)
     }
 
     async fn remove(&self, _: &InstanceId) -> Result<(), EngineError> {
