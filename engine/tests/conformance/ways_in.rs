@@ -179,13 +179,16 @@ async fn what_was_detached_stays(world: Arc<World>) {
 
 async fn the_end_of_the_instance_ends_its_execs(world: Arc<World>) {
     let id = sleeper(&world).await;
-    let stubborn = command("trap '' TERM; while :; do sleep 0.01; done");
-    let process: Process = world.engine.exec(&id, &stubborn, None).await.unwrap();
+    let stubborn = command("trap '' TERM; echo ready; while :; do sleep 0.01; done");
+    let mut process: Process = world.engine.exec(&id, &stubborn, None).await.unwrap();
+    let Some(Streams::Pipes { stdin, mut stdout, stderr }) = process.streams.take() else { panic!("no pipes") };
+    stdout.read_exact(&mut [0; 6]).await.unwrap();
     let stopped = world.engine.stop(&id, Duration::from_millis(500));
     let stopped = tokio::time::timeout(Duration::from_secs(20), stopped).await;
     assert_eq!(stopped.expect("stop hangs").unwrap(), Exit::Signal(15));
     let ended = process.control.wait().await.unwrap();
     assert!(matches!(ended, Exit::Signal(9) | Exit::Lost), "{ended:?}");
+    drop((stdin, stdout, stderr));
 }
 
 async fn one_offs_are_not_listed(world: Arc<World>) {
