@@ -55,6 +55,7 @@ use tokio::net::TcpStream;
 use cgroup::{Bounds, Controller, Groups};
 use channel::Channel;
 use held::{Pipes, await_start};
+use identity::processes_are_counted_by_namespace;
 use network::{Inbound, Stash};
 use protocol::{Join, Kind, Reply, Request, Start};
 use record::Record;
@@ -161,7 +162,9 @@ impl Native {
             spec.egress = Egress::None;
         }
         let (group, ipv6) = (self.groups.plan(id.as_str()), network::host_has_ipv6());
-        Ok(Start { run_dir, privileged, spec, kind, group, ipv6, door: None })
+        let uncounted = self.groups.ability(Controller::Pids).is_err() && processes_are_counted_by_namespace();
+        let processes = spec.limits.pids.filter(|_| uncounted);
+        Ok(Start { run_dir, privileged, spec, kind, group, processes, ipv6, door: None })
     }
 
     /// The socket of the instance's shim; `None` if the instance has ended.
@@ -365,6 +368,7 @@ impl Engine for Native {
 
     fn abilities(&self) -> Abilities {
         let [memory, cpu, pids, freeze] = Controller::ALL.map(|controller| self.groups.ability(controller));
+        let pids = pids.or_else(|reason| processes_are_counted_by_namespace().then_some(()).ok_or(reason));
         Abilities { memory, cpu, pids, freeze, egress: self.egress.clone() }
     }
 

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::utsname::uname;
 use nix::unistd::{Gid, Pid, Uid, setresgid, setresuid};
 
 use super::protocol::{Failure, Reply, Request, Step, receive, send};
@@ -53,6 +54,19 @@ pub(super) fn confine() -> Result<(), Failure> {
         caps::clear(None, set).map_err(std::io::Error::other).step(|| format!("drop capabilities ({set:?})"))?;
     }
     Ok(())
+}
+
+/// Bounds the processes of the calling process's user namespace, airstrip's own first one not counted.
+pub(super) fn bound_processes(most: u32) -> Result<(), Failure> {
+    let most = u64::from(most) + 1;
+    setrlimit(Resource::RLIMIT_NPROC, most, most).step(|| "setrlimit(processes)".to_owned())
+}
+
+/// Whether that bound is for each user namespace, and not for all processes of the user outside: since Linux 5.14.
+pub(super) fn processes_are_counted_by_namespace() -> bool {
+    let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(14))
 }
 
 /// A service manager may shield the daemon, and with it the shims, from the kernel's choice of what to kill when memory

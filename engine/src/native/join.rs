@@ -83,7 +83,8 @@ fn become_head(job: &Join, helper: &OwnedFd, stdio: Option<Stdio>) -> i32 {
         let supervise = Supervisor::joined;
         program::launch(&job.command, job.bounds.open_files, job.terminal, stdio, helper.as_fd(), supervise)
     };
-    match identity::confine().and_then(|()| launch()) {
+    let bounded = job.bounds.processes.map_or(Ok(()), identity::bound_processes);
+    match bounded.and_then(|()| identity::confine()).and_then(|()| launch()) {
         Ok(supervisor) => supervisor.run(helper),
         Err(failure) => {
             let _ = send(helper.as_fd(), &Reply::Failed(failure.shortened()), &[]);

@@ -78,7 +78,16 @@ fn trial(run_dir: &Path, privileged: bool, egress: Egress) -> Start {
         egress_exceptions: Vec::new(),
     };
     let (run_dir, kind) = (run_dir.to_owned(), Kind::OneOff { terminal: None });
-    Start { run_dir, privileged, spec, kind, group: Plan::default(), ipv6: host_has_ipv6(), door: None }
+    Start {
+        run_dir,
+        privileged,
+        spec,
+        kind,
+        group: Plan::default(),
+        processes: None,
+        ipv6: host_has_ipv6(),
+        door: None,
+    }
 }
 
 /// What failed, the likely cause on this machine, and a remedy.

@@ -36,6 +36,8 @@ pub(super) struct Start {
     pub(super) kind: Kind,
     /// The sandbox's control group.
     pub(super) group: Plan,
+    /// How many processes there may be, if no control group counts them.
+    pub(super) processes: Option<u32>,
     /// Whether its way out is one for IPv6, too.
     pub(super) ipv6: bool,
     /// Where the first process will knock, if somebody else makes the sandbox.

@@ -50,6 +50,7 @@ fn enter(start: &Start, shim: &OwnedFd) -> Result<(), Failure> {
         identity::become_app()?;
     }
     namespaces::hide_groups()?;
+    start.processes.map_or(Ok(()), identity::bound_processes)?;
     identity::confine()?;
     identity::die_with_parent()
 }

@@ -223,7 +223,8 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
         (first, record)
     };
     let _ = prctl::set_dumpable(false);
-    let bounds = Bounds { group: first.watched.group().clone(), open_files: start.spec.limits.open_files };
+    let (group, open_files) = (first.watched.group().clone(), start.spec.limits.open_files);
+    let bounds = Bounds { group, open_files, processes: start.processes };
     let told = record
         .and_then(|record| bounds.write(&dir).step(|| format!("write into {}", dir.display())).map(|()| record))
         .and_then(|record| record.write(&dir).step(|| format!("write into {}", dir.display())))

@@ -16,6 +16,9 @@ const FILE: &str = "limits.json";
 pub(in crate::native) struct Bounds {
     pub(in crate::native) group: Group,
     pub(in crate::native) open_files: u64,
+    /// How many processes there may be, if no control group counts them.
+    #[serde(default)]
+    pub(in crate::native) processes: Option<u32>,
 }
 
 impl Bounds {
@@ -29,7 +32,7 @@ impl Bounds {
         match fs::read(dir.join(FILE)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self { group: Group::default(), open_files: Limits::default().open_files })
+                Ok(Self { group: Group::default(), open_files: Limits::default().open_files, processes: None })
             }
             Err(error) => Err(error),
         }
