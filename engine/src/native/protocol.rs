@@ -175,8 +175,9 @@ pub(super) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result
     let (length, fds) = loop {
         let mut slices = [IoSliceMut::new(&mut bytes)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
-            Err(Errno::EINTR) => {}
-            Err(Errno::ECONNRESET) => return Ok(None),
+            // The second once, before what the other end has said last: it closed without hearing all.
+            // The second once, before what the other end has said last: it closed without hearing all.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(error) => return Err(error.into()),
             Ok(message) => break (message.bytes, descriptors(message.cmsgs()?)),
         }
@@ -231,5 +232,22 @@ impl Failure {
             }
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Exit;
+
+    #[test]
+    fn last_words_are_heard_from_who_closed_without_listening() {
+        let (ours, theirs) = pair().unwrap();
+        send(ours.as_fd(), &Request::Stop, &[]).unwrap();
+        send(theirs.as_fd(), &Reply::Ended(Exit::Status(3)), &[]).unwrap();
+        drop(theirs);
+        let told = receive::<Reply>(ours.as_fd()).unwrap();
+        assert!(matches!(told, Some((Reply::Ended(Exit::Status(3)), _))));
+        assert!(receive::<Reply>(ours.as_fd()).unwrap().is_none());
     }
 }
