@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{App, Client, PATIENCE, Server, wait_until};
+use crate::harness::{App, Client, PATIENCE, Server, skipped, wait_until};
 
 fn instance(server: &Server) -> String {
     server.http.get("blog.localhost", "/instance").ok().body
@@ -13,6 +13,15 @@ fn limits(client: &Client, process: &str) -> Value {
     let all = client.airstrip("resource blog --json").ok().json();
     let found = all.as_array().unwrap().iter().find(|row| row["process"] == process);
     found.unwrap_or_else(|| panic!("no {process}: {all}")).clone()
+}
+
+/// Whether this machine lets limits on `resource` be enforced; says so if it does not.
+fn enforced(client: &Client, resource: &str) -> bool {
+    let enforced = !limits(client, "web")["not_enforced"].as_array().unwrap().contains(&resource.into());
+    if !enforced {
+        skipped(&client.airstrip("resource blog").ok().out());
+    }
+    enforced
 }
 
 fn with_blog() -> Server {
@@ -176,6 +185,9 @@ fn taking(mebibytes: u32) -> String {
 fn an_app_that_needs_more_memory_than_it_may_have_does_not_go_live() {
     let server = with_blog();
     let client = server.client();
+    if !enforced(client, "memory") {
+        return;
+    }
     client.airstrip("resource:limit blog memory=64M").ok();
     let before = instance(&server);
     let app = App::opened(client, "blog");
@@ -197,6 +209,9 @@ fn an_app_that_needs_more_memory_than_it_may_have_does_not_go_live() {
 fn an_instance_out_of_memory_is_ended_started_again_and_noted() {
     let server = with_blog();
     let client = server.client();
+    if !enforced(client, "memory") {
+        return;
+    }
     client.airstrip("resource:limit blog memory=64M").ok();
     let before = instance(&server);
     let cut = server.http.get("blog.localhost", "/take?mebibytes=200");
@@ -218,6 +233,9 @@ fn an_instance_out_of_memory_is_ended_started_again_and_noted() {
 fn processes_are_limited() {
     let server = with_blog();
     let client = server.client();
+    if !enforced(client, "pids") {
+        return;
+    }
     client.airstrip("resource:limit blog run pids=16").ok();
     let many = client.airstrip("run blog sh -c 'for i in $(seq 30); do sleep 86372 & done; echo started'");
     many.says(&["fork"]);
@@ -229,6 +247,9 @@ fn processes_are_limited() {
 fn processors_are_limited() {
     let server = with_blog();
     let client = server.client();
+    if !enforced(client, "cpu") {
+        return;
+    }
     client.airstrip("resource:limit blog run cpu=0.2").ok();
     let spin =
         "import time; end = time.monotonic() + 2\nwhile time.monotonic() < end: pass\nprint(time.process_time())";
@@ -241,6 +262,9 @@ fn processors_are_limited() {
 fn a_build_that_needs_more_memory_than_it_may_have_says_so() {
     let server = with_blog();
     let client = server.client();
+    if !enforced(client, "memory") {
+        return;
+    }
     client.airstrip("resource:limit blog build memory=100M").ok();
     let app = App::opened(client, "blog");
     // A package that brings its own way to be built needs no index.
@@ -251,4 +275,28 @@ fn a_build_that_needs_more_memory_than_it_may_have_says_so() {
     app.push().rejected(&["ran out of memory (limit 100 MiB)", "resource:limit blog build memory=200M"]);
     client.airstrip("resource:limit-clear blog build").ok();
     server.http.get("blog.localhost", "/").ok();
+}
+
+#[test]
+fn what_the_machine_cannot_enforce_is_told() {
+    let Some(server) = Server::as_ordinary_user() else { return };
+    App::probe(server.client(), "blog").push().ok();
+    let client = server.client();
+    if enforced_as_nobody(client) {
+        return;
+    }
+    for said in [client.airstrip("resource blog"), client.airstrip("resource:limit blog memory=64M")] {
+        let said = said.ok().out();
+        assert!(said.contains(" !     not enforced on this machine: memory"), "{said}");
+    }
+    assert_eq!(limits(client, "web")["memory"], json!(64 << 20));
+    server.http.get("blog.localhost", "/").ok();
+}
+
+fn enforced_as_nobody(client: &Client) -> bool {
+    let none = limits(client, "web")["not_enforced"].as_array().unwrap().is_empty();
+    if none {
+        skipped("this machine lets ordinary users enforce every limit");
+    }
+    none
 }

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::limits::Resource;
+
 /// What an app's instances run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +85,25 @@ impl Engines {
     async fn docker(&self) -> Result<&Docker, EngineError> {
         let open = || Box::pin(Docker::open(self.docker_dir.clone(), self.docker_base.as_deref()));
         self.docker.get_or_try_init(open).await
+    }
+
+    /// What this machine lets the engine of this name enforce, or why nothing runs in it.
+    pub async fn abilities_of(&self, name: EngineName) -> Abilities {
+        match self.named(name).await {
+            Ok(engine) => engine.abilities(),
+            Err(error) => Abilities::none(&error.to_string()),
+        }
+    }
+
+    /// The limits that the engine of this name does not enforce on this machine, and why.
+    pub async fn unenforced(&self, name: EngineName) -> Vec<(Resource, String)> {
+        let Abilities { memory, cpu, pids, .. } = self.abilities_of(name).await;
+        let code = match name {
+            EngineName::Native => Ok(()),
+            EngineName::Docker => Err("Docker does not bound what is written over the code".to_owned()),
+        };
+        let all = [(Resource::Memory, memory), (Resource::Cpu, cpu), (Resource::Pids, pids), (Resource::Code, code)];
+        all.into_iter().filter_map(|(resource, ability)| Some((resource, ability.err()?))).collect()
     }
 
     /// Who knows this instance.
@@ -162,7 +183,7 @@ impl Engine for Engines {
         self.of(id)?.thaw(id).await
     }
 
-    /// Those of `native`.
+    /// Those of `native`; see [`Engines::abilities_of`].
     fn abilities(&self) -> Abilities {
         self.native.abilities()
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::Call;
 use super::arguments::Form;
+use crate::engines::EngineName;
 use crate::failure::{Failure, Result};
 use crate::limits::{BUILD, Limit, Limits, Resource};
 use crate::listing::{Cell, Listing};
@@ -47,17 +48,37 @@ impl FromStr for ClearWord {
 
 pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
-    let columns = ["process", "memory", "cpu", "pids", "files", "tmp", "code", "log"];
+    let columns = ["process", "memory", "cpu", "pids", "files", "tmp", "code", "log", "not_enforced"];
     let mut listing = Listing::new(format!("{name} limits (for each instance)"), columns, "");
+    let unenforced = call.platform.engines.unenforced(engine_of(&app, "")).await;
+    let in_builds = call.platform.engines.unenforced(engine_of(&app, BUILD)).await;
     for process in types(call, &app)? {
-        let limits = if process == BUILD { app.terms.limits.of_builds() } else { app.terms.limits.of(&process) };
-        listing.row(row(process, &limits));
+        let builds = process == BUILD;
+        let limits = if builds { app.terms.limits.of_builds() } else { app.terms.limits.of(&process) };
+        listing.row(row(process, &limits, if builds { &in_builds } else { &unenforced }));
     }
     call.console.print(&listing.render(form.json)).await;
+    if !form.json {
+        tell_unenforced(call, &unenforced).await;
+    }
     Ok(())
 }
 
-fn row(process: String, limits: &Limits) -> [Cell; 8] {
+/// Builds run natively, always.
+fn engine_of(app: &App, process: &str) -> EngineName {
+    if process == BUILD { EngineName::Native } else { app.terms.engine }
+}
+
+/// Mostly all of them lack the same.
+async fn tell_unenforced(call: &mut Call<'_>, unenforced: &[(Resource, String)]) {
+    for group in unenforced.chunk_by(|(_, one), (_, other)| one == other) {
+        let names: Vec<&str> = group.iter().map(|(resource, _)| resource.as_str()).collect();
+        let why = group.first().map_or("", |(_, why)| why);
+        call.console.print(&format!(" !     not enforced on this machine: {}; {why}\n", names.join(", "))).await;
+    }
+}
+
+fn row(process: String, limits: &Limits, unenforced: &[(Resource, String)]) -> [Cell; 9] {
     let size = |resource| limits.get(resource).map(Cell::Size);
     [
         process.into(),
@@ -68,6 +89,7 @@ fn row(process: String, limits: &Limits) -> [Cell; 8] {
         size(Resource::Tmp).into(),
         size(Resource::Code).into(),
         size(Resource::Log).into(),
+        unenforced.iter().map(|(resource, _)| resource.to_string()).collect::<Vec<_>>().into(),
     ]
 }
 
@@ -102,6 +124,10 @@ pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitW
     })
     .await?;
     call.console.print(&said).await;
+    let engine = engine_of(&call.app(name)?, process.as_ref().map_or("", ProcessType::as_str));
+    let mut unenforced = call.platform.engines.unenforced(engine).await;
+    unenforced.retain(|(resource, _)| limits.iter().any(|limit| limit.resource == *resource));
+    tell_unenforced(call, &unenforced).await;
     Ok(())
 }
 

@@ -43,11 +43,14 @@ pub(super) async fn network(call: &mut Call<'_>, name: &AppName, EgressSetting(e
 }
 
 pub(super) async fn show_network(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
-    let egress = EgressName(call.app(name)?.terms.egress);
+    let Terms { egress, engine, .. } = call.app(name)?.terms;
+    let egress = EgressName(egress);
+    let unavailable = call.platform.engines.abilities_of(engine).await.egress.err();
     let details = Details::new(format!("{name} network"))
         .with("app", name.as_str())
         .with("egress", egress.as_str())
-        .with("reaches", egress.reaches());
+        .with("reaches", egress.reaches())
+        .with("unavailable", unavailable);
     call.console.print(&details.render(form.json)).await;
     Ok(())
 }
