@@ -12,6 +12,8 @@ use crate::names::{AppName, InvalidName, ProcessType};
 use crate::store::App;
 use crate::terms::Terms;
 
+/// What is expected of the first release.
+const WEB: &str = "web";
 /// A one-off's process type.
 const RUN: &str = "run";
 
@@ -93,13 +95,17 @@ fn row(process: String, limits: &Limits, unenforced: &[(Resource, String)]) -> [
     ]
 }
 
-/// The process types of the app's release (before the first: those that limits were set for), then one-offs and builds.
+/// The process types of the app's release (before the first: web, and those that limits were set for), then one-offs and
+/// builds.
 fn types(call: &Call<'_>, app: &App) -> Result<Vec<String>> {
     let mut types: Vec<String> = match app.current {
         Some(_) => call.platform.process_types(app)?.into_iter().map(|kind| kind.name).collect(),
         None => app.terms.limits.types().map(ToString::to_string).collect(),
     };
     types.retain(|kind| kind != RUN && kind != BUILD);
+    if app.current.is_none() && !types.iter().any(|kind| kind == WEB) {
+        types.insert(0, WEB.to_owned());
+    }
     types.extend([RUN, BUILD].map(str::to_owned));
     Ok(types)
 }
