@@ -5,6 +5,9 @@
 //! each instance stands the same shim. So streams, terminals, signals, exit statuses, logs and the ways in are those of
 //! [`Native`], to the letter; and the environment, which may be secret, never passes through Docker.
 //!
+//! Docker gives containers no network but loopback; the way out that airstrip's own sandboxes have is set up from outside by the
+//! shim, or by this process for what it holds itself.
+//!
 //! What differs: `app` inside has the number that the user has outside, because Docker maps no users for one container;
 //! and what is written over [`crate::MountKind::Scratch`] lies on the disk, where Docker bounds nothing.
 //!
@@ -38,7 +41,6 @@ use client::{Client, Container, Inside, Kind};
 use files::Files;
 
 use crate::native::Native;
-use crate::native::hosting::{Job, start_in};
 use crate::{Abilities, Command, Control, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
 
 /// See the module.
@@ -70,7 +72,7 @@ impl Docker {
     pub async fn open(run_dir: PathBuf, base: Option<&str>) -> Result<Self, EngineError> {
         let shims = Native::hosting(&run_dir)?;
         files::prepare(shims.run_dir()).map_err(|source| doing(&run_dir, source))?;
-        let client = Arc::new(Client::connect(shims.run_dir()).await?);
+        let client = Arc::new(Client::connect(shims.run_dir(), shims.egress().clone()).await?);
         let base = match base {
             Some(image) => Base::image(&client, image).await?,
             None => Base::host(&client, shims.run_dir()).await?,
@@ -109,9 +111,13 @@ impl Docker {
             let (step, reason) = ("host_uid 0".to_owned(), "a sandbox cannot run as root".to_owned());
             return Err(EngineError::Setup { id: id.clone(), step, reason });
         }
-        Files::make(dir, self.shims.run_dir(), spec, self.shims.outside_user(spec)).map_err(|source| {
-            EngineError::Setup { id: id.clone(), step: "make its files".to_owned(), reason: source.to_string() }
-        })
+        Files::make(dir, self.shims.run_dir(), spec, self.shims.permitted(spec), self.shims.outside_user(spec)).map_err(
+            |source| EngineError::Setup {
+                id: id.clone(),
+                step: "make its files".to_owned(),
+                reason: source.to_string(),
+            },
+        )
     }
 
     fn container<'a>(&'a self, id: &'a InstanceId, name: String, body: container::Body) -> Container<'a> {
@@ -157,9 +163,7 @@ impl Engine for Docker {
         let files = self.files(id, dir, spec)?;
         let body = container::body(&self.base, spec, &files, self.client.one_off_labels()).map_err(refused(id))?;
         let container = self.container(id, name, body);
-        let open_files = spec.limits.open_files;
-        let job = Job { first: true, symlinks: &spec.symlinks, command: &spec.command, terminal, open_files };
-        let process = start_in(id, &job, &files.door(files::FIRST), &container).await?;
+        let process = self.shims.attach_in(id, spec, terminal, &files.door(files::FIRST), &container).await?;
         Ok(Process { streams: process.streams, control: Box::new(OneOff { inner: process.control, holder }) })
     }
 
@@ -172,10 +176,8 @@ impl Engine for Docker {
         self.shims.check_running(id).await?;
         let files = Files::of(self.shims.instance_dir(id).join(files::OWN));
         let name = files::random_name().map_err(|source| doing(self.shims.run_dir(), source))?;
-        let open_files = self.shims.open_files(id)?;
-        let job = Job { first: false, symlinks: &[], command, terminal, open_files };
         let inside = Inside::new(&self.client, id, name.clone());
-        start_in(id, &job, &files.door(&name), &inside).await
+        self.shims.exec_in(id, command, terminal, &files.door(&name), &inside).await
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {

@@ -60,7 +60,9 @@ use network::{Inbound, Stash};
 use protocol::{Join, Kind, Reply, Request, Start};
 use record::Record;
 
-use crate::{Abilities, Command, Egress, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize};
+use crate::{
+    Abilities, Ability, Command, Egress, Engine, EngineError, Exit, InstanceId, Listed, Process, Spec, WindowSize,
+};
 
 /// First argument of a process that is a shim.
 const SHIM: &str = "airstrip-shim";
@@ -94,7 +96,7 @@ pub struct Native {
     run_dir: PathBuf,
     privileged: bool,
     /// Whether sandboxes can have outgoing connections, or why not.
-    egress: Result<(), String>,
+    egress: Ability,
     groups: Groups,
     inbound: Inbound,
 }
@@ -151,16 +153,18 @@ impl Native {
         Ok(ids)
     }
 
+    /// Where connections can go: nowhere if there is no way out.
+    pub(crate) fn permitted(&self, spec: &Spec) -> Egress {
+        if self.egress.is_err() { Egress::None } else { spec.egress }
+    }
+
     fn start(&self, spec: &Spec, kind: Kind, id: &InstanceId) -> Result<Start, EngineError> {
         if self.privileged && spec.host_uid == 0 {
             let (step, reason) = ("host_uid 0".to_owned(), "a sandbox cannot run as root".to_owned());
             return Err(EngineError::Setup { id: id.clone(), step, reason });
         }
         let (run_dir, privileged) = (self.run_dir.clone(), self.privileged);
-        let mut spec = spec.clone();
-        if self.egress.is_err() {
-            spec.egress = Egress::None;
-        }
+        let spec = Spec { egress: self.permitted(spec), ..spec.clone() };
         let (group, ipv6) = (self.groups.plan(id.as_str()), network::host_has_ipv6());
         let uncounted = self.groups.ability(Controller::Pids).is_err() && processes_are_counted_by_namespace();
         let processes = spec.limits.pids.filter(|_| uncounted);
@@ -271,7 +275,7 @@ impl Engine for Native {
         let channel = Channel::spawn(SHIM, &start, &fds).map_err(io)?;
         drop(theirs);
         let fds = await_start(&channel, id).await?;
-        held::process(id, channel, fds, pipes)
+        held::process(id, channel, fds, pipes, None)
     }
 
     async fn exec(
@@ -294,7 +298,7 @@ impl Engine for Native {
         let channel = Channel::spawn(JOIN, &job, &fds).map_err(io)?;
         drop(theirs);
         let fds = await_start(&channel, id).await?;
-        held::process(id, channel, fds, pipes)
+        held::process(id, channel, fds, pipes, None)
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {

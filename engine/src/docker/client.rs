@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use super::container::Body;
 use super::files;
 use crate::native::hosting::{GUEST, Host};
-use crate::{Abilities, EngineError, Exit, InstanceId};
+use crate::{Abilities, Ability, EngineError, Exit, InstanceId};
 
 const USUAL_SOCKET: &str = "/var/run/docker.sock";
 /// Longest time for an answer that is not waited for on purpose.
@@ -41,7 +41,7 @@ pub(super) struct Client {
     docker: bollard::Docker,
     /// Tells this directory's containers from those of others.
     run: String,
-    /// What it can enforce.
+    /// What can be enforced.
     pub(super) abilities: Abilities,
 }
 
@@ -59,12 +59,12 @@ pub(super) enum Kind {
 }
 
 impl Client {
-    pub(super) async fn connect(run_dir: &Path) -> Result<Self, EngineError> {
+    pub(super) async fn connect(run_dir: &Path, egress: Ability) -> Result<Self, EngineError> {
         let run = files::identity(run_dir).map_err(|source| super::doing(run_dir, source))?;
         let docker = dial().await.map_err(EngineError::Unsupported)?;
         let info = docker.info().await.map_err(|error| EngineError::Unsupported(told(&error)))?;
         check(&info).map_err(EngineError::Unsupported)?;
-        Ok(Self { docker, run, abilities: abilities(&info) })
+        Ok(Self { docker, run, abilities: abilities(&info, egress) })
     }
 
     pub(super) fn docker(&self) -> &bollard::Docker {
@@ -303,7 +303,7 @@ fn check(info: &SystemInfo) -> Result<(), String> {
     }
 }
 
-fn abilities(info: &SystemInfo) -> Abilities {
+fn abilities(info: &SystemInfo, egress: Ability) -> Abilities {
     let kernel = |there: Option<bool>| match there {
         Some(false) => Err("the Docker engine says that this machine's kernel cannot".to_owned()),
         _ => Ok(()),
@@ -313,9 +313,7 @@ fn abilities(info: &SystemInfo) -> Abilities {
         cpu: kernel(info.cpu_cfs_quota),
         pids: kernel(info.pids_limit),
         freeze: Ok(()),
-        egress: Err(
-            "containers are made without a network; run apps that need one in airstrip's own sandboxes".to_owned()
-        ),
+        egress,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::native::base;
-use crate::{MountKind, Spec};
+use crate::{Egress, MountKind, Spec};
 
 /// Where all this is in an instance's directory.
 pub(super) const OWN: &str = "docker";
@@ -32,8 +32,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes them in `dir`.
-    pub(super) fn make(dir: PathBuf, run_dir: &Path, spec: &Spec, user: u32) -> io::Result<Self> {
+    /// Makes them in `dir`, for a container whose connections may go where `egress` says.
+    pub(super) fn make(dir: PathBuf, run_dir: &Path, spec: &Spec, egress: Egress, user: u32) -> io::Result<Self> {
         if !dir.exists() {
             make_private(&dir)?;
         }
@@ -44,6 +44,7 @@ impl Files {
             ("passwd", "/etc/passwd", base::passwd(user)),
             ("group", "/etc/group", base::group(user)),
             ("hosts", "/etc/hosts", base::hosts(&spec.hostname)),
+            ("resolv.conf", "/etc/resolv.conf", base::resolver_file(egress)),
         ];
         for (name, target, text) in texts {
             fs::write(dir.join(name), text)?;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 
 use super::mounts::Tree;
-use super::network;
 use super::protocol::Failure;
 use super::sys::Attributes;
 use crate::Spec;
+
+pub(crate) use super::network::resolver_file;
 
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
@@ -110,7 +111,7 @@ pub(super) fn build(tree: &mut Tree, spec: &Spec) -> Result<(), Failure> {
         }
     }
     accounts(tree, &spec.hostname)?;
-    tree.write("/etc/resolv.conf", &network::resolver_file(spec.egress))?;
+    tree.write("/etc/resolv.conf", &resolver_file(spec.egress))?;
     devices(tree)?;
     proc(tree)?;
     tree.private("/tmp", 0o1777)?;

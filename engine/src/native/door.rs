@@ -19,7 +19,6 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use tokio::io::Interest;
 
-use super::channel::Channel;
 use super::sys;
 
 /// Time for a container engine to make a sandbox and to start a process in it.
@@ -68,11 +67,10 @@ impl Door {
     }
 
     /// The same for the daemon.
-    pub(super) async fn admitted(&self) -> io::Result<Channel> {
+    pub(super) async fn admitted(&self) -> io::Result<(OwnedFd, Pid)> {
         let watched = sys::watch(self.listener.try_clone()?)?;
         let knock = watched.async_io(Interest::READABLE, |_| self.accept()?.ok_or(io::ErrorKind::WouldBlock.into()));
-        let (socket, _) = tokio::time::timeout(KNOCK_LIMIT, knock).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        Channel::new(socket)
+        tokio::time::timeout(KNOCK_LIMIT, knock).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
     fn accept(&self) -> io::Result<Option<(OwnedFd, Pid)>> {

@@ -16,6 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::OnceCell;
 
 use super::channel::Channel;
+use super::network::Outbound;
 use super::protocol::{Failure, Reply, Request};
 use super::sys;
 use crate::{Control, EngineError, Exit, InstanceId, Process, Streams, WindowSize};
@@ -65,12 +66,13 @@ pub(super) fn setup(id: &InstanceId, step: &str, reason: &str) -> EngineError {
     EngineError::Setup { id: id.clone(), step: step.to_owned(), reason: reason.to_owned() }
 }
 
-/// Makes the caller's handle of a program that runs.
+/// Makes the caller's handle of a program that runs, and of what has to be kept for it.
 pub(super) fn process(
     id: &InstanceId,
     channel: Channel,
     fds: Vec<OwnedFd>,
     pipes: Pipes,
+    outbound: Option<Outbound>,
 ) -> Result<Process, EngineError> {
     let doing = || format!("streams of {id}");
     let master = fds.into_iter().next().map(Terminal::new).transpose();
@@ -80,7 +82,7 @@ pub(super) fn process(
         (None, Some(master)) => Streams::Terminal { input: Box::new(master.clone()), output: Box::new(master.clone()) },
         (None, None) => return Err(setup(id, "receive the terminal", "it was not sent")),
     };
-    let control = Held { id: id.clone(), channel, terminal: master, ended: OnceCell::new() };
+    let control = Held { id: id.clone(), channel, terminal: master, ended: OnceCell::new(), _outbound: outbound };
     Ok(Process { streams: Some(streams), control: Box::new(control) })
 }
 
@@ -98,6 +100,8 @@ struct Held {
     channel: Channel,
     terminal: Option<Terminal>,
     ended: OnceCell<Exit>,
+    /// Its way out, if nobody else looks after that.
+    _outbound: Option<Outbound>,
 }
 
 #[async_trait::async_trait]

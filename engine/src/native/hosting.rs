@@ -4,21 +4,22 @@
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use nix::sched::{CloneFlags, setns};
-use nix::unistd::Uid;
+use nix::unistd::{Pid, Uid};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::channel::Channel;
 use super::door::Door;
 use super::held::{self, Pipes, await_start};
+use super::network::{self, Outbound};
 use super::protocol::{Guest, Kind, Reply, Request, Start};
-use super::{Native, SHIM, doing, record};
-use crate::{Command, EngineError, InstanceId, Process, Spec, Symlink, WindowSize};
+use super::{Native, SHIM, doing, probe, record};
+use crate::{Ability, Command, EngineError, InstanceId, Process, Spec, WindowSize};
 
 /// First argument of a process that a container engine starts; and its path inside.
 pub(crate) const GUEST: &str = "/.airstrip/init";
@@ -35,19 +36,12 @@ pub(crate) trait Host: Sync {
     async fn ended(&self) -> EngineError;
 }
 
-/// What a guest is to run.
-pub(crate) struct Job<'a> {
-    pub(crate) first: bool,
-    pub(crate) symlinks: &'a [Symlink],
-    pub(crate) command: &'a Command,
-    pub(crate) terminal: Option<WindowSize>,
-    pub(crate) open_files: u64,
-}
-
 impl Native {
     /// Only the part of this engine that looks after shims; what they stand beside is made by others.
     pub(crate) fn hosting(run_dir: &Path) -> Result<Self, EngineError> {
-        Self::over(run_dir, Uid::effective().is_root())
+        let mut engine = Self::over(run_dir, Uid::effective().is_root())?;
+        engine.egress = probe::containers(engine.privileged);
+        Ok(engine)
     }
 
     /// Where the instances' directories are.
@@ -58,6 +52,11 @@ impl Native {
     /// The user and group outside whom the programs of `spec` run as.
     pub(crate) fn outside_user(&self, spec: &Spec) -> u32 {
         if self.privileged { spec.host_uid } else { Uid::effective().as_raw() }
+    }
+
+    /// Whether containers can have outgoing connections, or why not.
+    pub(crate) fn egress(&self) -> &Ability {
+        &self.egress
     }
 
     /// The directory of an instance, which may not be there.
@@ -86,9 +85,40 @@ impl Native {
         started
     }
 
-    /// How many files each program in an instance may hold open.
-    pub(crate) fn open_files(&self, id: &InstanceId) -> Result<u64, EngineError> {
-        self.bounds(id).map(|bounds| bounds.open_files)
+    /// Starts a one-off whose guest knocks at `door`. Its way out is there as long as the process is held.
+    pub(crate) async fn attach_in(
+        &self,
+        id: &InstanceId,
+        spec: &Spec,
+        terminal: Option<WindowSize>,
+        door: &Path,
+        host: &dyn Host,
+    ) -> Result<Process, EngineError> {
+        let start = self.start(spec, Kind::OneOff { terminal }, id)?;
+        let (guest, pid) = admitted(id, door, host).await?;
+        let adopted = tokio::task::spawn_blocking(move || {
+            network::adopt(&start, pid, guest.as_fd()).map(|outbound| (guest, outbound))
+        });
+        let adopted = adopted.await.map_err(|error| starting(id)(io::Error::other(error)))?;
+        let (guest, outbound) = adopted.map_err(|failure| held::failed(id, failure))?;
+        let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
+        let job = Guest { first: true, symlinks, command, terminal, open_files: spec.limits.open_files };
+        begin(id, guest, &job, outbound).await
+    }
+
+    /// Starts one more program in an instance, whose guest knocks at `door`.
+    pub(crate) async fn exec_in(
+        &self,
+        id: &InstanceId,
+        command: &Command,
+        terminal: Option<WindowSize>,
+        door: &Path,
+        host: &dyn Host,
+    ) -> Result<Process, EngineError> {
+        let open_files = self.bounds(id)?.open_files;
+        let (guest, _) = admitted(id, door, host).await?;
+        let job = Guest { first: false, symlinks: Vec::new(), command: command.clone(), terminal, open_files };
+        begin(id, guest, &job, None).await
     }
 
     /// Fails unless the instance runs.
@@ -150,29 +180,34 @@ async fn dismiss(shim: &Channel) {
     let _ = tokio::time::timeout(ANSWER_LIMIT, gone).await;
 }
 
-/// Starts a program whose guest knocks at `door`, its streams in the caller's hands.
-pub(crate) async fn start_in(
-    id: &InstanceId,
-    job: &Job<'_>,
-    door: &Path,
-    host: &dyn Host,
-) -> Result<Process, EngineError> {
-    let io = |source| EngineError::Io { doing: format!("start a program in {id}"), source };
-    let door = Door::open(door).map_err(io)?;
+/// Has a guest started, and waits until it knocks at `door`. Also tells its number.
+async fn admitted(id: &InstanceId, door: &Path, host: &dyn Host) -> Result<(OwnedFd, Pid), EngineError> {
+    let door = Door::open(door).map_err(starting(id))?;
     host.make().await?;
-    let channel = tokio::select! {
+    tokio::select! {
         biased;
-        admitted = door.admitted() => admitted.map_err(io)?,
-        error = host.ended() => return Err(error),
-    };
-    drop(door);
-    let mut pipes = Pipes::new(job.terminal.is_some()).map_err(io)?;
+        admitted = door.admitted() => admitted.map_err(starting(id)),
+        error = host.ended() => Err(error),
+    }
+}
+
+/// Has a guest start a program, its streams in the caller's hands, which keep `outbound`, too.
+async fn begin(
+    id: &InstanceId,
+    guest: OwnedFd,
+    job: &Guest,
+    outbound: Option<Outbound>,
+) -> Result<Process, EngineError> {
+    let channel = Channel::new(guest).map_err(starting(id))?;
+    let mut pipes = Pipes::new(job.terminal.is_some()).map_err(starting(id))?;
     let theirs = std::mem::take(&mut pipes.theirs);
     let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
-    let (symlinks, command) = (job.symlinks.to_vec(), job.command.clone());
-    let Job { first, terminal, open_files, .. } = *job;
-    channel.send_job(&Guest { first, symlinks, command, terminal, open_files }, &fds).map_err(io)?;
+    channel.send_job(job, &fds).map_err(starting(id))?;
     drop(theirs);
     let fds = await_start(&channel, id).await?;
-    held::process(id, channel, fds, pipes)
+    held::process(id, channel, fds, pipes, outbound)
+}
+
+fn starting(id: &InstanceId) -> impl Fn(io::Error) -> EngineError + '_ {
+    move |source| EngineError::Io { doing: format!("start a program in {id}"), source }
 }

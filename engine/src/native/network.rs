@@ -11,9 +11,12 @@
 //! Datagrams go through a socket for each flow (`udp`). A program that undid all this would only lose its network: the
 //! relay dials nothing that the policy does not permit, and it dials what it checked.
 //!
+//! The network of a container, which somebody else has made, is set up the same way by a thread that goes there (`adopted`).
+//!
 //! Names are asked of `10.0.2.3`, behind which are the host's name servers (`nameserver`). IPv6 has an outside if the host's has
 //! one; else there is no route, and `connect` says so at once.
 
+mod adopted;
 mod inbound;
 mod nameserver;
 mod netlink;
@@ -31,8 +34,9 @@ mod udp;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
 
+pub(super) use adopted::{adopt, try_to_adopt};
 pub(super) use inbound::{Inbound, Stash, hand_over};
-pub(super) use nameserver::shown as resolver_file;
+pub(crate) use nameserver::shown as resolver_file;
 pub(super) use outbound::Outbound;
 pub(super) use relay::main as relay_main;
 

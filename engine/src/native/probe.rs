@@ -11,17 +11,18 @@ use nix::unistd::Uid;
 
 use super::cgroup::Plan;
 use super::channel::command;
-use super::network::{OUTGOING, host_has_ipv6};
+use super::network::{self, OUTGOING, host_has_ipv6};
 use super::program::empty_input;
 use super::protocol::{self, Failure, Kind, Reply, Request, Start};
-use crate::{Command, Egress, EngineError, Exit, Limits, Spec};
+use crate::{Ability, Command, Egress, EngineError, Exit, Limits, Spec};
 
 /// Seconds until a sandbox that does not answer counts as failed.
 const LIMIT: i64 = 30;
 const NETWORK_REMEDY: &str = "a kernel with nf_tables and its tproxy module is needed (`modprobe nft_tproxy`)";
+const ROOT_REMEDY: &str = "run airstrip as root, or apps that need the outside in airstrip's own sandboxes";
 
 /// Runs `true` in a sandbox, as every later program will run. `Err` in `Ok`: sandboxes have no outgoing connections here; the reason.
-pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<Result<(), String>, EngineError> {
+pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<Ability, EngineError> {
     let io = |source| EngineError::Io { doing: "try a sandbox".to_owned(), source };
     let whole = attempt(run_dir, privileged, Egress::Internet).map_err(io)?;
     match whole {
@@ -31,6 +32,14 @@ pub(super) fn probe(run_dir: &Path, privileged: bool) -> Result<Result<(), Strin
         }
         other => judge(other, privileged).map(Ok),
     }
+}
+
+/// Whether containers can be given outgoing connections.
+pub(super) fn containers(privileged: bool) -> Ability {
+    if !privileged {
+        return Err(format!("only root may set up the network of a container; {ROOT_REMEDY}"));
+    }
+    network::try_to_adopt().map_err(|failure| format!("{failure}; {NETWORK_REMEDY}"))
 }
 
 fn judge(tried: Result<Exit, Failure>, privileged: bool) -> Result<(), EngineError> {

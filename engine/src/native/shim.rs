@@ -22,7 +22,7 @@ use super::cgroup::{Bounds, Watched};
 use super::door::Door;
 use super::log::Log;
 use super::memory::let_go_of_code;
-use super::network::Outbound;
+use super::network::{self, Outbound};
 use super::program::{Stdio, empty_input};
 use super::protocol::{self, Failure, Guest, Kind, Reply, Request, Start, Step, receive, send};
 use super::record::{self, Record};
@@ -121,6 +121,7 @@ impl First {
         let pidfd = sys::open_pidfd(pid).step(|| format!("open the process {pid}"))?;
         let record = make_record(labels, pid)?;
         let mut first = Self::new(pid, pidfd, channel, false);
+        first.outbound = network::adopt(start, pid, first.channel.as_fd())?;
         let spec = &start.spec;
         let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
         let job = Guest { first: true, symlinks, command, terminal: None, open_files: spec.limits.open_files };

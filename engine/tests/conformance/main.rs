@@ -16,6 +16,9 @@ mod inside;
 mod life;
 mod limits;
 mod logs;
+mod network;
+#[path = "../native/outside.rs"]
+mod outside;
 mod survival;
 mod ways_in;
 mod world;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     {
         return survival::hold(rest);
     }
+    outside::enter();
     let named: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| words.iter().any(|word| word == kind.name())).collect();
     words.retain(|word| Kind::ALL.iter().all(|kind| word != kind.name()));
     let kinds = if named.is_empty() { Kind::ALL.to_vec() } else { named };
@@ -55,6 +59,7 @@ fn cases(kind: Kind) -> Vec<(&'static str, Case)> {
         files::cases(),
         logs::cases(),
         limits::cases(),
+        network::cases(),
         survival::cases(),
     ];
     let own = if kind == Kind::Docker { images::cases() } else { Vec::new() };
@@ -93,6 +98,7 @@ fn run_as_nobody(words: &[String]) -> bool {
     std::fs::copy("/proc/self/exe", &copy).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).arg(Kind::Native.name());
+    command.envs(outside::environment());
     match command.args(words).current_dir("/").status() {
         Ok(status) => status.success(),
         Err(error) => {

@@ -292,7 +292,7 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 }
 
 /// All descendants of a process.
-fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     let own: Vec<u32> = lists.flat_map(|list| numbers(&list)).collect();

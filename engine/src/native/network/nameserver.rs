@@ -25,7 +25,7 @@ fn parse(text: &str) -> Vec<IpAddr> {
 }
 
 /// The file inside: names are asked of the relay, and completed as on the host. Empty where nobody can be asked.
-pub(in crate::native) fn shown(egress: Egress) -> String {
+pub(crate) fn shown(egress: Egress) -> String {
     match egress {
         Egress::None => String::new(),
         _ => rewrite(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()),

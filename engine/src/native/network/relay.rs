@@ -10,7 +10,6 @@ use std::rc::Rc;
 use caps::CapSet;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockaddrLike, SockaddrStorage, sendto};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
@@ -78,7 +77,6 @@ fn confine(uid: Option<u32>) -> io::Result<()> {
     }
     prctl::set_dumpable(false)?;
     prctl::set_no_new_privs()?;
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
     seccomp::apply()
 }
 
@@ -127,7 +125,8 @@ impl Sockets {
     }
 }
 
-/// Waits until the shim has gone.
+/// Waits until whoever has started this process has gone. (The kernel's signal for that would come when the thread ends
+/// that has: the daemon's threads come and go.)
 async fn closed(shim: OwnedFd) -> io::Result<()> {
     let shim = sys::watch(shim)?;
     shim.readable().await.map(drop)
