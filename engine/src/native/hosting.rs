@@ -158,18 +158,25 @@ async fn socket_in(pid: i32) -> io::Result<TcpSocket> {
 }
 
 async fn launched(shim: &Channel, id: &InstanceId, host: &dyn Host) -> Result<(), EngineError> {
-    let first = tokio::time::timeout(ANSWER_LIMIT, shim.receive::<Reply>()).await;
-    match first.map_err(|_| held::setup(id, "start the shim", "no answer within 10 s"))? {
-        Ok(Some((Reply::Listening, _))) => {}
-        Ok(Some((Reply::Failed(failure), _))) => return Err(held::failed(id, failure)),
-        Ok(_) => return Err(held::setup(id, "start the shim", "it ended without an answer")),
-        Err(source) => return Err(EngineError::Io { doing: format!("start {id}"), source }),
-    }
+    let listening = tokio::time::timeout(ANSWER_LIMIT, expect(shim, id, Reply::Listening)).await;
+    listening.unwrap_or_else(|_| Err(held::setup(id, "start the shim", "no answer within 10 s")))?;
     host.make().await?;
     tokio::select! {
         biased;
-        started = await_start(shim, id) => started.map(drop),
-        error = host.ended() => Err(error),
+        admitted = expect(shim, id, Reply::Admitted) => admitted?,
+        error = host.ended() => return Err(error),
+    }
+    // From here on the shim knows better than the host why it failed.
+    await_start(shim, id).await.map(drop)
+}
+
+/// Waits until the shim says so.
+async fn expect(shim: &Channel, id: &InstanceId, expected: Reply) -> Result<(), EngineError> {
+    match shim.receive::<Reply>().await {
+        Ok(Some((reply, _))) if reply == expected => Ok(()),
+        Ok(Some((Reply::Failed(failure), _))) => Err(held::failed(id, failure)),
+        Ok(_) => Err(held::setup(id, "start the shim", "it ended without an answer")),
+        Err(source) => Err(EngineError::Io { doing: format!("start {id}"), source }),
     }
 }
 

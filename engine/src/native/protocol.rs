@@ -110,6 +110,8 @@ pub(super) enum Reply {
     Sockets,
     /// The door is there; make the sandbox.
     Listening,
+    /// Its first process has knocked.
+    Admitted,
     /// The program has been executed. With the master side of its terminal, if it has one.
     Started,
     /// It could not be executed.

@@ -118,6 +118,7 @@ impl First {
         send(daemon.as_fd(), &Reply::Listening, &[]).step(|| "report to the daemon".to_owned())?;
         let (channel, pid) = door.admit(daemon).step(|| "wait for the sandbox".to_owned())?;
         drop(door);
+        send(daemon.as_fd(), &Reply::Admitted, &[]).step(|| "report to the daemon".to_owned())?;
         let pidfd = sys::open_pidfd(pid).step(|| format!("open the process {pid}"))?;
         let record = make_record(labels, pid)?;
         let mut first = Self::new(pid, pidfd, channel, false);

@@ -65,8 +65,8 @@ fn elsewhere(
 ) -> Result<Vec<OwnedFd>, Failure> {
     let step = || format!("{OUTGOING}enter the network");
     thread::scope(|scope| {
-        let made = thread::Builder::new().spawn_scoped(scope, || enter().step(step).and_then(|()| make()));
-        made.step(step)?.join().unwrap_or_else(|_| Err(Errno::ECANCELED).step(step))
+        let thread = thread::Builder::new().spawn_scoped(scope, || enter().step(step).and_then(|()| make()));
+        thread.step(step)?.join().unwrap_or_else(|_| Err(Errno::ECANCELED).step(step))
     })
 }
 
