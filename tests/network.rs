@@ -109,6 +109,52 @@ fn apps_do_not_reach_each_other() {
     assert!(other.status != 0 || other.json()["AIRSTRIP_APP"] == "blog", "{other}");
 }
 
+/// What an app gets from another by its internal name: the status, and the body.
+fn ask(server: &Server, from: &str, to: &str) -> (u16, String) {
+    let script = format!(
+        "import urllib.request, urllib.error\ntry: r=urllib.request.urlopen(\"http://{to}.internal/\", timeout=10); print(r.status, r.read().decode())\nexcept urllib.error.HTTPError as e: print(e.code)\nexcept OSError: print(0)"
+    );
+    let said = server.client().ssh_with(from, &["python -"], script.as_bytes()).ok().out();
+    let (status, body) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
+    (status.parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn apps_reach_each_other_by_name_if_both_allow_it() {
+    let mut server = with_blog();
+    App::probe(server.client(), "shop").push().ok();
+    let set = |server: &Server, app: &str, to: &str| {
+        server.client().airstrip(&format!("network:set {app} internal={to}")).ok();
+    };
+    assert_eq!(ask(&server, "blog", "shop").0, 0, "neither allows it");
+    set(&server, "blog", "on");
+    assert_eq!(ask(&server, "blog", "shop").0, 404, "one of them allows it");
+    assert_eq!(ask(&server, "blog", "blog"), (200, "one".to_owned()));
+    assert_eq!(ask(&server, "shop", "blog").0, 0);
+    set(&server, "shop", "on");
+    assert_eq!(ask(&server, "blog", "shop"), (200, "one".to_owned()));
+    assert_eq!(ask(&server, "shop", "blog"), (200, "one".to_owned()));
+    assert_eq!(server.http.get("shop.internal", "/").status, 404, "not from outside");
+    App::opened(server.client(), "shop").push_file("message", "two").ok();
+    assert_eq!(ask(&server, "blog", "shop"), (200, "two".to_owned()), "as it is served to everybody");
+
+    let before = instance(&server);
+    server.crash();
+    server.start_again();
+    assert_eq!(instance(&server), before);
+    assert_eq!(
+        ask(&server, "blog", "shop"),
+        (200, "two".to_owned()),
+        "instances outlive the daemon, and find it again"
+    );
+
+    server.client().airstrip("network:set shop egress=none internal=on").ok();
+    assert_eq!(ask(&server, "blog", "shop").0, 200);
+    assert_eq!(ask(&server, "shop", "blog").0, 0, "nothing is nothing");
+    set(&server, "shop", "off");
+    assert_eq!(ask(&server, "blog", "shop").0, 404);
+}
+
 /// A wheel that can be imported and does nothing.
 const WHEEL: &str = "
 import os, sys, zipfile

@@ -135,6 +135,7 @@ fn spec(argv: &[&str]) -> Spec {
         limits: engine::Limits::default(),
         egress: engine::Egress::default(),
         egress_exceptions: Vec::new(),
+        internal: None,
     }
 }
 

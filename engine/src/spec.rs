@@ -32,6 +32,9 @@ pub struct Spec {
     /// loopback is the host's, and is reached inside at the same address of the sandbox's own loopback. Not with [`Egress::None`].
     #[serde(default)]
     pub egress_exceptions: Vec<SocketAddr>,
+    /// Where its connections to port 80 of every name `NAME.internal` go: to a server on the host. Not with [`Egress::None`].
+    #[serde(default)]
+    pub internal: Option<SocketAddr>,
 }
 
 /// How much of the machine a sandbox may use, all its processes together.

@@ -96,13 +96,20 @@ impl Platform {
                 None
             }
         });
+        // For the instances that an earlier daemon started.
+        if self.edge.has_internal()
+            && let Err(error) = self.edge.internal_address()
+        {
+            tracing::error!(%error, "serving internal names");
+        }
     }
 
     fn make_route(&self, id: AppId) -> Result<Option<Route>> {
         let Some(app) = self.store.app_by_id(id)?.filter(|app| !app.destroying) else { return Ok(None) };
         let hosts = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
         let service = Service { name: app.name.to_string(), state: self.route_state(&app) };
-        Ok(Some(Route { hosts, service: Arc::new(service) }))
+        let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();
+        Ok(Some(Route { hosts, internal, service: Arc::new(service) }))
     }
 
     fn route_state(&self, app: &App) -> State {

@@ -122,7 +122,7 @@ impl Call<'_> {
             C::ResourceLimit { app, words } => resources::limit(self, &app, words).await,
             C::ResourceLimitClear { app, words } => resources::clear(self, &app, words).await,
             C::Network { app, form } => settings::show_network(self, &app, form).await,
-            C::NetworkSet { app, setting } => settings::network(self, &app, setting).await,
+            C::NetworkSet { app, settings } => settings::network(self, &app, &settings).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
             // They take the channel as it is; see `run`.

@@ -164,6 +164,7 @@ impl Platform {
             limits: Settings::default().of("data").for_engine(),
             egress: Egress::None,
             egress_exceptions: Vec::new(),
+            internal: None,
         };
         let id = InstanceId::new(format!("{}.{what}.{}", app.name, suffix()));
         Ok(self.engine.attach(&id.map_err(|e| Failure::plain(e.to_string()))?, &spec, None).await?)

@@ -102,6 +102,11 @@ impl Home {
         self.root.join("docker")
     }
 
+    /// Where apps reach each other: the address of the router's second listener.
+    pub fn internal(&self) -> PathBuf {
+        self.root.join("internal")
+    }
+
     /// The built-in buildpacks' directories.
     pub fn buildpacks(&self) -> PathBuf {
         self.root.join("buildpacks")

@@ -191,7 +191,14 @@ impl Platform {
             limits: terms.limits.for_engine(),
             egress: terms.egress,
             egress_exceptions: Vec::new(),
+            internal: if terms.internal { self.internal_address() } else { None },
         }
+    }
+
+    /// Without it an app starts nevertheless.
+    fn internal_address(&self) -> Option<std::net::SocketAddr> {
+        let address = self.edge.internal_address();
+        address.inspect_err(|error| tracing::error!(%error, "serving internal names")).ok()
     }
 
     fn mounts(&self, release: &Runnable) -> Vec<Mount> {

@@ -26,8 +26,8 @@ impl EgressName {
     /// What it means.
     pub fn reaches(self) -> &'static str {
         match self.0 {
-            Egress::Internet => "public addresses; not the server itself, its private networks, or other apps",
-            Egress::Private => "public addresses and private networks; not the server itself, or other apps",
+            Egress::Internet => "public addresses; not the server itself or its private networks",
+            Egress::Private => "public addresses and private networks; not the server itself",
             Egress::None => "nothing",
         }
     }

@@ -73,6 +73,7 @@ impl BuildSandbox<'_> {
             limits: self.limits,
             egress: engine::Egress::default(),
             egress_exceptions: self.own_addresses.clone(),
+            internal: None,
         }
     }
 }

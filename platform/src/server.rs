@@ -101,12 +101,13 @@ async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
     let engines = Arc::new(Engines::new(native, home.docker(), settings.docker_base.clone()));
     let toolchain = Toolchain::probe(home.tools()).await?;
     let buildpacks = install_buildpacks(&home.buildpacks())?;
+    let edge = Edge::new(home.internal());
     let platform = Platform {
         home,
         store,
         engine: engines.clone(),
         engines,
-        edge: Edge::default(),
+        edge,
         formations: Formations::default(),
         toolchain,
         buildpacks,

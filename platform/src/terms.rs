@@ -22,6 +22,8 @@ pub struct Terms {
     pub engine: EngineName,
     /// Where their connections may go.
     pub egress: Egress,
+    /// Whether they reach other apps that are set so, and are reached by them, as `http://APP.internal`.
+    pub internal: bool,
     /// How much of the machine they may use.
     pub limits: Settings,
 }
@@ -34,6 +36,9 @@ pub struct Granted {
     /// Where its connections may go.
     #[serde(default)]
     pub egress: Egress,
+    /// Whether it reaches other apps.
+    #[serde(default)]
+    pub internal: bool,
     /// How much of the machine it may use.
     pub limits: Limits,
 }
@@ -41,7 +46,8 @@ pub struct Granted {
 impl Terms {
     /// What holds for instances of a process type.
     pub fn of(&self, process: &str) -> Granted {
-        Granted { engine: self.engine, egress: self.egress, limits: self.limits.of(process) }
+        let Self { engine, egress, internal, .. } = *self;
+        Granted { engine, egress, internal, limits: self.limits.of(process) }
     }
 }
 

@@ -104,6 +104,7 @@ fn spec(python: &Python, address: SocketAddr) -> Spec {
         limits: engine::Limits::default(),
         egress: engine::Egress::default(),
         egress_exceptions: Vec::new(),
+        internal: None,
     }
 }
 

@@ -206,6 +206,7 @@ mod tests {
             limits,
             egress: Egress::default(),
             egress_exceptions: Vec::new(),
+            internal: None,
         }
     }
 

@@ -13,11 +13,12 @@
 //!
 //! The network of a container, which somebody else has made, is set up the same way by a thread that goes there (`adopted`).
 //!
-//! Names are asked of `10.0.2.3`, behind which are the host's name servers (`nameserver`). IPv6 has an outside if the host's has
+//! Names are asked of `10.0.2.3`, behind which are the host's name servers (`nameserver`); some are answered here (`internal`). IPv6 has an outside if the host's has
 //! one; else there is no route, and `connect` says so at once.
 
 mod adopted;
 mod inbound;
+mod internal;
 mod nameserver;
 mod netlink;
 mod outbound;

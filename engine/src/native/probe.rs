@@ -85,6 +85,7 @@ fn trial(run_dir: &Path, privileged: bool, egress: Egress) -> Start {
         limits: Limits::default(),
         egress,
         egress_exceptions: Vec::new(),
+        internal: None,
     };
     let (run_dir, kind) = (run_dir.to_owned(), Kind::OneOff { terminal: None });
     Start {

@@ -198,6 +198,7 @@ pub(crate) fn spec_in(dir: &Path, script: &str) -> Spec {
         limits: Limits::default(),
         egress: Egress::default(),
         egress_exceptions: Vec::new(),
+        internal: None,
     }
 }
 

@@ -21,6 +21,7 @@ stories![
     many_connections_out,
     datagrams_out,
     names,
+    internal_names,
     the_other_version_of_ip,
     the_hosts_own_addresses_are_closed,
     private_ranges_are_closed_unless_wanted,
@@ -192,6 +193,23 @@ try: socket.gethostbyname('nobody.example')
 except socket.gaierror as e: print(e.errno == socket.EAI_NONAME)"
     );
     assert_eq!(says(&world, &python(&world, &script)).await, format!("{INTERNET} hello\nTrue\n"));
+}
+
+async fn internal_names(world: Arc<World>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        stream.write_all(b"shop").await.unwrap();
+    });
+    let script = format!(
+        "print(attempt('shop.internal', 80), attempt('shop.internal', 81), attempt('127.0.0.1', {}))",
+        address.port()
+    );
+    let spec = Spec { internal: Some(address), ..python(&world, &script) };
+    assert_eq!(says(&world, &spec).await, "shop EHOSTUNREACH ECONNREFUSED\n");
+    answering.await.unwrap();
 }
 
 async fn the_other_version_of_ip(world: Arc<World>) {

@@ -64,6 +64,7 @@ fn spec(script: &str) -> engine::Spec {
         limits: engine::Limits::default(),
         egress: engine::Egress::default(),
         egress_exceptions: Vec::new(),
+        internal: None,
     }
 }
 

@@ -146,6 +146,7 @@ impl World {
             limits: engine::Limits::default(),
             egress: engine::Egress::default(),
             egress_exceptions: Vec::new(),
+            internal: None,
         }
     }
 

@@ -83,16 +83,25 @@ impl FromStr for ChecksTimeout {
     }
 }
 
-/// `egress=internet`
+/// `egress=internet` or `internal=on`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct EgressSetting(pub(super) Egress);
+pub(super) enum NetworkSetting {
+    Egress(Egress),
+    Internal(bool),
+}
 
-impl FromStr for EgressSetting {
+impl FromStr for NetworkSetting {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "internal=on" => return Ok(Self::Internal(true)),
+            "internal=off" => return Ok(Self::Internal(false)),
+            _ => {}
+        }
         let name = text.strip_prefix("egress=").and_then(|name| name.parse().ok());
-        name.map(|EgressName(egress)| Self(egress))
-            .ok_or_else(|| format!("{text:?} is not egress=internet, egress=private or egress=none"))
+        name.map(|EgressName(egress)| Self::Egress(egress)).ok_or_else(|| {
+            format!("{text:?} is not egress=internet, egress=private, egress=none, internal=on or internal=off")
+        })
     }
 }
 

@@ -206,7 +206,7 @@ mod tests {
           resource:limit APP [PROC] K=V…     Limit what each instance may use: memory, cpu, pids, files, tmp, code, log
           resource:limit-clear APP [KEY…]    Take limits back: all that were set, or those named
           network APP                        Show where an app's connections may go
-          network:set APP egress=WHERE       Change where an app's connections may go: internet, private (networks, too) or none
+          network:set APP SETTING…           Change where connections go: egress=internet|private|none, internal=on|off (APP.internal)
 
         Data
           data:export APP                    Write a tar of the app's data/ to standard output

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::arguments::{AppRole, Assignment, ChecksTimeout, EgressSetting, Form, GitSetting, Query, Scale};
+use super::arguments::{AppRole, Assignment, ChecksTimeout, Form, GitSetting, NetworkSetting, Query, Scale};
 use super::help;
 use super::resources::{ClearWord, LimitWord};
 use crate::access::Need;
@@ -254,12 +254,12 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Change where an app's connections may go: internet, private (networks, too) or none
+    /// Change where connections go: egress=internet|private|none, internal=on|off (APP.internal)
     #[command(name = "network:set")]
     NetworkSet {
         app: AppName,
-        #[arg(value_name = "egress=WHERE")]
-        setting: EgressSetting,
+        #[arg(value_name = "SETTING", required = true)]
+        settings: Vec<NetworkSetting>,
     },
     /// Answer with a page that says so instead of the app
     #[command(name = "maintenance:on")]

@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
+use engine::Egress;
+
 use super::Call;
-use super::arguments::{ChecksTimeout, EgressSetting, Form, GitSetting};
+use super::arguments::{ChecksTimeout, Form, GitSetting, NetworkSetting};
 use crate::engines::EngineName;
 use crate::failure::Result;
 use crate::listing::Details;
@@ -34,25 +36,45 @@ pub(super) async fn engine(call: &mut Call<'_>, name: &AppName, engine: EngineNa
     Ok(())
 }
 
-pub(super) async fn network(call: &mut Call<'_>, name: &AppName, EgressSetting(egress): EgressSetting) -> Result<()> {
+pub(super) async fn network(call: &mut Call<'_>, name: &AppName, settings: &[NetworkSetting]) -> Result<()> {
     let app = call.app(name)?;
-    set_terms(call, &app, |terms| terms.egress = egress).await?;
-    let said = format!("-----> {name}: connections out reach {}\n", EgressName(egress).reaches());
+    let alter = |terms: &mut Terms| {
+        for setting in settings {
+            match *setting {
+                NetworkSetting::Egress(egress) => terms.egress = egress,
+                NetworkSetting::Internal(internal) => terms.internal = internal,
+            }
+        }
+    };
+    set_terms(call, &app, alter).await?;
+    let app = call.app(name)?;
+    call.platform.refresh_route(&app)?;
+    let said = format!("-----> {name}: connections out reach {}\n", reaches(&app.terms));
     call.console.print(&said).await;
     Ok(())
 }
 
 pub(super) async fn show_network(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
-    let Terms { egress, engine, .. } = call.app(name)?.terms;
-    let egress = EgressName(egress);
-    let unavailable = call.platform.engines.abilities_of(engine).await.egress.err();
+    let terms = call.app(name)?.terms;
+    let unavailable = call.platform.engines.abilities_of(terms.engine).await.egress.err();
     let details = Details::new(format!("{name} network"))
         .with("app", name.as_str())
-        .with("egress", egress.as_str())
-        .with("reaches", egress.reaches())
+        .with("egress", EgressName(terms.egress).as_str())
+        .with("internal", terms.internal)
+        .with("reaches", reaches(&terms))
         .with("unavailable", unavailable);
     call.console.print(&details.render(form.json)).await;
     Ok(())
+}
+
+fn reaches(terms: &Terms) -> String {
+    let apps = match (terms.internal, terms.egress) {
+        (true, Egress::Internet | Egress::Private) => "; of other apps those with internal=on, as http://APP.internal",
+        (true, Egress::None) => ", no app either; apps with internal=on reach it",
+        (false, Egress::None) => "",
+        (false, _) => "; no other app",
+    };
+    format!("{}{apps}", EgressName(terms.egress).reaches())
 }
 
 async fn set_terms(call: &mut Call<'_>, app: &App, alter: impl FnOnce(&mut Terms)) -> Result<()> {

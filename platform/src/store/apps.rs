@@ -55,6 +55,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         terms: Terms {
             engine: parsed(row, "engine")?,
             egress: parsed::<EgressName>(row, "egress")?.0,
+            internal: row.get("internal")?,
             limits: json(row, "limits")?,
         },
         renamed_from: renamed_from.and_then(|name| name.parse().ok()),
@@ -137,8 +138,8 @@ impl Store {
     pub fn set_terms(&self, id: AppId, terms: &Terms) -> Result<()> {
         let limits = serde_json::to_string(&terms.limits).unwrap_or_default();
         let (engine, egress) = (terms.engine.as_str(), EgressName(terms.egress).as_str());
-        let sql = "UPDATE apps SET engine = ?2, egress = ?3, limits = ?4 WHERE id = ?1";
-        self.connection().execute(sql, params![id.0, engine, egress, limits])?;
+        let sql = "UPDATE apps SET engine = ?2, egress = ?3, internal = ?4, limits = ?5 WHERE id = ?1";
+        self.connection().execute(sql, params![id.0, engine, egress, terms.internal, limits])?;
         Ok(())
     }
 

@@ -66,6 +66,8 @@ const MIGRATIONS: &[&str] = &["
     ALTER TABLE apps ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';  -- what is set of them, as JSON
 ", "
     ALTER TABLE apps ADD COLUMN egress TEXT NOT NULL DEFAULT 'internet';
+", "
+    ALTER TABLE apps ADD COLUMN internal INTEGER NOT NULL DEFAULT 0;  -- 1: reaches others set so, and is reached by them
 "];
 
 /// Brings the schema up to date; each step is one transaction.

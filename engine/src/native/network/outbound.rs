@@ -41,6 +41,7 @@ impl Outbound {
         let job = Job {
             egress: start.spec.egress,
             exceptions: start.spec.egress_exceptions.clone(),
+            internal: start.spec.internal,
             forwards: on_loopback(&start.spec.egress_exceptions),
             ipv6: start.ipv6,
             uid: start.privileged.then_some(start.spec.host_uid),

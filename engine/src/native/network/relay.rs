@@ -21,7 +21,7 @@ use super::policy::{Policy, Route};
 use super::route::Routes;
 use super::stream::Exchange;
 use super::udp::Flows;
-use super::{NAME_SERVER, SOCKETS, nameserver, tcp, udp};
+use super::{NAME_SERVER, SOCKETS, internal, nameserver, tcp, udp};
 use crate::Egress;
 use crate::native::protocol::{self, Request, receive};
 use crate::native::{memory, seccomp, sys};
@@ -35,6 +35,8 @@ const DOMAIN: u16 = 53;
 pub(super) struct Job {
     pub(super) egress: Egress,
     pub(super) exceptions: Vec<SocketAddr>,
+    /// Where connections to internal names go.
+    pub(super) internal: Option<SocketAddr>,
     /// Where connections go that a listener inside takes up, in the order of those listeners.
     pub(super) forwards: Vec<SocketAddr>,
     /// Whether there are sockets for IPv6, too.
@@ -88,6 +90,7 @@ async fn serve(job: Job, fds: Vec<OwnedFd>, shim: OwnedFd) -> io::Result<()> {
     let relay = Rc::new(Relay {
         policy: Policy { egress: job.egress, exceptions: job.exceptions },
         routes: Routes::open()?,
+        internal: job.internal,
         raw: four.raw.try_clone()?,
         raw6,
         asked: RefCell::default(),
@@ -141,6 +144,7 @@ fn from_fd(listener: OwnedFd) -> io::Result<TcpListener> {
 pub(super) struct Relay {
     policy: Policy,
     routes: Routes,
+    internal: Option<SocketAddr>,
     raw: OwnedFd,
     raw6: Option<OwnedFd>,
     pub(super) asked: RefCell<tcp::Asked>,
@@ -156,11 +160,21 @@ impl Relay {
         if Self::asks_names(to) {
             return Ok(self.flows.turn(nameserver::of_host().into_iter().map(|ip| (ip, DOMAIN).into()).collect()));
         }
+        if let Some(internal) = self.internal
+            && to == SocketAddr::from((internal::ADDRESS, internal::PORT))
+        {
+            return Ok(vec![internal]);
+        }
         // What is never permitted need not be looked up, and fails the same way whether it is there or not.
         if !self.policy.permits(to, Route::Elsewhere) || !self.policy.permits(to, self.routes.to(to.ip())?) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(vec![to])
+    }
+
+    /// The answer to a question about a name, if it is one that is answered here.
+    pub(super) fn answer(&self, to: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
+        self.internal.filter(|_| Self::asks_names(to)).and_then(|_| internal::answer(question))
     }
 
     pub(super) fn asks_names(to: SocketAddr) -> bool {

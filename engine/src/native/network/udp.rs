@@ -103,12 +103,22 @@ fn receive(fd: i32, buffer: &mut [u8]) -> io::Result<(Option<Pair>, usize)> {
 
 impl Relay {
     fn datagram(self: &Rc<Self>, pair: Pair, data: &[u8]) {
+        if let Some(answer) = self.answer(pair.to, data) {
+            return self.send_datagram(Pair { from: pair.to, to: pair.from }, &answer);
+        }
         let sent = self.flow(pair).and_then(|socket| SockRef::from(&*socket).send(data));
         match sent {
             // A full buffer loses datagrams, as networks do.
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.refuse(pair, packet::refuse_datagram(pair, unreachable(&error))),
+        }
+    }
+
+    fn send_datagram(&self, pair: Pair, data: &[u8]) {
+        let mut packet = [&[0; UDP_HEADERS][..], data].concat();
+        if let Some(packet) = packet::datagram(pair, &mut packet) {
+            self.send(pair.to, packet);
         }
     }
 
