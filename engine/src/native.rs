@@ -1,11 +1,11 @@
-//! The engine that needs nothing but the kernel: namespaces, mounts, capabilities, seccomp.
+//! The engine that needs nothing but the kernel: namespaces, mounts, capabilities, seccomp, Landlock.
 //!
 //! What happens for a program, from the outside to the inside:
 //!
 //! - [`Native`], in the daemon, runs the daemon's own binary again as a *shim* (`shim`).
 //! - The shim starts the sandbox's *first process* in new namespaces (`sandbox`), which builds the file tree
 //!   (`mounts`, `base`), becomes user 1000 without privileges (`identity`, `seccomp`),
-//!   starts the program (`program`) and looks after it (`init`).
+//!   starts the program (`program`), behind a second wall (`landlock`), and looks after it (`init`).
 //! - A further program in the same sandbox is started by a *joining process* (`join`).
 //!
 //! An instance's shim outlives the daemon and answers on a socket in its directory, where `record`s are kept, too.
@@ -22,6 +22,7 @@ pub(crate) mod hosting;
 mod identity;
 mod init;
 mod join;
+mod landlock;
 mod listening;
 mod log;
 mod memory;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::door::knock;
 use super::init::Supervisor;
-use super::program;
+use super::program::{self, Confinement};
 use super::protocol::{self, Failure, Guest, Reply, Request, Step, receive, send};
 use super::shim::streams;
 use super::{identity, sys};
@@ -36,7 +36,8 @@ fn start(job: &Guest, fds: Vec<OwnedFd>, host: &OwnedFd) -> Result<Supervisor, F
     identity::confine()?;
     job.symlinks.iter().try_for_each(link)?;
     let supervise = if job.first { Supervisor::first } else { Supervisor::joined };
-    program::launch(&job.command, job.open_files, job.terminal, streams(fds), host.as_fd(), supervise)
+    let confinement = Confinement { open_files: job.open_files, walled: job.first };
+    program::launch(&job.command, confinement, job.terminal, streams(fds), host.as_fd(), supervise)
 }
 
 fn link(Symlink { link, target }: &Symlink) -> Result<(), Failure> {

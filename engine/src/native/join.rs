@@ -11,7 +11,7 @@ use nix::unistd::{setgroups, setsid};
 
 use super::cgroup::Watched;
 use super::init::Supervisor;
-use super::program::{self, Stdio};
+use super::program::{self, Confinement, Stdio};
 use super::protocol::{self, Failure, Join, Reply, Request, Step, receive, send};
 use super::relay::relay;
 use super::shim::streams;
@@ -81,7 +81,8 @@ fn follow(daemon: &OwnedFd, head: &OwnedFd) -> Result<Option<Exit>, Failure> {
 fn become_head(job: &Join, helper: &OwnedFd, stdio: Option<Stdio>) -> i32 {
     let launch = || {
         let supervise = Supervisor::joined;
-        program::launch(&job.command, job.bounds.open_files, job.terminal, stdio, helper.as_fd(), supervise)
+        let confinement = Confinement { open_files: job.bounds.open_files, walled: false };
+        program::launch(&job.command, confinement, job.terminal, stdio, helper.as_fd(), supervise)
     };
     let bounded = job.bounds.processes.map_or(Ok(()), identity::bound_processes);
     match bounded.and_then(|()| identity::confine()).and_then(|()| launch()) {

@@ -14,27 +14,37 @@ use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setsid};
 
 use super::protocol::{Failure, Reply, Step, reason, send};
-use super::{seccomp, sys};
+use super::{landlock, seccomp, sys};
 use crate::{Command, WindowSize};
 
 /// The program's streams, unless it has a terminal.
 pub(super) struct Stdio {
-    pub(super) stdin: OwnedFd,
+    /// Nothing: it is empty, and is opened inside.
+    pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
 }
 
 impl Stdio {
-    pub(super) fn all(&self) -> [BorrowedFd<'_>; 3] {
-        [self.stdin.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()]
+    pub(super) fn all(&self) -> Vec<BorrowedFd<'_>> {
+        self.stdin.iter().chain([&self.stdout, &self.stderr]).map(AsFd::as_fd).collect()
     }
 }
 
-/// Starts `command`, which may hold `open_files` open, and reports it to the shim, together with the master side of its terminal.
+/// What a program is held to, besides what holds for all processes of its sandbox.
+#[derive(Clone, Copy)]
+pub(super) struct Confinement {
+    /// How many files it may hold open.
+    pub(super) open_files: u64,
+    /// Whether it has a [`landlock`] of its own.
+    pub(super) walled: bool,
+}
+
+/// Starts `command` and reports it to the shim, together with the master side of its terminal.
 /// `supervise` makes what will look after the program.
 pub(super) fn launch<S>(
     command: &Command,
-    open_files: u64,
+    confinement: Confinement,
     terminal: Option<WindowSize>,
     stdio: Option<Stdio>,
     shim: BorrowedFd<'_>,
@@ -42,14 +52,14 @@ pub(super) fn launch<S>(
 ) -> Result<S, Failure> {
     let Some(size) = terminal else {
         let stdio = stdio.ok_or(Errno::EBADF).step(|| "streams".to_owned())?;
-        let supervisor = supervise(start(command, open_files, &stdio, false)?, false)?;
+        let supervisor = supervise(start(command, confinement, &stdio, false)?, false)?;
         send(shim, &Reply::Started, &[]).step(|| "report the start".to_owned())?;
         return Ok(supervisor);
     };
     let (master, slave) = open_terminal(size)?;
     let clone = || slave.try_clone().step(|| "dup(terminal)".to_owned());
-    let stdio = Stdio { stdin: clone()?, stdout: clone()?, stderr: clone()? };
-    let supervisor = supervise(start(command, open_files, &stdio, true)?, true)?;
+    let stdio = Stdio { stdin: Some(clone()?), stdout: clone()?, stderr: clone()? };
+    let supervisor = supervise(start(command, confinement, &stdio, true)?, true)?;
     send(shim, &Reply::Started, &[master.as_fd()]).step(|| "report the start".to_owned())?;
     Ok(supervisor)
 }
@@ -69,9 +79,9 @@ fn open_terminal(size: WindowSize) -> Result<(OwnedFd, OwnedFd), Failure> {
 }
 
 /// Forks and executes. Returns once the program runs, or why it does not: exec closes the pipe, a failure comes through it.
-fn start(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool) -> Result<Pid, Failure> {
+fn start(command: &Command, confinement: Confinement, stdio: &Stdio, terminal: bool) -> Result<Pid, Failure> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
-    let pid = sys::fork(|| become_program(command, open_files, stdio, terminal, File::from(write)))
+    let pid = sys::fork(|| become_program(command, confinement, stdio, terminal, File::from(write)))
         .step(|| "fork".to_owned())?;
     let mut report = Vec::new();
     File::from(read).read_to_end(&mut report).step(|| "wait for exec".to_owned())?;
@@ -82,8 +92,8 @@ fn start(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool) -> R
     Err(serde_json::from_slice(&report).map_err(std::io::Error::from).step(|| "read the failure".to_owned())?)
 }
 
-fn become_program(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool, mut report: File) -> i32 {
-    let failure = match prepare(command, open_files, stdio, terminal) {
+fn become_program(command: &Command, confinement: Confinement, stdio: &Stdio, terminal: bool, mut report: File) -> i32 {
+    let failure = match prepare(command, confinement, stdio, terminal) {
         Ok(()) => execute(command),
         Err(failure) => failure,
     };
@@ -91,20 +101,27 @@ fn become_program(command: &Command, open_files: u64, stdio: &Stdio, terminal: b
     127
 }
 
-fn prepare(command: &Command, open_files: u64, stdio: &Stdio, terminal: bool) -> Result<(), Failure> {
+fn prepare(command: &Command, confinement: Confinement, stdio: &Stdio, terminal: bool) -> Result<(), Failure> {
     sys::reset_signals();
     setsid().step(|| "setsid".to_owned())?;
     if terminal {
-        sys::take_terminal(stdio.stdin.as_fd()).step(|| "take the terminal".to_owned())?;
+        sys::take_terminal(stdio.stdout.as_fd()).step(|| "take the terminal".to_owned())?;
     }
-    dup2_stdin(&stdio.stdin).step(|| "dup2(stdin)".to_owned())?;
+    match &stdio.stdin {
+        Some(input) => dup2_stdin(input),
+        None => dup2_stdin(empty_input()?),
+    }
+    .step(|| "dup2(stdin)".to_owned())?;
     dup2_stdout(&stdio.stdout).step(|| "dup2(stdout)".to_owned())?;
     dup2_stderr(&stdio.stderr).step(|| "dup2(stderr)".to_owned())?;
     sys::close_on_exec_from(3).step(|| "close_range".to_owned())?;
     chdir(&command.cwd).step(|| format!("chdir({})", command.cwd.display()))?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).step(|| "getrlimit(nofile)".to_owned())?;
-    let files = hard.min(open_files);
+    let files = hard.min(confinement.open_files);
     setrlimit(Resource::RLIMIT_NOFILE, files, files).step(|| "setrlimit(nofile)".to_owned())?;
+    if confinement.walled {
+        landlock::restrict()?;
+    }
     seccomp::apply().step(|| "seccomp".to_owned())
 }
 

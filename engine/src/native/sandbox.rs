@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, setgroups, sethostname};
 
 use super::init::Supervisor;
 use super::mounts::{Owner, Tree};
-use super::program::{self, Stdio};
+use super::program::{self, Confinement, Stdio};
 use super::protocol::{Failure, Kind, Reply, Start, Step, send};
 use super::{base, identity, namespaces, network};
 
@@ -74,5 +74,6 @@ fn launch(start: &Start, shim: &OwnedFd, stdio: Option<Stdio>) -> Result<Supervi
         Kind::OneOff { terminal } => *terminal,
         Kind::Instance { .. } => None,
     };
-    program::launch(&start.spec.command, start.spec.limits.open_files, size, stdio, shim.as_fd(), Supervisor::first)
+    let confinement = Confinement { open_files: start.spec.limits.open_files, walled: true };
+    program::launch(&start.spec.command, confinement, size, stdio, shim.as_fd(), Supervisor::first)
 }

@@ -23,7 +23,7 @@ use super::door::Door;
 use super::log::Log;
 use super::memory::let_go_of_code;
 use super::network::{self, Outbound};
-use super::program::{Stdio, empty_input};
+use super::program::Stdio;
 use super::protocol::{self, Failure, Guest, Kind, Reply, Request, Start, Step, receive, send};
 use super::record::{self, Record};
 use super::relay::relay;
@@ -53,10 +53,10 @@ pub(super) fn main() -> io::Result<()> {
     }
 }
 
-/// The three descriptors of a program without a terminal.
-pub(super) fn streams(fds: Vec<OwnedFd>) -> Option<Stdio> {
-    let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds).ok()?;
-    Some(Stdio { stdin, stdout, stderr })
+/// The descriptors of a program without a terminal; two, if its standard input is to be empty.
+pub(super) fn streams(mut fds: Vec<OwnedFd>) -> Option<Stdio> {
+    let (stderr, stdout) = (fds.pop()?, fds.pop()?);
+    Some(Stdio { stdin: fds.pop(), stdout, stderr })
 }
 
 /// The first process of a sandbox as its shim knows it.
@@ -216,7 +216,7 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
     let (output, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
     fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
     let stdout = write.try_clone().step(|| "dup".to_owned())?;
-    let stdio = Stdio { stdin: empty_input()?, stdout, stderr: write };
+    let stdio = Stdio { stdin: None, stdout, stderr: write };
     let (mut first, record) = if start.door.is_some() {
         First::invite(start, labels, &stdio, daemon).map(|(first, record)| (first, Ok(record)))?
     } else {

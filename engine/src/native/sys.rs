@@ -192,6 +192,38 @@ pub(super) fn resize_terminal(terminal: BorrowedFd<'_>, size: WindowSize) -> nix
     Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
+/// The version of Landlock that the kernel has; an error if it has none.
+pub(super) fn landlock_version() -> nix::Result<c_long> {
+    const VERSION: c_uint = 1;
+    let null = std::ptr::null::<u64>();
+    // SAFETY: with this flag no memory is read.
+    check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, null, 0_usize, VERSION) })
+}
+
+/// Landlock rules that permit none of these rights about files, and cut off these scopes.
+pub(super) fn landlock_rules(files: u64, scopes: u64) -> nix::Result<OwnedFd> {
+    // The third kind of rights, about the network, is second.
+    let attr = [files, 0, scopes];
+    // SAFETY: `attr` is valid for its size. An older kernel accepts what it does not know if that is zero.
+    descriptor(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, attr.as_ptr(), size_of_val(&attr), 0) })
+}
+
+/// Permits rights about all files below a directory.
+pub(super) fn landlock_permit_below(rules: BorrowedFd<'_>, dir: BorrowedFd<'_>, rights: u64) -> nix::Result<()> {
+    const PATH_BENEATH: c_uint = 1;
+    let attr = [&rights.to_ne_bytes()[..], &dir.as_raw_fd().to_ne_bytes()].concat();
+    // SAFETY: `attr` is the packed structure that rules of this kind consist of.
+    let added =
+        unsafe { libc::syscall(libc::SYS_landlock_add_rule, rules.as_raw_fd(), PATH_BENEATH, attr.as_ptr(), 0) };
+    check(added).map(drop)
+}
+
+/// Holds the calling process, and its children, to the rules.
+pub(super) fn landlock_restrict(rules: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: no pointer is passed.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) }).map(drop)
+}
+
 /// In a fresh child: closes every descriptor from 3 up except those in `keep`.
 pub(super) fn close_all_except(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let mut kept: Vec<c_uint> = keep.iter().filter_map(|fd| c_uint::try_from(fd.as_raw_fd()).ok()).collect();

@@ -20,6 +20,7 @@ mod network;
 #[path = "../native/outside.rs"]
 mod outside;
 mod survival;
+mod walls;
 mod ways_in;
 mod world;
 
@@ -60,6 +61,7 @@ fn cases(kind: Kind) -> Vec<(&'static str, Case)> {
         logs::cases(),
         limits::cases(),
         network::cases(),
+        walls::cases(),
         survival::cases(),
     ];
     let own = if kind == Kind::Docker { images::cases() } else { Vec::new() };
