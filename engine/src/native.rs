@@ -270,7 +270,7 @@ impl Engine for Native {
     async fn attach(&self, id: &InstanceId, spec: &Spec, terminal: Option<WindowSize>) -> Result<Process, EngineError> {
         let start = self.start(spec, Kind::OneOff { terminal }, id)?;
         let io = |source| EngineError::Io { doing: format!("start the shim of {id}"), source };
-        let mut pipes = Pipes::new(terminal.is_some()).map_err(io)?;
+        let mut pipes = Pipes::new(terminal.is_some(), start.user()).map_err(io)?;
         let theirs = std::mem::take(&mut pipes.theirs);
         let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let channel = Channel::spawn(SHIM, &start, &fds).map_err(io)?;
@@ -293,7 +293,7 @@ impl Engine for Native {
             return Err(held::setup(id, "join it", "it is frozen"));
         }
         let job = Join { privileged: self.privileged, namespaces, bounds, command: command.clone(), terminal };
-        let mut pipes = Pipes::new(terminal.is_some()).map_err(io)?;
+        let mut pipes = Pipes::new(terminal.is_some(), job.bounds.user).map_err(io)?;
         let theirs = std::mem::take(&mut pipes.theirs);
         let fds: Vec<_> = sandbox.iter().chain(&theirs).map(AsFd::as_fd).collect();
         let channel = Channel::spawn(JOIN, &job, &fds).map_err(io)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::fchown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -31,16 +32,24 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    /// Three pipes; none for a program with a terminal, which is made inside.
-    pub(super) fn new(terminal: bool) -> io::Result<Self> {
+    /// Three pipes; none for a program with a terminal, which is made inside. They are `user`'s, if that is another than
+    /// this process's: the program may open them by their names in `/dev`.
+    pub(super) fn new(terminal: bool, user: Option<u32>) -> io::Result<Self> {
         if terminal {
             return Ok(Self { theirs: Vec::new(), ours: None });
         }
         let (stdin, to_stdin) = pipe2(OFlag::O_CLOEXEC)?;
         let (from_stdout, stdout) = pipe2(OFlag::O_CLOEXEC)?;
         let (from_stderr, stderr) = pipe2(OFlag::O_CLOEXEC)?;
-        Ok(Self { theirs: vec![stdin, stdout, stderr], ours: Some([to_stdin, from_stdout, from_stderr]) })
+        let theirs = vec![stdin, stdout, stderr];
+        theirs.iter().try_for_each(|pipe| give(pipe, user))?;
+        Ok(Self { theirs, ours: Some([to_stdin, from_stdout, from_stderr]) })
     }
+}
+
+/// Makes `user`, if there is one, the owner of a pipe.
+pub(super) fn give(pipe: &OwnedFd, user: Option<u32>) -> io::Result<()> {
+    user.map_or(Ok(()), |user| fchown(pipe, Some(user), Some(user)))
 }
 
 /// Waits until the program runs. Returns the descriptors sent along.

@@ -97,13 +97,13 @@ impl Native {
         let start = self.start(spec, Kind::OneOff { terminal }, id)?;
         let (guest, pid) = admitted(id, door, host).await?;
         let adopted = tokio::task::spawn_blocking(move || {
-            network::adopt(&start, pid, guest.as_fd()).map(|outbound| (guest, outbound))
+            network::adopt(&start, pid, guest.as_fd()).map(|outbound| (guest, start.user(), outbound))
         });
         let adopted = adopted.await.map_err(|error| starting(id)(io::Error::other(error)))?;
-        let (guest, outbound) = adopted.map_err(|failure| held::failed(id, failure))?;
+        let (guest, user, outbound) = adopted.map_err(|failure| held::failed(id, failure))?;
         let (symlinks, command) = (spec.symlinks.clone(), spec.command.clone());
         let job = Guest { first: true, symlinks, command, terminal, open_files: spec.limits.open_files };
-        begin(id, guest, &job, outbound).await
+        begin(id, guest, &job, user, outbound).await
     }
 
     /// Starts one more program in an instance, whose guest knocks at `door`.
@@ -115,10 +115,16 @@ impl Native {
         door: &Path,
         host: &dyn Host,
     ) -> Result<Process, EngineError> {
-        let open_files = self.bounds(id)?.open_files;
+        let bounds = self.bounds(id)?;
         let (guest, _) = admitted(id, door, host).await?;
-        let job = Guest { first: false, symlinks: Vec::new(), command: command.clone(), terminal, open_files };
-        begin(id, guest, &job, None).await
+        let job = Guest {
+            first: false,
+            symlinks: Vec::new(),
+            command: command.clone(),
+            terminal,
+            open_files: bounds.open_files,
+        };
+        begin(id, guest, &job, bounds.user, None).await
     }
 
     /// Fails unless the instance runs.
@@ -203,10 +209,11 @@ async fn begin(
     id: &InstanceId,
     guest: OwnedFd,
     job: &Guest,
+    user: Option<u32>,
     outbound: Option<Outbound>,
 ) -> Result<Process, EngineError> {
     let channel = Channel::new(guest).map_err(starting(id))?;
-    let mut pipes = Pipes::new(job.terminal.is_some()).map_err(starting(id))?;
+    let mut pipes = Pipes::new(job.terminal.is_some(), user).map_err(starting(id))?;
     let theirs = std::mem::take(&mut pipes.theirs);
     let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
     channel.send_job(job, &fds).map_err(starting(id))?;

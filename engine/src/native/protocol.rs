@@ -45,6 +45,13 @@ pub(super) struct Start {
     pub(super) door: Option<PathBuf>,
 }
 
+impl Start {
+    /// The user outside, if it is not the daemon's own.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.privileged.then_some(self.spec.host_uid)
+    }
+}
+
 /// What a shim's sandbox is for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Kind {

@@ -27,7 +27,7 @@ use super::program::Stdio;
 use super::protocol::{self, Failure, Guest, Kind, Reply, Request, Start, Step, receive, send};
 use super::record::{self, Record};
 use super::relay::relay;
-use super::{identity, namespaces, sandbox, sys};
+use super::{held, identity, namespaces, sandbox, sys};
 use crate::{Exit, InstanceId};
 
 /// Callers that may wait for an instance at the same time.
@@ -215,6 +215,7 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
     let log = log.map(|log| Log::open(log).step(|| format!("open {}", log.path.display()))).transpose()?;
     let (output, write) = pipe2(OFlag::O_CLOEXEC).step(|| "pipe".to_owned())?;
     fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step(|| "fcntl(pipe)".to_owned())?;
+    held::give(&write, start.user()).step(|| "fchown(pipe)".to_owned())?;
     let stdout = write.try_clone().step(|| "dup".to_owned())?;
     let stdio = Stdio { stdin: None, stdout, stderr: write };
     let (mut first, record) = if start.door.is_some() {
@@ -226,7 +227,7 @@ fn begin(start: &Start, dir: PathBuf, labels: &str, daemon: &OwnedFd) -> Result<
     };
     let _ = prctl::set_dumpable(false);
     let (group, open_files) = (first.watched.group().clone(), start.spec.limits.open_files);
-    let bounds = Bounds { group, open_files, processes: start.processes };
+    let bounds = Bounds { group, open_files, processes: start.processes, user: start.user() };
     let told = record
         .and_then(|record| bounds.write(&dir).step(|| format!("write into {}", dir.display())).map(|()| record))
         .and_then(|record| record.write(&dir).step(|| format!("write into {}", dir.display())))

@@ -11,6 +11,7 @@ use crate::world::{Output, SIZE, Terminal, World, cases, command, id, output, un
 cases![
     one_offs_have_three_streams,
     execs_have_three_streams,
+    streams_are_opened_by_name,
     streams_are_eight_bits_clean,
     ends_can_be_asked_for_again,
     signals_reach_the_program,
@@ -47,6 +48,17 @@ async fn execs_have_three_streams(world: Arc<World>) {
     assert_eq!(seen, Output { stdout: "out\n".to_owned(), stderr: "err\n".to_owned(), exit: Exit::Status(11) });
     assert_eq!(world.exec(&id, "kill -TERM $$").await.exit, Exit::Signal(15));
     assert_eq!(world.texts(), ["ready"], "an exec has no log");
+}
+
+/// As by servers that are told to log to `/dev/stdout`.
+async fn streams_are_opened_by_name(world: Arc<World>) {
+    let script = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr";
+    let id = world.launch("a", &format!("{script}; echo ready; exec sleep 86454")).await;
+    world.logged("ready").await;
+    assert_eq!(world.texts(), ["out", "err", "ready"]);
+    let expected = Output { stdout: "out\n".to_owned(), stderr: "err\n".to_owned(), exit: Exit::Status(0) };
+    assert_eq!(world.exec(&id, script).await, expected);
+    assert_eq!(world.run(&world.spec(script)).await, expected);
 }
 
 async fn streams_are_eight_bits_clean(world: Arc<World>) {

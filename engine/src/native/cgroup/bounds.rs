@@ -19,6 +19,9 @@ pub(in crate::native) struct Bounds {
     /// How many processes there may be, if no control group counts them.
     #[serde(default)]
     pub(in crate::native) processes: Option<u32>,
+    /// The user outside, if it is not the daemon's own.
+    #[serde(default)]
+    pub(in crate::native) user: Option<u32>,
 }
 
 impl Bounds {
@@ -31,9 +34,12 @@ impl Bounds {
     pub(in crate::native) fn read(dir: &Path) -> io::Result<Self> {
         match fs::read(dir.join(FILE)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Self { group: Group::default(), open_files: Limits::default().open_files, processes: None })
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self {
+                group: Group::default(),
+                open_files: Limits::default().open_files,
+                processes: None,
+                user: None,
+            }),
             Err(error) => Err(error),
         }
     }

@@ -44,7 +44,7 @@ impl Outbound {
             internal: start.spec.internal,
             forwards: on_loopback(&start.spec.egress_exceptions),
             ipv6: start.ipv6,
-            uid: start.privileged.then_some(start.spec.host_uid),
+            uid: start.user(),
         };
         let mut outbound = Self { job, sockets, running: None, pause: FIRST_PAUSE, due: Instant::now() };
         outbound.tend();
