@@ -101,7 +101,12 @@ impl Log {
                 fs::rename(&self.path, self.rotated())?;
                 self.file = append_to(&self.path)?;
             } else {
-                return self.file.write_all(batch);
+                let written = self.file.write_all(batch);
+                if written.is_err() {
+                    // The next line must not continue one that found no space.
+                    self.file.set_len(size)?;
+                }
+                return written;
             }
         }
     }
