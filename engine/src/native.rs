@@ -139,7 +139,7 @@ impl Native {
     fn sweep(&self) -> io::Result<()> {
         for id in self.ids()? {
             let dir = self.dir(&id);
-            if Record::read(&dir)?.is_none() && channel::dial(&dir)?.is_none() {
+            if Record::read(&dir)?.is_none() && !channel::has_shim(&dir)? {
                 fs::remove_dir_all(dir)?;
             }
         }
@@ -149,7 +149,10 @@ impl Native {
     fn ids(&self) -> io::Result<Vec<InstanceId>> {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.run_dir)? {
-            ids.extend(entry?.file_name().into_string().ok().and_then(|name| InstanceId::new(name).ok()));
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                ids.extend(entry.file_name().into_string().ok().and_then(|name| InstanceId::new(name).ok()));
+            }
         }
         Ok(ids)
     }
@@ -237,12 +240,18 @@ impl Native {
 
     async fn listed(&self, id: InstanceId) -> Result<Option<Listed>, EngineError> {
         let dir = self.dir(&id);
-        let Some(record) = Record::read(&dir).map_err(doing("read", &dir))? else { return Ok(None) };
-        let (pid, exit) = match self.find(&id).await {
-            Ok((pid, _)) => (u32::try_from(pid).ok(), None),
-            Err(EngineError::NotRunning(_)) => (None, Some(self.ended(&id).await?)),
-            Err(EngineError::Unknown(_)) => return Ok(None),
-            Err(error) => return Err(error),
+        let failed = || doing("read", &dir);
+        let Some(record) = Record::read(&dir).map_err(failed())? else { return Ok(None) };
+        // No shim is asked: one that somebody has stopped must not keep the others from being listed.
+        let ended = record::read_exit(&dir).map_err(failed())?.is_some();
+        let (pid, exit) = if !ended && channel::has_shim(&dir).map_err(failed())? {
+            (record.pid(), None)
+        } else {
+            match self.ended(&id).await {
+                Ok(exit) => (None, Some(exit)),
+                Err(EngineError::Unknown(_)) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         };
         Ok(Some(Listed { id, labels: record.labels, pid, exit, started_at_ms: record.started_at_ms }))
     }
@@ -342,6 +351,11 @@ impl Engine for Native {
             return exit;
         }
         let _ = shim.send(Request::Kill);
+        if let Ok(exit) = tokio::time::timeout(ANSWER_LIMIT, self.wait(id)).await {
+            return exit;
+        }
+        // Somebody has stopped it. Its end is the instance's.
+        shim.kill_peer().map_err(doing("end the shim in", &self.dir(id)))?;
         self.wait(id).await
     }
 

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
+use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
@@ -58,6 +61,12 @@ impl Channel {
         Self::new(ours)
     }
 
+    /// Kills the process at the other end.
+    pub(super) fn kill_peer(&self) -> io::Result<()> {
+        let peer = getsockopt(&self.0, PeerCredentials)?;
+        Ok(kill(Pid::from_raw(peer.pid()), Signal::SIGKILL)?)
+    }
+
     /// Waits for a message; `None` when the other side has closed.
     pub(super) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         self.0.async_io(Interest::READABLE, |socket| protocol::receive(socket.as_fd())).await
@@ -79,6 +88,16 @@ pub(super) fn dial(dir: &Path) -> io::Result<Option<OwnedFd>> {
         Ok(()) => Ok(Some(socket)),
         Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ECONNREFUSED) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the instance in `dir` has a shim, be it one that does not answer.
+pub(super) fn has_shim(dir: &Path) -> io::Result<bool> {
+    match dial(dir) {
+        Ok(socket) => Ok(socket.is_some()),
+        // So many have called in vain that no more can wait.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -66,6 +66,11 @@ impl Record {
         read_json(&dir.join(INSTANCE))
     }
 
+    /// The number of the first process.
+    pub(super) fn pid(&self) -> Option<u32> {
+        u32::try_from(self.pid).ok()
+    }
+
     /// True unless the instance was started by a version that left it in the host's network.
     pub(super) fn has_network(&self) -> bool {
         self.protocol >= 2

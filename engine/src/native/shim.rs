@@ -285,8 +285,9 @@ impl Instance {
         if let Some(log) = &mut self.log {
             log.finish(SystemTime::now());
         }
-        // Callers that are told nothing look into the directory.
+        // Callers that are told nothing look into the directory, or find that nobody listens any more.
         let _ = record::write_exit(&self.dir, exit);
+        drop(self.listener);
         for caller in self.callers.iter().filter(|caller| caller.waits) {
             let _ = send(caller.socket.as_fd(), &Reply::Ended(exit), &[]);
         }
