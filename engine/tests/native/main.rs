@@ -10,8 +10,10 @@
 )]
 
 mod confinement;
+mod deaths;
 mod delegation;
 mod endurance;
+mod faults;
 mod files;
 mod freezing;
 mod joining;
@@ -56,6 +58,8 @@ fn stories() -> Vec<(&'static str, Story)> {
         joining::stories(),
         network::stories(),
         survival::stories(),
+        deaths::stories(),
+        faults::stories(),
         endurance::stories(),
     ];
     groups.into_iter().flatten().collect()

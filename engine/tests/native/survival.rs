@@ -1,4 +1,4 @@
-//! What happens when the daemon or a shim is killed.
+//! What happens when the daemon or a shim is killed. Every order of deaths is in `deaths`.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ pub(crate) fn hold(words: &[String]) -> ExitCode {
         let mut held = Vec::new();
         match what.as_str() {
             "launch" => engine.launch(&id("a"), &spec, "kept").await.unwrap(),
+            "keep launching" => keep_launching(&engine).await,
             "attach" => {
                 spec.command = command("trap '' TERM HUP; setsid sleep 86430 & sleep 86430; sleep 86430");
                 held.push(engine.attach(&id("b"), &spec, None).await.unwrap());
@@ -53,6 +54,14 @@ pub(crate) fn hold(words: &[String]) -> ExitCode {
     })
 }
 
+/// To be killed at any moment of it.
+async fn keep_launching(engine: &Native) {
+    println!("holding");
+    for number in 0.. {
+        engine.launch(&id(&format!("a.{number}")), &spec("exec sleep 86435"), "").await.unwrap();
+    }
+}
+
 fn spec(script: &str) -> engine::Spec {
     engine::Spec {
         hostname: "blog".to_owned(),
@@ -68,10 +77,11 @@ fn spec(script: &str) -> engine::Spec {
     }
 }
 
-struct Holder(Child);
+/// A daemon of a story's own, to be killed.
+pub(crate) struct Holder(Child);
 
 impl Holder {
-    fn start(world: &World, what: &str) -> Self {
+    pub(crate) fn start(world: &World, what: &str) -> Self {
         let mut command = Command::new("/proc/self/exe");
         let mut child = command.arg(HOLDER).arg(world.path("run")).arg(what).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -80,8 +90,12 @@ impl Holder {
         Self(child)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// As a crash or the kernel's memory shortage would.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }

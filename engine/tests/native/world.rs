@@ -297,6 +297,10 @@ pub(crate) fn describe(pid: u32) -> String {
     )
 }
 
+pub(crate) fn send(pid: u32, signal: nix::sys::signal::Signal) {
+    let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal);
+}
+
 pub(crate) fn alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
