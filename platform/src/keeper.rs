@@ -1,7 +1,7 @@
 //! Keeps one place of an app (`web.1`) filled: when its instance dies, starts another, with growing pauses.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -121,8 +121,10 @@ struct Death {
 
 /// Waits for the instance's death; None if `stop` came first.
 async fn watch(platform: &Platform, place: &Place, instance: &Instance, stop: &CancellationToken) -> Option<Death> {
+    // The wall clock may be set while one waits.
+    let (before, begin) = (age(instance.started, jiff::Timestamp::now()), Instant::now());
     let exit = stop.run_until_cancelled(platform.engine.wait(&instance.id)).await?;
-    let lived = jiff::Timestamp::now().duration_since(instance.started).unsigned_abs();
+    let lived = before + begin.elapsed();
     let how = match exit {
         Ok(exit) => {
             let remedy = remedy_for_memory(exit, &place.release.name, place.process.kind.as_str());
@@ -132,6 +134,11 @@ async fn watch(platform: &Platform, place: &Place, instance: &Instance, stop: &C
         Err(error) => format!("lost: {error}"),
     };
     Some(Death { lived, how })
+}
+
+/// How long ago `started` was; no time at all if the clock has been set back since.
+fn age(started: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
+    now.duration_since(started).try_into().unwrap_or_default()
 }
 
 /// Takes a dead instance out of service and forgets it.
@@ -170,6 +177,13 @@ fn pause(deaths: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_started_in_the_future() {
+        let [early, late] = [1_000, 4_000].map(|ms| jiff::Timestamp::from_millisecond(ms).unwrap());
+        assert_eq!(age(early, late), Duration::from_secs(3));
+        assert_eq!(age(late, early), Duration::ZERO);
+    }
 
     #[test]
     fn pauses_grow_and_then_stay() {
