@@ -22,6 +22,14 @@ impl Ballast {
         }
         Self(path)
     }
+
+    /// Leaves nothing at all.
+    fn everything(server: &Server) -> Self {
+        let ballast = Self::new(server, 0);
+        let mut file = File::options().append(true).open(&ballast.0).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+        ballast
+    }
 }
 
 impl Drop for Ballast {
@@ -117,4 +125,32 @@ fn full_at_any_moment_of_a_push() {
     }
     app.push_file("message", "space again").ok();
     assert_eq!(server.http.get("blog.localhost", "/").ok().body, "space again");
+}
+
+#[test]
+fn a_full_disk_ends_nothing_that_runs() {
+    let Some(mut server) = Server::on_small_disk(DISK) else { return };
+    App::probe(server.client(), "blog").push().ok();
+    let instance = |server: &Server| server.http.get("blog.localhost", "/instance").ok().body;
+    let first = instance(&server);
+    let ballast = Ballast::everything(&server);
+    for command in
+        ["restart blog", "config:set blog A=b", "ps:scale blog web=3", "apps:create other", "ps:rebuild blog"]
+    {
+        let reply = server.client().airstrip(command);
+        assert_ne!(reply.status, 0, "{reply}");
+        assert!(reply.err().to_lowercase().contains("no space left"), "{reply}");
+        assert_eq!(instance(&server), first, "{command} changes nothing");
+    }
+    for command in ["ps blog", "logs blog", "releases blog", "apps", "config blog"] {
+        server.client().airstrip(command).ok();
+    }
+    server.client().ssh("blog", &["true"]).ok();
+    server.crash();
+    server.start_again();
+    assert_eq!(instance(&server), first);
+    server.http.get("blog.localhost", "/exit?status=1");
+    wait_until("its end is noticed", PATIENCE, || server.http.get("blog.localhost", "/").status == 503);
+    drop(ballast);
+    wait_until("it is started again", PATIENCE, || server.http.get("blog.localhost", "/").status == 200);
 }

@@ -198,7 +198,11 @@ fn install_buildpack(directory: &Path, built_in: &buildpacks::BuiltIn) -> Result
     let root = directory.join(built_in.id.replace('/', "_")).join(built_in.version);
     let failed = |e: std::io::Error| Failure::io(root.display(), &e);
     std::fs::create_dir_all(root.join("bin")).map_err(failed)?;
-    crate::home::write_durably(&root.join("buildpack.toml"), built_in.descriptor.as_bytes(), 0o644).map_err(failed)?;
+    let (descriptor, content) = (root.join("buildpack.toml"), built_in.descriptor.as_bytes());
+    // A full disk must not keep a daemon from starting.
+    if std::fs::read(&descriptor).ok().as_deref() != Some(content) {
+        crate::home::write_durably(&descriptor, content, 0o644).map_err(failed)?;
+    }
     for executable in ["detect", "build"] {
         match std::os::unix::fs::symlink(crate::toolchain::PROGRAM, root.join("bin").join(executable)) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
