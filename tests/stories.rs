@@ -23,6 +23,7 @@ mod data;
 mod demo;
 mod disk;
 mod engines;
+mod faults;
 mod keys;
 mod limits;
 mod network;

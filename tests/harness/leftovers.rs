@@ -35,9 +35,28 @@ impl Found {
         self.born >= other.born
     }
 
+    /// The processes that it has started and that have not ended.
+    pub fn children(&self) -> Vec<Self> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().filter_map(Result::ok);
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let pids: Vec<u32> =
+            lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+        pids.into_iter().filter_map(Self::of).collect()
+    }
+
+    /// Whether it still is there.
+    pub fn lives(&self) -> bool {
+        u32::try_from(self.pid).ok().and_then(Self::of).as_ref().is_some_and(|now| now.born == self.born)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let _gone = kill(Pid::from_raw(self.pid), signal);
+    }
+
     /// Ends it.
     pub fn kill(&self) {
-        let _gone = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        self.signal(Signal::SIGKILL);
     }
 }
 
