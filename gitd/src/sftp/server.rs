@@ -72,16 +72,21 @@ impl Server {
     }
 
     fn open(&mut self, path: &Path, flags: u32, attributes: &Attributes) -> Result<Reply, Status> {
-        let has = |flag| flags & flag != 0;
+        let has = |all| flags & all == all;
         let mut options = OpenOptions::new();
-        options.read(has(READ)).mode(attributes.mode().unwrap_or(0o666));
-        if has(WRITE) {
-            // Written with O_APPEND, data goes to the end whatever its offset.
-            options.write(true).append(has(APPEND)).create(has(CREATE)).truncate(has(TRUNCATE));
-            options.create_new(has(CREATE) && has(EXCLUSIVE));
-        }
-        // A pipe or a device must not hold the server up.
-        let file = options.custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY).open(path)?;
+        // Not written means read, as with open(2), also where a file is only made.
+        options.read(has(READ) || !has(WRITE)).write(has(WRITE)).mode(attributes.mode().unwrap_or(0o666));
+        let wanted = [
+            // A pipe or a device must not hold the server up.
+            (true, nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY),
+            (has(CREATE), nix::libc::O_CREAT),
+            (has(CREATE | EXCLUSIVE), nix::libc::O_EXCL),
+            // Data goes to the end whatever its offset.
+            (has(WRITE | APPEND), nix::libc::O_APPEND),
+            (has(WRITE | TRUNCATE), nix::libc::O_TRUNC),
+        ];
+        let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag);
+        let file = options.custom_flags(wanted).open(path)?;
         if file.metadata()?.is_dir() {
             return Err(io::Error::from_raw_os_error(nix::libc::EISDIR).into());
         }

@@ -92,6 +92,31 @@ fn a_file_is_written_read_and_renamed() {
 }
 
 #[test]
+fn files_are_opened_as_open_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let codes = |flags| {
+        let open = packet(3, 1, |packet| {
+            path(&file)(packet);
+            packet.u32(flags);
+            packet.u32(0);
+        });
+        answers(&[open]).first().map(|answer| (answer.0, code(answer))).unwrap()
+    };
+    let (opened, missing, failed) = ((102, None), (101, Some(2)), (101, Some(4)));
+    assert_eq!(codes(1 | 0x10), missing);
+    assert_eq!(codes(2 | 4), missing);
+    assert_eq!(codes(8 | 0x20), opened, "made without being written");
+    assert_eq!((codes(8 | 0x20), codes(2 | 8 | 0x20)), (failed, failed), "made before");
+    assert_eq!((codes(0x20), codes(8)), (opened, opened));
+    std::fs::write(&file, "text").unwrap();
+    assert_eq!((codes(1 | 0x10), codes(1 | 4)), (opened, opened));
+    assert_eq!(std::fs::read(&file).unwrap(), b"text", "only what is written can be cut");
+    assert_eq!(codes(2 | 8 | 0x10), opened);
+    assert_eq!(std::fs::read(&file).unwrap(), b"");
+}
+
+#[test]
 fn directories_are_listed_to_their_end() {
     let directory = tempfile::tempdir().unwrap();
     for number in 0..150 {
