@@ -31,5 +31,6 @@ pub use outside::{HOST, INTERNET, PRIVATE, with_outside};
 pub use reply::{Reply, run};
 pub use server::Server;
 pub use skipped::skipped;
+pub use terminal::Terminal;
 pub use tool::tool;
 pub use waiting::{PATIENCE, wait_until};
