@@ -9,9 +9,9 @@ use engine::{Engine, Exit};
 use nix::sys::signal::Signal;
 
 use crate::survival::Holder;
-use crate::world::{World, alive, children, describe, direct_children, id, root, send, stories, until};
+use crate::world::{World, alive, children, describe, direct_children, id, send, stories, until};
 
-stories![every_order_of_deaths, deaths_that_have_been_noticed, a_daemon_killed_at_any_moment_of_a_launch];
+stories![every_order_of_deaths, deaths_that_have_been_noticed, a_daemon_killed_at_any_moment];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -142,17 +142,24 @@ async fn deaths_that_have_been_noticed(world: Arc<World>) {
     }
 }
 
-/// What a launch that was cut off leaves is an instance that runs, or nothing.
-async fn a_daemon_killed_at_any_moment_of_a_launch(world: Arc<World>) {
-    let moments = if root() { 0..20 } else { 0..10 };
-    for moment in moments.map(|number| Duration::from_millis(number * 5)) {
-        let holder = Holder::start(&world, "keep launching");
+/// What a launch that was cut off leaves is an instance that runs, or nothing. Of one-offs and joined programs nothing is left.
+async fn a_daemon_killed_at_any_moment(world: Arc<World>) {
+    let moments = (0..30).map(|number| (["keep launching", "keep attaching", "keep joining"][number % 3], number));
+    for (what, moment) in moments.map(|(what, number)| (what, Duration::from_millis(number as u64 * 3))) {
+        let holder = Holder::start(&world, what);
         tokio::time::sleep(moment).await;
         // It must start nothing while its children are counted.
         send(holder.pid(), Signal::SIGSTOP);
         until(|| describe(holder.pid()).contains(") T")).await;
         let all = children(holder.pid());
         holder.kill();
+        if what == "keep joining" {
+            // They end while the instance goes on.
+            let listed = world.engine.list().await.unwrap();
+            let first = listed[0].pid.unwrap();
+            assert_eq!((listed.len(), listed[0].exit), (1, None));
+            until(|| direct_children(first).len() == 1 && all.iter().filter(|pid| alive(**pid)).count() <= 4).await;
+        }
         while !std::fs::read_dir(world.path("run")).unwrap().collect::<Vec<_>>().is_empty() {
             // A daemon's start removes what is half made.
             let again = Native::new(world.path("run")).unwrap();

@@ -1,7 +1,7 @@
 //! Disks that are full, processes that are stopped, records that lie, clocks that jump.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use engine::native::Native;
 use engine::{Engine, EngineError, Exit, LogFile};
+use futures_util::future::join_all;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
@@ -19,8 +20,11 @@ stories![
     a_full_disk_under_the_records,
     no_room_for_another_file,
     a_full_disk_under_the_log,
+    a_log_that_is_taken_away,
     a_stopped_shim_does_not_hang_the_engine,
     a_shim_that_was_stopped_for_a_while,
+    a_stopped_first_process_delays_every_connection_once,
+    more_waiters_than_a_shim_admits,
     a_stopped_program_is_stopped_nonetheless,
     hundreds_of_orphans,
     signals_reach_the_whole_group,
@@ -139,6 +143,22 @@ async fn a_full_disk_under_the_log(world: Arc<World>) {
     world.engine.stop(&id("a"), Duration::ZERO).await.unwrap();
 }
 
+/// By somebody who tidies up: a new one is begun.
+async fn a_log_that_is_taken_away(world: Arc<World>) {
+    let id = world.launch("a", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.001; done").await;
+    for _ in 0..3 {
+        world.logged("line").await;
+        fs::remove_file(world.path("log")).unwrap();
+    }
+    world.logged("line").await;
+    fs::remove_file(world.path("log")).unwrap();
+    fs::create_dir(world.path("log")).unwrap();
+    assert_eq!(world.exec(&id, "echo here").await.stdout, "here\n");
+    fs::remove_dir(world.path("log")).unwrap();
+    world.logged("line").await;
+    world.engine.stop(&id, Duration::ZERO).await.unwrap();
+}
+
 /// How far the program has come.
 async fn count(world: &World) -> u64 {
     world.exec(&id("a"), "cat /tmp/n").await.stdout.trim().parse().unwrap_or_default()
@@ -192,6 +212,39 @@ async fn a_shim_that_was_stopped_for_a_while(world: Arc<World>) {
         send(shim, Signal::SIGCONT);
     });
     assert_eq!(ended.unwrap(), Exit::Status(12));
+}
+
+async fn a_stopped_first_process_delays_every_connection_once(world: Arc<World>) {
+    let id = world.launch("a", "exec sleep 86450").await;
+    let refused = async || world.engine.connect(&id, 5000).await.unwrap_err().kind();
+    assert_eq!(refused().await, ErrorKind::ConnectionRefused);
+    let first = world.engine.list().await.unwrap()[0].pid.unwrap();
+    send(first, Signal::SIGSTOP);
+    let begin = Instant::now();
+    // Twice as many as there are sockets made beforehand: the later ones have to ask.
+    let kinds = join_all((0..40).map(|_| refused())).await;
+    assert!(kinds.contains(&ErrorKind::TimedOut), "{kinds:?}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    send(first, Signal::SIGCONT);
+    assert_eq!(refused().await, ErrorKind::ConnectionRefused);
+}
+
+async fn more_waiters_than_a_shim_admits(world: Arc<World>) {
+    let id = world.launch("a", "exec sleep 86451").await;
+    let mut waiting: Vec<_> = (0..300).map(|_| world.engine.wait(&id)).collect();
+    for waiter in &mut waiting {
+        let answer = tokio::time::timeout(Duration::from_millis(1), waiter).await;
+        assert!(answer.is_err(), "{answer:?}");
+    }
+    let listed = world.engine.list().await.unwrap();
+    assert_eq!((listed.len(), listed[0].exit), (1, None), "it goes on");
+    let waiting = tokio::spawn({
+        let (world, id) = (Arc::clone(&world), id.clone());
+        async move { join_all((0..300).map(|_| world.engine.wait(&id))).await }
+    });
+    send(listed[0].pid.unwrap(), Signal::SIGKILL);
+    let seen = waiting.await.unwrap();
+    assert!(seen.iter().all(|exit| matches!(exit, Ok(Exit::Signal(9)))), "{seen:?}");
 }
 
 async fn a_stopped_program_is_stopped_nonetheless(world: Arc<World>) {

@@ -37,6 +37,8 @@ pub(crate) fn hold(words: &[String]) -> ExitCode {
         match what.as_str() {
             "launch" => engine.launch(&id("a"), &spec, "kept").await.unwrap(),
             "keep launching" => keep_launching(&engine).await,
+            "keep attaching" => keep_attaching(&engine, None).await,
+            "keep joining" => keep_attaching(&engine, Some(id("a"))).await,
             "attach" => {
                 spec.command = command("trap '' TERM HUP; setsid sleep 86430 & sleep 86430; sleep 86430");
                 held.push(engine.attach(&id("b"), &spec, None).await.unwrap());
@@ -59,6 +61,21 @@ async fn keep_launching(engine: &Native) {
     println!("holding");
     for number in 0.. {
         engine.launch(&id(&format!("a.{number}")), &spec("exec sleep 86435"), "").await.unwrap();
+    }
+}
+
+/// In sandboxes of their own, or in that of an instance.
+async fn keep_attaching(engine: &Native, joined: Option<engine::InstanceId>) {
+    let (spec, mut held) = (spec("exec sleep 86436"), Vec::new());
+    if let Some(id) = &joined {
+        engine.launch(id, &spec, "").await.unwrap();
+    }
+    println!("holding");
+    loop {
+        held.push(match &joined {
+            None => engine.attach(&id("b"), &spec, None).await.unwrap(),
+            Some(id) => engine.exec(id, &spec.command, Some(SIZE)).await.unwrap(),
+        });
     }
 }
 

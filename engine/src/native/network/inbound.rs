@@ -38,7 +38,15 @@ pub(in crate::native) struct Inbound(Mutex<HashMap<InstanceId, Arc<Stash>>>);
 
 /// A channel to a first process, and sockets that it has made beforehand.
 #[derive(Debug)]
-pub(in crate::native) struct Stash(tokio::sync::Mutex<(Channel, Vec<OwnedFd>)>);
+pub(in crate::native) struct Stash(tokio::sync::Mutex<Sockets>);
+
+#[derive(Debug)]
+struct Sockets {
+    channel: Channel,
+    made: Vec<OwnedFd>,
+    /// Answers that are still to come. Who asked for one may have gone meanwhile.
+    due: usize,
+}
 
 impl Inbound {
     /// What there is of an instance.
@@ -47,7 +55,7 @@ impl Inbound {
     }
 
     pub(in crate::native) fn put(&self, id: &InstanceId, channel: Channel) -> Arc<Stash> {
-        let stash = Arc::new(Stash(tokio::sync::Mutex::new((channel, Vec::new()))));
+        let stash = Arc::new(Stash(tokio::sync::Mutex::new(Sockets { channel, made: Vec::new(), due: 0 })));
         Arc::clone(self.table().entry(id.clone()).or_insert(stash))
     }
 
@@ -78,24 +86,34 @@ impl Stash {
         }
     }
 
+    /// The limit holds for those who wait in turn, too.
     async fn take(&self, v6: bool) -> io::Result<OwnedFd> {
-        let mut inner = self.0.lock().await;
-        let (channel, made) = &mut *inner;
-        if !v6 && let Some(socket) = made.pop() {
+        timeout(ANSWER_LIMIT, async { self.0.lock().await.take(v6).await }).await?
+    }
+}
+
+impl Sockets {
+    async fn take(&mut self, v6: bool) -> io::Result<OwnedFd> {
+        if !v6 && let Some(socket) = self.made.pop() {
             return Ok(socket);
         }
-        let count = if v6 { 1 } else { MOST_SOCKETS };
-        let answer = timeout(ANSWER_LIMIT, async {
-            channel.send(Request::Sockets { v6, count })?;
-            channel.receive::<Reply>().await
-        });
-        match answer.await?? {
-            Some((Reply::Sockets, mut sockets)) => {
-                let socket = sockets.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
-                made.append(&mut sockets);
-                Ok(socket)
+        let mut sockets = self.ask(v6, if v6 { 1 } else { MOST_SOCKETS }).await?;
+        let socket = sockets.pop().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        self.made.append(&mut sockets);
+        Ok(socket)
+    }
+
+    async fn ask(&mut self, v6: bool, count: usize) -> io::Result<Vec<OwnedFd>> {
+        self.channel.send(Request::Sockets { v6, count })?;
+        self.due += 1;
+        loop {
+            let Some((Reply::Sockets, sockets)) = self.channel.receive::<Reply>().await? else {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            };
+            self.due -= 1;
+            if self.due == 0 {
+                return Ok(sockets);
             }
-            _ => Err(io::ErrorKind::ConnectionReset.into()),
         }
     }
 }
