@@ -46,7 +46,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nix::sys::signal::Signal;
@@ -76,6 +76,9 @@ const CHILD_MARK: &str = "AIRSTRIP_CHILD";
 
 /// A shim answers at once, unless someone has stopped it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Before one more try to reach a shim that has too many callers.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs as a shim, an init, a joining program or a relay if this process was started as one by [`Native`]; otherwise returns.
 /// Call it first thing in `main`, before any thread exists.
@@ -176,19 +179,28 @@ impl Native {
     }
 
     /// The socket of the instance's shim; `None` if the instance has ended.
-    fn shim(&self, id: &InstanceId) -> Result<Option<Channel>, EngineError> {
+    async fn shim(&self, id: &InstanceId) -> Result<Option<Channel>, EngineError> {
         let dir = self.dir(id);
         if !dir.exists() {
             return Err(EngineError::Unknown(id.clone()));
         }
-        Channel::connect(&dir).map_err(doing("reach the shim in", &dir))
+        let begin = Instant::now();
+        loop {
+            match Channel::connect(&dir) {
+                // So many call at the same time that it has not got round to all of them.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && begin.elapsed() < ANSWER_LIMIT => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                connected => return connected.map_err(doing("reach the shim in", &dir)),
+            }
+        }
     }
 
     /// Pid of the first process, and the namespaces, of a running instance.
     async fn find(&self, id: &InstanceId) -> Result<(i32, Vec<OwnedFd>), EngineError> {
         let dir = self.dir(id);
         let gone = || EngineError::NotRunning(id.clone());
-        let shim = self.shim(id)?.ok_or_else(gone)?;
+        let shim = self.shim(id).await?.ok_or_else(gone)?;
         shim.send(Request::Find).map_err(|_| gone())?;
         let answer = tokio::time::timeout(ANSWER_LIMIT, shim.receive::<Reply>()).await;
         let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -332,12 +344,18 @@ impl Engine for Native {
     }
 
     async fn wait(&self, id: &InstanceId) -> Result<Exit, EngineError> {
-        if let Some(shim) = self.shim(id)?
-            && shim.send(Request::Wait).is_ok()
-            && let Ok(Some((Reply::Ended(exit), _))) = shim.receive::<Reply>().await
-        {
-            self.inbound.forget(id);
-            return Ok(exit);
+        let dir = self.dir(id);
+        while let Some(shim) = self.shim(id).await? {
+            if shim.send(Request::Wait).is_ok()
+                && let Ok(Some((Reply::Ended(exit), _))) = shim.receive::<Reply>().await
+            {
+                self.inbound.forget(id);
+                return Ok(exit);
+            }
+            if channel::has_shim(&dir).map_err(doing("reach the shim in", &dir))? {
+                // It has as many callers as it admits.
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
         }
         let exit = self.ended(id).await;
         self.inbound.forget(id);
@@ -345,7 +363,7 @@ impl Engine for Native {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError> {
-        let Some(shim) = self.shim(id)? else { return self.ended(id).await };
+        let Some(shim) = self.shim(id).await? else { return self.ended(id).await };
         let _ = shim.send(Request::Stop);
         if let Ok(exit) = tokio::time::timeout(grace, self.wait(id)).await {
             return exit;

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Pid, Uid};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::channel::Channel;
+use super::channel::{self, Channel};
 use super::door::Door;
 use super::held::{self, Pipes, await_start};
 use super::network::{self, Outbound};
@@ -142,7 +142,10 @@ impl Native {
     pub(crate) fn check_ended(&self, id: &InstanceId) -> Result<(), EngineError> {
         let dir = self.dir(id);
         let ended = record::read_exit(&dir).map_err(doing("read", &dir))?.is_some();
-        if self.shim(id)?.is_some() && !ended {
+        if !dir.exists() {
+            return Err(EngineError::Unknown(id.clone()));
+        }
+        if !ended && channel::has_shim(&dir).map_err(doing("reach the shim in", &dir))? {
             return Err(doing("remove", &dir)(io::ErrorKind::ResourceBusy.into()));
         }
         Ok(())
