@@ -141,19 +141,31 @@ def refusals(client):
     expect(channel.makefile().read(), b"agent= display=\n")
 
 
-def long_sessions(client):
+def several_at_once(client):
+    sessions = [client.exec_command(f"sleep 0.2; echo {number}", timeout=20)[1] for number in range(5)]
+    expect([stdout.read() for stdout in sessions], [b"%d\n" % number for number in range(5)])
+
+
+def new_keys(_):
+    # On a connection of its own: paramiko stops for ever where a channel ends while keys are exchanged.
+    client = connect()
     transport = client.get_transport()
     transport.set_keepalive(1)
     transport.renegotiate_keys()
-    sessions = [client.exec_command(f"sleep 0.2; echo {number}", timeout=20)[1] for number in range(5)]
-    expect([stdout.read() for stdout in sessions], [b"%d\n" % number for number in range(5)])
-    transport.renegotiate_keys()
-    commands(client)
+    stdin, stdout, _ = client.exec_command("cat", timeout=20)
+    for text in [b"one", b"two"]:
+        stdin.write(text)
+        stdin.flush()
+        expect(stdout.read(3), text)
+        transport.renegotiate_keys()
+    stdin.channel.shutdown_write()
+    expect(stdout.channel.recv_exit_status(), 0)
+    client.close()
 
 
 def main():
     client = connect()
-    for step in [commands, shell, files, forwarding, refusals, long_sessions]:
+    for step in [commands, shell, files, forwarding, refusals, several_at_once, new_keys]:
         step(client)
         print(step.__name__, flush=True)
     client.close()
