@@ -192,11 +192,15 @@ quit
 
 #[test]
 fn paramiko_is_at_home() {
+    paramiko(&Server::start());
+}
+
+pub fn paramiko(server: &Server) {
     let python = Path::new("/usr/bin/python3");
     if !Command::new(python).args(["-c", "import paramiko"]).output().is_ok_and(|done| done.status.success()) {
         return skipped("python3-paramiko is not installed");
     }
-    let server = server_with_an_app();
+    App::probe(server.client(), "blog").push().ok();
     let port = server.client().ssh("blog", &["echo $PORT"]).ok().line();
     let mut session = server.client().command("/usr/bin/python3");
     session.args([SESSION, "127.0.0.1", &server.ssh.port().to_string()]).arg(server.client().key()).arg(port);

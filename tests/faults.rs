@@ -72,13 +72,16 @@ const TICKER: &str = "import time\nfor number in range(10 ** 9):\n    print('tic
 
 #[test]
 fn killed_under_load_the_daemon_is_missed_by_nobody_inside() {
-    let mut server = Server::start();
+    the_daemon_is_killed_under_load(&mut Server::start());
+}
+
+pub fn the_daemon_is_killed_under_load(server: &mut Server) {
     let app = App::probe(server.client(), "blog");
     app.write("ticker.py", TICKER);
     app.push_file("Procfile", "web: exec python -u server.py\nticker: exec python -u ticker.py\n").ok();
     server.client().airstrip("ps:scale blog ticker=1").ok();
-    let before = apps(&server);
-    let visitor = Visitor::start(&server);
+    let before = apps(server);
+    let visitor = Visitor::start(server);
     for _ in 0..3 {
         visitor.is_served();
         server.crash();
@@ -87,7 +90,7 @@ fn killed_under_load_the_daemon_is_missed_by_nobody_inside() {
     }
     visitor.is_served();
     let said = visitor.leave();
-    assert_eq!(apps(&server), before, "they are the same");
+    assert_eq!(apps(server), before, "they are the same");
     let logs = server.client().airstrip("logs blog -n 1000000").ok().out();
     let texts: Vec<&str> = logs.lines().filter_map(|line| Some(line.split_once("]: ")?.1)).collect();
     let logged: BTreeSet<&str> = texts.iter().copied().collect();
@@ -98,21 +101,24 @@ fn killed_under_load_the_daemon_is_missed_by_nobody_inside() {
 
 #[test]
 fn an_instance_whose_shim_is_killed_is_replaced() {
-    let server = Server::start();
+    a_shim_is_killed(&Server::start());
+}
+
+pub fn a_shim_is_killed(server: &Server) {
     App::probe(server.client(), "blog").push().ok();
     server.client().airstrip("ps:scale blog web=2").ok();
-    let (before, old) = (apps(&server), shims(&server));
+    let (before, old) = (apps(server), shims(server));
     assert_eq!(old.len(), 2);
     old[0].kill();
     for _ in 0..10 {
         assert_eq!(server.http.get("blog.localhost", "/").ok().body, "one", "the other one serves");
     }
-    wait_until("another one is there", PATIENCE, || shims(&server).len() == 2 && !old[0].lives());
+    wait_until("another one is there", PATIENCE, || shims(server).len() == 2 && !old[0].lives());
     wait_until("both are up", PATIENCE, || {
         let listed = server.client().airstrip("ps blog --json").ok().json();
         listed.as_array().unwrap().iter().all(|one| one["state"] == "up")
     });
-    let after = apps(&server);
+    let after = apps(server);
     assert_eq!(after.len(), before.len());
     assert_eq!(after.iter().filter(|found| before.contains(found)).count() * 2, before.len(), "the other one went on");
     let logs = server.client().airstrip("logs blog").ok().out();
@@ -141,17 +147,20 @@ fn records(server: &Server) -> Vec<PathBuf> {
 
 #[test]
 fn a_reboot() {
-    let mut server = Server::start();
+    the_machine_is_started_anew(&mut Server::start());
+}
+
+pub fn the_machine_is_started_anew(server: &mut Server) {
     let app = App::probe(server.client(), "blog");
     app.write("ticker.py", TICKER);
     app.push_file("Procfile", "web: exec python -u server.py\nticker: exec python -u ticker.py\n").ok();
     server.client().airstrip("ps:scale blog ticker=1").ok();
     App::probe(server.client(), "shop").push().ok();
-    let (old, before, count) = (shims(&server), records(&server), apps(&server).len());
+    let (old, before, count) = (shims(server), records(server), apps(server).len());
     assert_eq!((old.len(), before.len()), (3, 3));
     server.crash();
     old.iter().for_each(Found::kill);
-    wait_until("all have ended", PATIENCE, || apps(&server).is_empty());
+    wait_until("all have ended", PATIENCE, || apps(server).is_empty());
     let mut bystander = Bystander::new();
     for path in &before {
         assert!(path.join("control").exists(), "a reboot leaves sockets");
@@ -166,9 +175,9 @@ fn a_reboot() {
     for host in ["blog.localhost", "shop.localhost"] {
         wait_until("it serves again", PATIENCE, || server.http.get(host, "/").status == 200);
     }
-    wait_until("all run again", PATIENCE, || apps(&server).len() == count);
+    wait_until("all run again", PATIENCE, || apps(server).len() == count);
     wait_until("the old records are gone", PATIENCE, || {
-        let now = records(&server);
+        let now = records(server);
         now.len() == 3 && now.iter().all(|path| !before.contains(path))
     });
     assert!(bystander.0.try_wait().unwrap().is_none(), "it was killed for another's record");
@@ -176,9 +185,12 @@ fn a_reboot() {
 
 #[test]
 fn a_stopped_shim_keeps_nothing_else_from_starting() {
-    let mut server = Server::start();
+    a_shim_is_stopped(&mut Server::start());
+}
+
+pub fn a_shim_is_stopped(server: &mut Server) {
     App::probe(server.client(), "blog").push().ok();
-    let [stopped] = &shims(&server)[..] else { panic!("one instance has one shim") };
+    let [stopped] = &shims(server)[..] else { panic!("one instance has one shim") };
     App::probe(server.client(), "shop").push().ok();
     stopped.signal(Signal::SIGSTOP);
     server.crash();

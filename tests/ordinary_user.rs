@@ -1,7 +1,7 @@
 //! The main stories with a server that has no privileges. Where the tests themselves have none, all stories are such.
 
 use crate::harness::Server;
-use crate::{crash, push, router, shell, trac};
+use crate::{clients, crash, faults, push, router, shell, trac};
 
 #[test]
 fn for_an_ordinary_user_a_push_becomes_a_page() {
@@ -49,6 +49,41 @@ fn for_an_ordinary_user_no_request_is_lost() {
 fn for_an_ordinary_user_instances_outlive_the_daemon() {
     if let Some(mut server) = Server::as_ordinary_user() {
         crash::instances_outlive_the_daemon(&mut server, Server::crash);
+    }
+}
+
+#[test]
+fn for_an_ordinary_user_the_daemon_is_killed_under_load() {
+    if let Some(mut server) = Server::as_ordinary_user() {
+        faults::the_daemon_is_killed_under_load(&mut server);
+    }
+}
+
+#[test]
+fn for_an_ordinary_user_a_shim_is_killed() {
+    if let Some(server) = Server::as_ordinary_user() {
+        faults::a_shim_is_killed(&server);
+    }
+}
+
+#[test]
+fn for_an_ordinary_user_the_machine_is_started_anew() {
+    if let Some(mut server) = Server::as_ordinary_user() {
+        faults::the_machine_is_started_anew(&mut server);
+    }
+}
+
+#[test]
+fn for_an_ordinary_user_a_shim_is_stopped() {
+    if let Some(mut server) = Server::as_ordinary_user() {
+        faults::a_shim_is_stopped(&mut server);
+    }
+}
+
+#[test]
+fn for_an_ordinary_user_paramiko_is_at_home() {
+    if let Some(server) = Server::as_ordinary_user() {
+        clients::paramiko(&server);
     }
 }
 
