@@ -8,7 +8,8 @@
 //!   starts the program (`program`), behind a second wall (`landlock`), and looks after it (`init`).
 //! - A further program in the same sandbox is started by a *joining process* (`join`).
 //!
-//! An instance's shim outlives the daemon and answers on a socket in its directory, where `record`s are kept, too.
+//! An instance's shim outlives the daemon and answers on a socket in its directory, where `record`s are kept, too. There a
+//! later daemon finds it again (`instances`).
 //!
 //! Every sandbox has a network of its own (`network`), and its use of the machine is bounded by a control group (`cgroup`).
 
@@ -21,6 +22,7 @@ mod held;
 pub(crate) mod hosting;
 mod identity;
 mod init;
+mod instances;
 mod join;
 mod landlock;
 mod listening;
@@ -42,18 +44,17 @@ mod sys;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 use tokio::net::TcpStream;
 
-use cgroup::{Bounds, Controller, Groups};
+use cgroup::{Controller, Groups};
 use channel::Channel;
 use held::{Pipes, await_start};
 use identity::processes_are_counted_by_namespace;
@@ -138,28 +139,6 @@ impl Native {
         self.run_dir.join(id.as_str())
     }
 
-    /// Removes what launches left that an earlier daemon did not live to see through.
-    fn sweep(&self) -> io::Result<()> {
-        for id in self.ids()? {
-            let dir = self.dir(&id);
-            if Record::read(&dir)?.is_none() && !channel::has_shim(&dir)? {
-                fs::remove_dir_all(dir)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn ids(&self) -> io::Result<Vec<InstanceId>> {
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(&self.run_dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                ids.extend(entry.file_name().into_string().ok().and_then(|name| InstanceId::new(name).ok()));
-            }
-        }
-        Ok(ids)
-    }
-
     /// Where connections can go: nowhere if there is no way out.
     pub(crate) fn permitted(&self, spec: &Spec) -> Egress {
         if self.egress.is_err() { Egress::None } else { spec.egress }
@@ -178,44 +157,6 @@ impl Native {
         Ok(Start { run_dir, privileged, spec, kind, group, processes, ipv6, door: None })
     }
 
-    /// The socket of the instance's shim; `None` if the instance has ended.
-    async fn shim(&self, id: &InstanceId) -> Result<Option<Channel>, EngineError> {
-        let dir = self.dir(id);
-        if !dir.exists() {
-            return Err(EngineError::Unknown(id.clone()));
-        }
-        let begin = Instant::now();
-        loop {
-            match Channel::connect(&dir) {
-                // So many call at the same time that it has not got round to all of them.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && begin.elapsed() < ANSWER_LIMIT => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
-                connected => return connected.map_err(doing("reach the shim in", &dir)),
-            }
-        }
-    }
-
-    /// Pid of the first process, and the namespaces, of a running instance.
-    async fn find(&self, id: &InstanceId) -> Result<(i32, Vec<OwnedFd>), EngineError> {
-        let dir = self.dir(id);
-        let gone = || EngineError::NotRunning(id.clone());
-        let shim = self.shim(id).await?.ok_or_else(gone)?;
-        shim.send(Request::Find).map_err(|_| gone())?;
-        let answer = tokio::time::timeout(ANSWER_LIMIT, shim.receive::<Reply>()).await;
-        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match answer.map_err(doing("ask the shim in", &dir))? {
-            Some((Reply::Running { pid }, namespaces)) => Ok((pid, namespaces)),
-            _ => Err(gone()),
-        }
-    }
-
-    /// What everything in the instance is held to.
-    fn bounds(&self, id: &InstanceId) -> Result<Bounds, EngineError> {
-        let dir = self.dir(id);
-        Bounds::read(&dir).map_err(doing("read the limits in", &dir))
-    }
-
     /// What makes sockets in an instance's network; `None` if that is the host's.
     fn way_in(&self, id: &InstanceId) -> io::Result<Option<Arc<Stash>>> {
         if let Some(stash) = self.inbound.get(id) {
@@ -228,44 +169,6 @@ impl Native {
         }
         let shim = Channel::connect(&dir)?.ok_or(io::ErrorKind::ConnectionRefused)?;
         Ok(Some(self.inbound.put(id, shim.serve()?)))
-    }
-
-    /// The end of an instance that has no shim any more.
-    async fn ended(&self, id: &InstanceId) -> Result<Exit, EngineError> {
-        let dir = self.dir(id);
-        let failed = || doing("read", &dir);
-        if let Some(exit) = record::read_exit(&dir).map_err(failed())? {
-            return Ok(exit);
-        }
-        let record = Record::read(&dir).map_err(failed())?.ok_or_else(|| EngineError::Unknown(id.clone()))?;
-        if let Some(pid) = record.living() {
-            // Its shim was killed and the kernel is about to end it, once it is thawed; see it through.
-            let _ = self.bounds(id)?.group.thaw();
-            if let Ok(pidfd) = sys::open_pidfd(pid) {
-                let _ = sys::signal_pidfd(pidfd.as_fd(), Signal::SIGKILL);
-                let ended = sys::watch(pidfd).map_err(failed())?;
-                let _ = ended.readable().await.map_err(failed())?;
-            }
-        }
-        Ok(Exit::Lost)
-    }
-
-    async fn listed(&self, id: InstanceId) -> Result<Option<Listed>, EngineError> {
-        let dir = self.dir(&id);
-        let failed = || doing("read", &dir);
-        let Some(record) = Record::read(&dir).map_err(failed())? else { return Ok(None) };
-        // No shim is asked: one that somebody has stopped must not keep the others from being listed.
-        let ended = record::read_exit(&dir).map_err(failed())?.is_some();
-        let (pid, exit) = if !ended && channel::has_shim(&dir).map_err(failed())? {
-            (record.pid(), None)
-        } else {
-            match self.ended(&id).await {
-                Ok(exit) => (None, Some(exit)),
-                Err(EngineError::Unknown(_)) => return Ok(None),
-                Err(error) => return Err(error),
-            }
-        };
-        Ok(Some(Listed { id, labels: record.labels, pid, exit, started_at_ms: record.started_at_ms }))
     }
 }
 
