@@ -86,7 +86,8 @@ impl<'s> Foreign<'s> {
         shell.enter("until stty size | grep '50 132'; do sleep 0.1; done; echo resized-$((1+1))");
         shell.expect("50 132");
         shell.expect("resized-2");
-        shell.enter("echo sleeping-$((2+1)); sleep 86381");
+        // What says so has the terminal already.
+        shell.enter("sh -c 'echo sleeping-$((2+1)); exec sleep 86381'");
         shell.expect("sleeping-3");
         shell.press("\x03");
         shell.enter("echo status-$?");

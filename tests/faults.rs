@@ -24,6 +24,11 @@ fn shims(server: &Server) -> Vec<Found> {
     daemon.children().into_iter().filter(|found| found.command.starts_with("airstrip-shim")).collect()
 }
 
+fn descendants(process: &Found) -> Vec<Found> {
+    let children = process.children();
+    children.iter().flat_map(descendants).chain(children.iter().cloned()).collect()
+}
+
 /// Somebody who asks again and again, whoever answers.
 struct Visitor {
     stop: Arc<AtomicBool>,
@@ -109,7 +114,9 @@ pub fn a_shim_is_killed(server: &Server) {
     server.client().airstrip("ps:scale blog web=2").ok();
     let (before, old) = (apps(server), shims(server));
     assert_eq!(old.len(), 2);
+    let dying = descendants(&old[0]);
     old[0].kill();
+    wait_until("its instance ends", PATIENCE, || !dying.iter().any(Found::lives));
     for _ in 0..10 {
         assert_eq!(server.http.get("blog.localhost", "/").ok().body, "one", "the other one serves");
     }
