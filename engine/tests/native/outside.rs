@@ -2,8 +2,8 @@
 //! host's network, with one other machine beyond it, which is a thread here.
 //!
 //! The other machine has an address on "the internet", one in a private range, and that of a cloud's metadata service. On all
-//! of them TCP and UDP port 7 send back what they get, TCP port 8 breaks off, and where the host's name servers would
-//! be, somebody knows one name.
+//! of them TCP and UDP port 7 send back what they get; of TCP, port 8 breaks off, 9 counts what it gets, and 19 sends without
+//! end. Where the host's name servers would be, somebody knows one name.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -121,6 +121,12 @@ fn serve() -> io::Result<()> {
         stream.read_exact(&mut [0])?;
         SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))
     })?;
+    tcp(19, |mut stream| {
+        let bytes = vec![b'x'; 1 << 18];
+        loop {
+            stream.write_all(&bytes)?;
+        }
+    })?;
     // Says nothing until the other side has said everything, then how much that was.
     tcp(9, |mut stream| {
         let length = io::copy(&mut stream, &mut io::sink())?;
@@ -172,8 +178,8 @@ fn udp(at: impl std::net::ToSocketAddrs, answer: fn(&[u8]) -> Option<Vec<u8>>) -
 
 /// Answers a question about the address of [`NAME`] (RFC 1035): for other names and kinds, that there is nothing.
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
-    let name: Vec<u8> =
-        NAME.split('.').flat_map(|label| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat()).collect();
+    let length = |label: &str| u8::try_from(label.len()).unwrap_or_default();
+    let name: Vec<u8> = NAME.split('.').flat_map(|label| [&[length(label)], label.as_bytes()].concat()).collect();
     let asked = question.get(12..)?;
     let end = 12 + asked.iter().position(|byte| *byte == 0)? + 5;
     let known = asked.starts_with(&name);
