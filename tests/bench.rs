@@ -22,6 +22,9 @@ mod machine;
 mod measured;
 #[path = "bench/memory.rs"]
 mod memory;
+#[path = "bench/process.rs"]
+#[expect(dead_code, reason = "the bench of idle instances uses all of it")]
+mod process;
 #[path = "bench/push.rs"]
 mod push;
 #[path = "bench/request.rs"]
@@ -57,7 +60,7 @@ fn with_ten_apps(python: &Python, uv: &Uv) -> Vec<Measured> {
     let server = Server::start();
     let mut measured = vec![Hello::deploy(&server).measure(python, uv)];
     memory::deploy_others(&server, APPS - 1);
-    measured.push(command::measure(&server));
+    measured.extend(command::measure(&server));
     measured.extend(memory::measure(&server, APPS));
     measured
 }

@@ -9,21 +9,29 @@ use crate::times::{Times, timed};
 
 const ROUNDS: usize = 20;
 
-/// The client alone takes turns with it: `ssh -G` reads the same configuration, and connects to nothing.
-pub fn measure(server: &Server) -> Measured {
+/// A command of the server, and one inside an app. The client alone takes turns with each: `ssh -G` reads the same
+/// configuration, and connects to nothing.
+pub fn measure(server: &Server) -> Vec<Measured> {
+    vec![
+        one(server, "`ssh airstrip@… apps`, from start to exit", "airstrip", "apps"),
+        one(server, "`ssh APP@… true`, from start to exit", "hello", "true"),
+    ]
+}
+
+fn one(server: &Server, what: &'static str, user: &str, line: &str) -> Measured {
     let (mut commands, mut alone, mut processor) = (Vec::new(), Vec::new(), 0.0);
     for _ in 0..ROUNDS {
         let before = processor_time();
-        commands.push(timed(&mut server.client().ssh_command("airstrip", &["apps"])).0);
+        commands.push(timed(&mut server.client().ssh_command(user, &[line])).0);
         processor += processor_time() - before;
-        alone.push(timed(&mut server.client().ssh_command("airstrip", &["-G"])).0);
+        alone.push(timed(&mut server.client().ssh_command(user, &["-G"])).0);
     }
     let (commands, alone) = (Times::new(commands), Times::new(alone));
     #[expect(clippy::cast_precision_loss, reason = "a count")]
     let processor = processor / ROUNDS as f64;
-    println!("ssh airstrip@… apps: {commands}\n  processor time of the client: {processor:.1} ms\nssh -G: {alone}");
+    println!("{what}: {commands}\n  processor time of the client: {processor:.1} ms\nssh -G: {alone}");
     Measured {
-        what: "`ssh airstrip@… apps`, from start to exit",
+        what,
         figure: commands.median(),
         unit: "ms",
         peer: Some(("`ssh -G`: the client's own start", alone.median())),

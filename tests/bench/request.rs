@@ -11,7 +11,11 @@ pub const GLANCE: Duration = Duration::from_millis(1);
 
 /// The page at `/` of `host`.
 pub fn get(address: SocketAddr, host: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
+    ask(TcpStream::connect(address)?, host)
+}
+
+/// The same over a connection that there is already.
+pub fn ask(mut stream: TcpStream, host: &str) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
