@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use engine::{EngineError, Exit};
 
-use crate::world::{World, alive, cases, command, id, until, with_command_line};
+use crate::world::{World, alive, cases, command, id, output, until, with_command_line};
 
 cases![
     exits_are_kept_until_removed,
@@ -154,8 +154,10 @@ async fn many_waiters(world: Arc<World>) {
             tokio::spawn(async move { world.engine.wait(&id).await.unwrap() })
         })
         .collect();
-    // It may be killed by the end that it brings about.
-    world.exec(&id, "touch /tmp/go").await;
+    // The end that it brings about may kill it, before it has even been heard to run.
+    if let Ok(touching) = world.engine.exec(&id, &command("touch /tmp/go"), None).await {
+        output(touching).await;
+    }
     for waiter in waiters {
         assert_eq!(waiter.await.unwrap(), Exit::Status(9));
     }
