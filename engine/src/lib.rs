@@ -10,7 +10,8 @@
 //! This crate does not know what an app, a release, a buildpack or an HTTP request is: callers say which
 //! directories to show where, which program to run, and as which user.
 //!
-//! [`native`] is the engine that needs nothing but the kernel; [`docker`] has a Docker engine make the sandboxes.
+//! [`native`] is the engine that needs nothing but the kernel; [`docker`] has a Docker engine make the sandboxes. What a directory may
+//! hold is no engine's concern, but the file system's: [`quota`].
 
 mod abilities;
 mod id;
@@ -19,6 +20,7 @@ mod spec;
 
 pub mod docker;
 pub mod native;
+pub mod quota;
 
 use std::net::SocketAddr;
 use std::time::Duration;

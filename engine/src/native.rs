@@ -39,7 +39,7 @@ mod relay;
 mod sandbox;
 mod seccomp;
 mod shim;
-mod sys;
+pub(crate) mod sys;
 
 use std::fs::{self, DirBuilder};
 use std::io;

@@ -22,6 +22,12 @@ const NEW_NAMESPACES: u64 = 0x7E02_0000;
 const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x2_0000, 0x2_0008, 0xFFFF_FFFF];
 /// Requests that put words into the mouth of whoever uses the terminal next.
 const INJECTING: [u64; 2] = [TIOCSTI, TIOCLINUX];
+/// Requests that change what a file is counted under ([`crate::quota`]). In a user namespace the kernel refuses them itself; not all
+/// sandboxes have one.
+const UNCOUNTING: [u64; 2] = [
+    nix::request_code_write!(b'X', 32, size_of::<super::sys::Attribution>()),
+    nix::request_code_write!(b'f', 2, size_of::<c_long>()),
+];
 const FAMILIES: [c_int; 4] = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
 
 /// Confines the calling thread and whatever it executes.
@@ -52,7 +58,7 @@ fn rules() -> Result<Rules, seccompiler::BackendError> {
     let families = FAMILIES.iter().map(|family| equal(u64::from(family.cast_unsigned())));
     rules.insert(SYS_socket, families.collect::<Result<_, _>>()?);
     let other_than = |request: &u64| condition(1, SeccompCmpOp::Ne, *request);
-    let requests = INJECTING.iter().map(other_than).collect::<Result<_, _>>()?;
+    let requests = INJECTING.iter().chain(&UNCOUNTING).map(other_than).collect::<Result<_, _>>()?;
     rules.insert(SYS_ioctl, vec![SeccompRule::new(requests)?]);
     Ok(rules)
 }
@@ -135,7 +141,24 @@ const NEWER: &[c_long] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{ALLOWED, ARCHITECTURE, filters};
+    use std::os::fd::AsFd;
+
+    use nix::errno::Errno;
+
+    use super::{ALLOWED, ARCHITECTURE, apply, filters};
+    use crate::native::sys::{Attribution, attribution, set_attribution};
+
+    #[test]
+    fn a_file_stays_counted_as_it_is() {
+        let (pipe, _end) = nix::unistd::pipe().unwrap();
+        assert_eq!(set_attribution(pipe.as_fd(), &Attribution::default()), Err(Errno::ENOTTY), "it gets to the pipe");
+        // The filters are this thread's alone.
+        let confined = std::thread::spawn(move || {
+            apply().unwrap();
+            (attribution(pipe.as_fd()).err(), set_attribution(pipe.as_fd(), &Attribution::default()))
+        });
+        assert_eq!(confined.join().unwrap(), (Some(Errno::ENOTTY), Err(Errno::EPERM)));
+    }
 
     #[test]
     fn filters_compile_within_the_kernels_bound() {

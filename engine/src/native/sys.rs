@@ -252,3 +252,87 @@ pub(super) fn unmap_code(start: usize, end: usize) {
     // page still is what the file holds. (Code is not relocated.) An address that is not mapped is refused by the kernel.
     let _ = unsafe { libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
 }
+
+/// What a file system keeps about a file besides its mode: `struct fsxattr` of `linux/fs.h`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attribution {
+    /// Flags.
+    pub(crate) flags: u32,
+    extent_size: u32,
+    extents: u32,
+    /// The project that its space is counted under.
+    pub(crate) project: u32,
+    cow_extent_size: u32,
+    padding: [u8; 8],
+}
+
+/// In a directory's flags: what comes to be in it is counted like the directory.
+pub(crate) const INHERIT_PROJECT: u32 = 0x200;
+
+/// What a file is counted under.
+pub(crate) fn attribution(file: BorrowedFd<'_>) -> nix::Result<Attribution> {
+    let mut found = Attribution::default();
+    let request = nix::request_code_read!(b'X', 31, size_of::<Attribution>());
+    // SAFETY: `found` is what this request fills.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), request, &raw mut found) }).map(|_| found)
+}
+
+/// Changes what a file is counted under.
+pub(crate) fn set_attribution(file: BorrowedFd<'_>, attribution: &Attribution) -> nix::Result<()> {
+    let request = nix::request_code_write!(b'X', 32, size_of::<Attribution>());
+    // SAFETY: `attribution` is what this request reads.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), request, std::ptr::from_ref(attribution)) }).map(drop)
+}
+
+/// The quotas of a file system: `struct fs_quota_statv` of `linux/dqblk_xfs.h`, of which only the flags are of interest.
+#[repr(C)]
+struct QuotaState {
+    version: i8,
+    padding: u8,
+    flags: u16,
+    rest: [u64; 19],
+}
+
+/// Whether the file system that a directory is on refuses what is more than a project's quota.
+pub(crate) fn enforces_projects(directory: BorrowedFd<'_>) -> nix::Result<bool> {
+    const GET_STATE: c_int = (b'X' as c_int) << 8 | 8;
+    const PROJECTS_ENFORCED: u16 = 1 << 5;
+    let mut state = QuotaState { version: 1, padding: 0, flags: 0, rest: [0; 19] };
+    // SAFETY: `state` is what this command fills: its version says how large it is.
+    unsafe { quota_call(directory, GET_STATE, 0, (&raw mut state).cast()) }?;
+    Ok(state.flags & PROJECTS_ENFORCED != 0)
+}
+
+/// What a project uses and may use, on the file system that a directory is on.
+pub(crate) fn project_quota(directory: BorrowedFd<'_>, project: u32) -> nix::Result<libc::dqblk> {
+    // SAFETY: all zeroes is a valid `dqblk`.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    // SAFETY: `quota` is what this command fills.
+    unsafe { quota_call(directory, libc::Q_GETQUOTA, project, (&raw mut quota).cast()) }?;
+    Ok(quota)
+}
+
+/// Bounds what a project may use: blocks of 1024 bytes and files, 0 for any number.
+pub(crate) fn set_project_quota(directory: BorrowedFd<'_>, project: u32, blocks: u64, files: u64) -> nix::Result<()> {
+    // SAFETY: all zeroes is a valid `dqblk`.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    (quota.dqb_bhardlimit, quota.dqb_ihardlimit) = (blocks, files);
+    quota.dqb_valid = libc::QIF_BLIMITS | libc::QIF_ILIMITS;
+    // SAFETY: `quota` is what this command reads.
+    unsafe { quota_call(directory, libc::Q_SETQUOTA, project, (&raw mut quota).cast()) }
+}
+
+/// # Safety
+/// `argument` points to what `command` reads or fills.
+unsafe fn quota_call(
+    directory: BorrowedFd<'_>,
+    command: c_int,
+    project: u32,
+    argument: *mut libc::c_void,
+) -> nix::Result<()> {
+    const OF_PROJECTS: c_int = 2;
+    let command = libc::QCMD(command, OF_PROJECTS);
+    // SAFETY: see the function.
+    check(unsafe { libc::syscall(libc::SYS_quotactl_fd, directory.as_raw_fd(), command, project, argument) }).map(drop)
+}

@@ -23,6 +23,7 @@ mod logs;
 mod network;
 mod one_offs;
 mod outside;
+mod quota;
 mod survival;
 mod world;
 
@@ -42,8 +43,18 @@ fn main() -> ExitCode {
         return survival::hold(rest);
     }
     outside::enter();
+    hide_mounts();
     let good = run_stories(&words) & (!nix::unistd::Uid::effective().is_root() || run_as_nobody(&words));
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the stories mount is seen by nobody else, and goes with this process.
+fn hide_mounts() {
+    use nix::mount::{MsFlags, mount};
+    if nix::unistd::Uid::effective().is_root() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>).unwrap();
+    }
 }
 
 fn stories() -> Vec<(&'static str, Story)> {
@@ -51,6 +62,7 @@ fn stories() -> Vec<(&'static str, Story)> {
         lifecycle::stories(),
         confinement::stories(),
         limits::stories(),
+        quota::stories(),
         freezing::stories(),
         files::stories(),
         logs::stories(),
