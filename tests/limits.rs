@@ -300,3 +300,125 @@ fn enforced_as_nobody(client: &Client) -> bool {
     }
     none
 }
+
+/// A row of `resource` that has to do with `data/`: how much it may hold, how much it holds, and whether more is refused.
+fn data(client: &Client) -> (Value, Value, bool) {
+    let row = limits(client, "web");
+    let watched = row["not_enforced"].as_array().unwrap().contains(&"data".into());
+    (row["data"].clone(), row["data_used"].clone(), !watched)
+}
+
+/// How often the app's log says that it holds too much.
+fn times_told(client: &Client) -> usize {
+    let log = client.airstrip("logs blog -n 100").ok().out();
+    log.lines().filter(|line| line.contains("airstrip[web.1]: data/ holds more than its limit of 2M")).count()
+}
+
+#[test]
+fn what_data_may_hold_is_watched_where_nothing_enforces_it() {
+    let mut server = with_blog();
+    let client = server.client();
+    assert_eq!(data(client), (Value::Null, Value::Null, true));
+    let first = instance(&server);
+    let said = client.airstrip("resource:limit blog data=2M").ok().out();
+    if data(client).2 {
+        skipped("this machine enforces limits of data/");
+        return;
+    }
+    assert!(said.contains("blog: data=2M") && said.contains(" !     not enforced on this machine: data; "), "{said}");
+    assert_eq!(instance(&server), first, "no instance is concerned");
+    let (limit, used, _) = data(client);
+    assert!(limit == json!(2 << 20) && used.as_u64().is_some_and(|used| used < 1 << 20), "{limit} {used}");
+    assert_eq!(limits(client, "build")["data"], Value::Null, "a build has no data/");
+
+    let write = "head -c 3000000 /dev/zero > data/zeros";
+    client.ssh("blog", &[write]).ok();
+    let people = client.airstrip("resource blog").ok().out();
+    let advice = " !     data/ holds more than its limit of 2M; remove something, or, if it really needs more: `resource:limit blog data=4M`";
+    assert!(people.contains("2.8M") && people.contains(advice), "{people}");
+    assert!(data(client).1.as_u64().is_some_and(|used| (2_900_000..4_000_000).contains(&used)));
+    assert_eq!(times_told(client), 1, "once for each time that it comes to be so");
+    client.ssh("blog", &["rm data/zeros"]).ok();
+    assert!(data(client).1.as_u64().is_some_and(|used| used < 1 << 20));
+    client.ssh("blog", &[write]).ok();
+    data(client);
+    assert_eq!(times_told(client), 2);
+
+    // Without being asked.
+    server.crash();
+    server.start_again();
+    let client = server.client();
+    wait_until("it is told", PATIENCE, || times_told(client) == 3);
+    client.airstrip("apps:rename blog journal").ok();
+    client.airstrip("apps:rename journal blog").ok();
+    assert_eq!(data(client).0, json!(2 << 20));
+    client.ssh("blog", &["cd data; for i in $(seq 140); do mkdir d; cd d; done"]).ok();
+    assert_eq!((data(client).0, data(client).1), (json!(2 << 20), Value::Null));
+    let people = client.airstrip("resource blog").ok().out();
+    assert!(people.contains("what data/ holds is not known: ") && people.contains("nested deeper"), "{people}");
+    client.airstrip("resource:limit-clear blog data").ok();
+    assert_eq!(data(client), (Value::Null, Value::Null, true));
+    server.http.get("blog.localhost", "/").ok();
+}
+
+#[test]
+fn data_has_one_limit_for_all_that_runs() {
+    let server = with_blog();
+    let client = server.client();
+    client
+        .airstrip("resource:limit blog web data=1G")
+        .fails(1, &["web has no data of its own", "resource:limit blog data=1G"]);
+    client.airstrip("resource:limit blog data=1K").fails(2, &["data", "1G"]);
+    client.airstrip("resource:limit-clear blog data").fails(1, &["data is not set for blog"]);
+    client.airstrip("resource:limit blog data=none").ok();
+    assert_eq!(data(client).0, Value::Null);
+}
+
+#[test]
+fn data_cannot_hold_more_than_its_limit_where_the_disk_has_quotas() {
+    let Some(mut server) = Server::on_disk_with_quotas(512 << 20) else { return };
+    App::probe(server.client(), "blog").push().ok();
+    let client = server.client();
+    let write = |client: &Client, bytes: u64, name: &str| {
+        client.ssh("blog", &[&format!("head -c {bytes} /dev/zero > data/{name}")])
+    };
+    write(client, 3_000_000, "old").ok();
+    let said = client.airstrip("resource:limit blog data=8M").ok().out();
+    assert!(!said.contains("not enforced"), "{said}");
+    let (limit, used, enforced) = data(client);
+    assert!(limit == json!(8 << 20) && enforced, "{limit}");
+    assert!(used.as_u64().is_some_and(|used| (3_000_000..3_300_000).contains(&used)), "what was there counts: {used}");
+    write(client, 20_000_000, "new").fails(1, &["quota exceeded"]);
+    client.ssh("blog", &["rm data/new; echo kept > data/kept"]).ok();
+
+    // Neither a crash, nor another name, nor other data lifts it.
+    server.crash();
+    server.start_again();
+    let client = server.client();
+    client.airstrip("apps:rename blog journal").ok();
+    client.airstrip("apps:rename journal blog").ok();
+    write(client, 20_000_000, "new").fails(1, &["quota exceeded"]);
+    client.ssh("blog", &["rm data/new"]).ok();
+    let exported = client.airstrip("data:export blog").ok().stdout;
+    client.airstrip("apps:create large").ok();
+    client.ssh_with("airstrip", &["data:import large"], &exported).ok();
+    client.airstrip("resource:limit large data=1M").ok();
+    let refused = client.ssh_with("airstrip", &["data:import large"], &exported);
+    refused.fails(1, &["more than large may hold, which is 1M", "resource:limit large data=2M"]);
+    for _ in 0..2 {
+        client.ssh_with("airstrip", &["data:import blog"], &exported).ok();
+        assert_eq!(server.http.get("blog.localhost", "/read?name=kept").ok().body, "kept\n");
+        assert!(data(client).1.as_u64().is_some_and(|used| (3_000_000..3_300_000).contains(&used)));
+        write(client, 20_000_000, "new").fails(1, &["quota exceeded"]);
+    }
+
+    // More than it may hold already: it is told so, and can hold no more.
+    client.airstrip("resource:limit blog data=2M").ok();
+    data(client);
+    assert_eq!(times_told(client), 1);
+    client.airstrip("resource:limit blog data=64M").ok();
+    write(client, 20_000_000, "new").ok();
+    client.airstrip("resource:limit-clear blog data").ok();
+    write(client, 100_000_000, "new").ok();
+    client.airstrip("apps:destroy large --confirm large").ok();
+}

@@ -21,7 +21,7 @@ use crate::change::{Change, Renew};
 use crate::failure::{Failure, Result};
 use crate::home::sync_directory;
 use crate::instance::{DATA, owner, suffix};
-use crate::limits::Settings;
+use crate::limits::{Settings, show_bytes};
 use crate::platform::Platform;
 use crate::store::App;
 use crate::toolchain::PROGRAM;
@@ -70,7 +70,11 @@ impl Platform {
     ) -> Result<()> {
         output.line("-----> Receiving the archive").await;
         let received = self.receive_data(app, archive, output).await?;
+        let limit = app.terms.limits.data();
         let (app, _turn) = &self.begin_change(app, output).await?;
+        if app.terms.limits.data() != limit {
+            self.bound_import(app, received.path().to_owned()).await?;
+        }
         if app.current.is_none() || app.stopped {
             return self.swap_data(app, received.path());
         }
@@ -99,8 +103,9 @@ impl Platform {
             .tempdir_in(self.home.app(&app.name).root())
             .map_err(failed)?;
         std::os::unix::fs::lchown(room.path(), owner(app.id), owner(app.id)).map_err(failed)?;
+        self.bound_import(app, room.path().to_owned()).await?;
         let process = self.archiver(app, UNPACK, room.path(), MountKind::ReadWrite).await?;
-        let fed = output.cancelled().run_until_cancelled(feed(process, archive)).await;
+        let fed = output.cancelled().run_until_cancelled(feed(app, process, archive)).await;
         fed.ok_or_else(|| Failure::plain("cancelled"))??;
         let path = room.path().to_owned();
         let synced = tokio::task::spawn_blocking(move || {
@@ -172,7 +177,7 @@ impl Platform {
 }
 
 /// Hands an archive over to the unpacking process and waits for its verdict.
-async fn feed(mut process: Process, mut archive: Box<dyn AsyncRead + Send + Unpin>) -> Result<()> {
+async fn feed(app: &App, mut process: Process, mut archive: Box<dyn AsyncRead + Send + Unpin>) -> Result<()> {
     let Some(Streams::Pipes { mut stdin, stdout, stderr }) = process.streams.take() else {
         return Err(Failure::plain("the unpacking process has no streams"));
     };
@@ -194,7 +199,23 @@ async fn feed(mut process: Process, mut archive: Box<dyn AsyncRead + Send + Unpi
         verdict = verdict => verdict,
         never = send => match never {},
     };
-    refusal(exit?, words.trim())
+    refusal(exit?, words.trim()).map_err(|failure| match app.terms.limits.data() {
+        Some(limit) if is_full(&failure) => too_much(app, limit),
+        _ => failure,
+    })
+}
+
+/// Some file systems call a quota that is used up a disk without space.
+fn is_full(failure: &Failure) -> bool {
+    *failure == Failure::disk_full() || failure.message.contains("quota exceeded")
+}
+
+fn too_much(app: &App, limit: u64) -> Failure {
+    let (name, limit, more) = (&app.name, show_bytes(limit), show_bytes(limit.saturating_mul(2)));
+    Failure::new(
+        format!("the data is more than {name} may hold, which is {limit}, or more than the server has space for"),
+        format!("if it really needs more: `resource:limit {name} data={more}`"),
+    )
 }
 
 fn refusal(exit: Exit, words: &str) -> Result<()> {

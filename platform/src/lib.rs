@@ -34,6 +34,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod platform;
 pub mod pump;
+pub mod quota;
 pub mod reconcile;
 pub mod release;
 pub mod sandbox;

@@ -28,6 +28,8 @@ pub enum Resource {
     Code,
     /// Bytes of one log file; each place has two.
     Log,
+    /// Bytes in `data/`, which all instances of an app share.
+    Data,
 }
 
 use Resource as R;
@@ -37,7 +39,12 @@ pub const BUILD: &str = "build";
 
 impl Resource {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [R::Memory, R::Cpu, R::Pids, R::Files, R::Tmp, R::Code, R::Log];
+    pub const ALL: [Self; 8] = [R::Memory, R::Cpu, R::Pids, R::Files, R::Tmp, R::Code, R::Log, R::Data];
+
+    /// Whether an app has one limit for all that runs of it, instead of one for each instance.
+    pub fn is_shared(self) -> bool {
+        self == R::Data
+    }
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
@@ -49,6 +56,7 @@ impl Resource {
             R::Tmp => "tmp",
             R::Code => "code",
             R::Log => "log",
+            R::Data => "data",
         }
     }
 
@@ -59,21 +67,21 @@ impl Resource {
             R::Cpu => 10..=1_024_000,
             R::Pids => 8..=4_194_304,
             R::Files => 64..=1_048_576,
-            R::Tmp | R::Code => 1 << 20..=64 << 40,
+            R::Tmp | R::Code | R::Data => 1 << 20..=64 << 40,
             R::Log => 64 << 10..=1 << 40,
         }
     }
 
-    /// Whether it may be unlimited: what the kernel accounts for. The others fill the machine.
+    /// Whether it may be unlimited: what the kernel accounts for, and what is worth keeping. The others fill the machine.
     fn may_be_unlimited(self) -> bool {
-        matches!(self, R::Memory | R::Cpu | R::Pids)
+        matches!(self, R::Memory | R::Cpu | R::Pids | R::Data)
     }
 
     /// What holds where nothing is set.
     fn usual(self) -> Option<u64> {
         match self {
             R::Memory => Some(512 << 20),
-            R::Cpu => None,
+            R::Cpu | R::Data => None,
             R::Pids => Some(512),
             R::Files => Some(65_536),
             R::Tmp | R::Code => Some(256 << 20),
@@ -93,7 +101,7 @@ impl Resource {
 
     fn parse_amount(self, text: &str) -> Option<u64> {
         match self {
-            R::Memory | R::Tmp | R::Code | R::Log => parse_bytes(text),
+            R::Memory | R::Tmp | R::Code | R::Log | R::Data => parse_bytes(text),
             R::Cpu => parse_thousandths(text),
             R::Pids | R::Files => parse_count(text),
         }
@@ -103,7 +111,7 @@ impl Resource {
     fn show(self, amount: Option<u64>) -> String {
         match (amount, self) {
             (None, _) => "none".to_owned(),
-            (Some(amount), R::Memory | R::Tmp | R::Code | R::Log) => show_bytes(amount),
+            (Some(amount), R::Memory | R::Tmp | R::Code | R::Log | R::Data) => show_bytes(amount),
             (Some(amount), R::Cpu) => show_thousandths(amount),
             (Some(amount), R::Pids | R::Files) => amount.to_string(),
         }
@@ -117,6 +125,7 @@ impl Resource {
             R::Files => "65536",
             R::Tmp | R::Code => "256M",
             R::Log => "5M",
+            R::Data => "1G",
         }
     }
 }
@@ -129,7 +138,7 @@ impl fmt::Display for Resource {
 
 /// The text names nothing that is limited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no limit: there are memory, cpu, pids, files, tmp, code and log")]
+#[error("{0:?} is no limit: there are memory, cpu, pids, files, tmp, code, log and data")]
 pub struct NoSuchResource(String);
 
 impl FromStr for Resource {
@@ -211,6 +220,15 @@ pub fn show_bytes(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes}B"), |(letter, shift)| format!("{}{letter}", bytes >> shift))
 }
 
+/// `12.3M`: of what was counted nobody wants to know every byte.
+pub fn show_rough_bytes(bytes: u64) -> String {
+    let Some((letter, shift)) = UNITS.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
+        return format!("{bytes}B");
+    };
+    let tenths = (u128::from(bytes) * 10) >> shift;
+    format!("{}.{}{letter}", tenths / 10, tenths % 10)
+}
+
 /// `2`, `0.5`, to three places.
 fn parse_thousandths(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
@@ -278,6 +296,11 @@ impl Settings {
         Limits::by(|resource| set(resource).copied().unwrap_or_else(|| resource.usual()))
     }
 
+    /// What `data/` may hold; None: as much as the disk has room for.
+    pub fn data(&self) -> Option<u64> {
+        self.app.get(&R::Data).copied().flatten()
+    }
+
     /// What holds for builds. What is set for the app is meant for what it runs.
     pub fn of_builds(&self) -> Limits {
         let set = |resource| self.own(BUILD).and_then(|own| own.get(&resource));
@@ -289,7 +312,7 @@ impl Settings {
     }
 }
 
-/// What holds for a process type: every resource has its amount.
+/// What holds for a process type: every resource has its amount, but those that all share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits(Set);
 
@@ -300,7 +323,8 @@ const MOST_WORKERS: u64 = 8;
 
 impl Limits {
     fn by(amount: impl Fn(Resource) -> Option<u64>) -> Self {
-        Self(R::ALL.into_iter().map(|resource| (resource, amount(resource))).collect())
+        let own = R::ALL.into_iter().filter(|resource| !resource.is_shared());
+        Self(own.map(|resource| (resource, amount(resource))).collect())
     }
 
     /// Of one resource; None: no limit.
@@ -364,9 +388,20 @@ mod tests {
             ("cpu=0.075", Some(75), "cpu=0.075"),
             ("pids=256", Some(256), "pids=256"),
             ("log=64K", Some(64 << 10), "log=64K"),
+            ("data=1024M", Some(1 << 30), "data=1G"),
+            ("data=none", None, "data=none"),
         ];
         for (text, amount, shown) in cases {
             assert_eq!((limit(text).amount, limit(text).to_string().as_str()), (amount, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn counted_bytes() {
+        let cases =
+            [(0, "0B"), (1023, "1023B"), (4096, "4.0K"), ((12 << 20) + 345_678, "12.3M"), (u64::MAX, "16777215.9T")];
+        for (bytes, shown) in cases {
+            assert_eq!(show_rough_bytes(bytes), shown);
         }
     }
 
@@ -399,6 +434,7 @@ mod tests {
             "files=2000000",
             "tmp=none",
             "log=1K",
+            "data=1K",
             "Memory=512M",
             "=512M",
             "memory=５M",
@@ -429,6 +465,16 @@ mod tests {
     }
 
     #[test]
+    fn what_all_share_concerns_no_instance() {
+        let mut settings = Settings::default();
+        let before = settings.of("web");
+        settings.set(None, &[limit("data=1G")]);
+        assert_eq!((settings.data(), settings.of("web")), (Some(1 << 30), before.clone()));
+        assert_eq!(settings.clear(None, &[R::Data]), None);
+        assert_eq!((settings.data(), settings.of("web")), (None, before));
+    }
+
+    #[test]
     fn settings_are_kept_as_json() {
         let mut settings = Settings::default();
         settings.set(Some(&"web".parse().unwrap()), &[limit("memory=64M"), limit("cpu=none")]);
@@ -455,7 +501,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_limit_or_refused(text in "(memory|cpu|pids|files|tmp|code|log)?=?[0-9.]{0,22}[a-zA-Z]{0,4}\\PC{0,3}") {
+        fn any_text_is_a_limit_or_refused(text in "(memory|cpu|pids|files|tmp|code|log|data)?=?[0-9.]{0,22}[a-zA-Z]{0,4}\\PC{0,3}") {
             if let Ok(limit) = text.parse::<Limit>() {
                 prop_assert_eq!(limit.to_string().parse::<Limit>(), Ok(limit));
             }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::limits::{show_bytes, show_thousandths};
+use crate::limits::{show_bytes, show_rough_bytes, show_thousandths};
 
 /// One value: how it is written depends on the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Cell {
     Number(u64),
     /// Bytes; for people in a unit.
     Size(u64),
+    /// Bytes that were counted; for people rounded.
+    Rough(u64),
     /// A number with three decimal places.
     Thousandths(u64),
     /// `yes` or `-`, true or false.
@@ -73,6 +75,7 @@ impl Cell {
             Self::Text(text) => printable(text),
             Self::Number(number) => number.to_string().into(),
             Self::Size(bytes) => show_bytes(*bytes).into(),
+            Self::Rough(bytes) => show_rough_bytes(*bytes).into(),
             Self::Thousandths(number) => show_thousandths(*number).into(),
             Self::Flag(true) => "yes".into(),
             Self::Many(values) if !values.is_empty() => values.join(", ").into(),
@@ -85,7 +88,7 @@ impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) | Self::Size(number) => serializer.serialize_u64(*number),
+            Self::Number(number) | Self::Size(number) | Self::Rough(number) => serializer.serialize_u64(*number),
             Self::Thousandths(number) => match show_thousandths(*number).parse::<f64>() {
                 Ok(number) => serializer.serialize_f64(number),
                 Err(_) => serializer.serialize_none(),

@@ -16,6 +16,7 @@ use crate::failure::{Failure, Result};
 use crate::formation::Formations;
 use crate::home::Home;
 use crate::names::AppName;
+use crate::quota::Told;
 use crate::store::{App, Store};
 use crate::toolchain::Toolchain;
 
@@ -37,6 +38,8 @@ pub struct Platform {
     pub toolchain: Toolchain,
     /// The built-in buildpacks, in the order in which they are tried.
     pub buildpacks: Vec<builder::Buildpack>,
+    /// Which apps know that their `data/` holds too much.
+    pub told: Told,
     /// How users reach the server.
     pub address: Address,
     /// Owns every task that outlives the call which started it; the server waits for it at the end.

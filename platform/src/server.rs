@@ -20,6 +20,7 @@ use crate::formation::Formations;
 use crate::home::{Home, HomeLock};
 use crate::names::KeyName;
 use crate::platform::{Address, Platform};
+use crate::quota::Told;
 use crate::reconcile::remove_asides;
 use crate::sessions::Doorkeeper;
 use crate::settings::Settings;
@@ -78,6 +79,7 @@ async fn start(settings: Settings) -> Result<Running> {
     let (platform, lock) = prepare(&settings).await?;
     admit_invoking_user(&platform.store)?;
     platform.reconcile().await?;
+    platform.tasks.spawn(platform.clone().watch_data());
     let http = platform.edge.open(settings.http).map_err(|e| Failure::plain(e.to_string()))?;
     platform.address.http_port.store(http.port(), Ordering::Relaxed);
     let doorkeeper = Arc::new(Doorkeeper(platform.clone()));
@@ -111,6 +113,7 @@ async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
         formations: Formations::default(),
         toolchain,
         buildpacks,
+        told: Told::default(),
         address: Address::new(settings.domain.clone()),
         tasks: TaskTracker::new(),
         shutdown: CancellationToken::new(),

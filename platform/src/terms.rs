@@ -66,7 +66,13 @@ impl Platform {
         if altered.terms.engine != app.terms.engine {
             self.engines.named(altered.terms.engine).await?;
         }
-        let commit = async { Ok(self.store.set_terms(app.id, &altered.terms)?) };
+        let commit = async {
+            let data = altered.terms.limits.data();
+            if data != app.terms.limits.data() {
+                self.bound_data(app, data).await?;
+            }
+            Ok(self.store.set_terms(app.id, &altered.terms)?)
+        };
         if app.current.is_none() || app.stopped {
             return commit.await;
         }

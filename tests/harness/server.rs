@@ -36,7 +36,8 @@ pub struct Server {
     user: Option<u32>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
-    small_disk: bool,
+    /// The home is a file system of its own.
+    own_disk: bool,
     daemon: Option<Child>,
     /// The first daemon: what is older cannot be the server's.
     first: Option<Found>,
@@ -87,6 +88,33 @@ impl Server {
         Some(Self::begin(None, Some(bytes), &[]))
     }
 
+    /// A server whose home is a disk of `bytes` with project quotas. None, with the reason printed, if that cannot be made.
+    pub fn on_disk_with_quotas(bytes: u64) -> Option<Self> {
+        if !geteuid().is_root() {
+            skipped("only root can mount a disk with quotas");
+            return None;
+        }
+        let mut server = Self::made(None, None, &[]);
+        match server.mount_disk_with_quotas(bytes) {
+            Ok(()) => Some(server.begun()),
+            Err(reason) => {
+                skipped(&format!("no disk with project quotas: {reason}"));
+                None
+            }
+        }
+    }
+
+    fn mount_disk_with_quotas(&mut self, bytes: u64) -> Result<(), String> {
+        let image = self.base.path().join("disk");
+        File::create(&image).unwrap().set_len(bytes).unwrap();
+        let mut make = Command::new("mkfs.ext4");
+        tried(make.args(["-q", "-O", "quota,project"]).arg(&image))?;
+        let mut mount = Command::new("mount");
+        tried(mount.args(["-o", "loop,prjquota"]).arg(&image).arg(self.home()))?;
+        self.own_disk = true;
+        Ok(())
+    }
+
     fn begin(user: Option<u32>, disk: Option<u64>, arguments: &[&str]) -> Self {
         Self::made(user, disk, arguments).begun()
     }
@@ -108,7 +136,7 @@ impl Server {
             user,
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             variables: Vec::new(),
-            small_disk: disk.is_some(),
+            own_disk: disk.is_some(),
             daemon: None,
             first: None,
             ssh: nowhere,
@@ -331,9 +359,9 @@ impl Server {
         left
     }
 
-    /// Unmounts the small disk; what else is mounted should not be.
+    /// Unmounts the home, if it is a disk; what else is mounted should not be.
     fn unmount(&self) -> Vec<String> {
-        if self.small_disk {
+        if self.own_disk {
             let _best = umount2(&self.home(), MntFlags::MNT_DETACH);
         }
         mounts_that_mention(&self.mark()).into_iter().map(|mount| format!("mount {mount}")).collect()
@@ -356,6 +384,13 @@ impl Drop for Server {
         assert!(matches!(ended, Ok(Ok(()))), "stop-all: {ended:?}\n{}", self.log());
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
+}
+
+/// What a program has to say if it fails.
+fn tried(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+    if output.status.success() { Ok(()) } else { Err(said) }
 }
 
 fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {

@@ -203,7 +203,7 @@ mod tests {
 
         Limits
           resource APP                       Show how much of the machine each instance may use
-          resource:limit APP [PROC] K=V…     Limit what each instance may use: memory, cpu, pids, files, tmp, code, log
+          resource:limit APP [PROC] K=V…     Limit what each instance may use: memory, cpu, pids, files, tmp, code, log; what all share: data
           resource:limit-clear APP [KEY…]    Take limits back: all that were set, or those named
           network APP                        Show where an app's connections may go
           network:set APP SETTING…           Change where connections go: egress=internet|private|none, internal=on|off (APP.internal)

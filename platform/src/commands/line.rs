@@ -229,14 +229,14 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Limit what each instance may use: memory, cpu, pids, files, tmp, code, log
+    /// Limit what each instance may use: memory, cpu, pids, files, tmp, code, log; what all share: data
     #[command(name = "resource:limit")]
     ResourceLimit {
         app: AppName,
         /// PROC: a process type, `run` for one-offs, `build` for builds; without it whatever runs.
         /// memory=512M, cpu=1.5 (processors), pids=256 (processes and threads), files=65536 (open at once),
-        /// tmp=256M (in /tmp and the home), code=256M (written over the code), log=5M (each of two files);
-        /// memory, cpu and pids may be `none`
+        /// tmp=256M (in /tmp and the home), code=256M (written over the code), log=5M (each of two files),
+        /// data=1G (in data/, which all of an app share: without PROC); memory, cpu, pids and data may be `none`
         #[arg(required = true, value_name = "[PROC] K=V")]
         words: Vec<LimitWord>,
     },

@@ -9,6 +9,8 @@ use crate::failure::{Failure, Result};
 use crate::limits::{BUILD, Limit, Limits, Resource};
 use crate::listing::{Cell, Listing};
 use crate::names::{AppName, InvalidName, ProcessType};
+use crate::platform::Platform;
+use crate::quota::{DataUse, over};
 use crate::store::App;
 use crate::terms::Terms;
 
@@ -50,20 +52,48 @@ impl FromStr for ClearWord {
 
 pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
-    let columns = ["process", "memory", "cpu", "pids", "files", "tmp", "code", "log", "not_enforced"];
-    let mut listing = Listing::new(format!("{name} limits (for each instance)"), columns, "");
-    let unenforced = call.platform.engines.unenforced(engine_of(&app, "")).await;
+    let columns =
+        ["process", "memory", "cpu", "pids", "files", "tmp", "code", "log", "data", "data_used", "not_enforced"];
+    let mut listing =
+        Listing::new(format!("{name} limits (for each instance, but data: for all together)"), columns, "");
     let in_builds = call.platform.engines.unenforced(engine_of(&app, BUILD)).await;
+    let data = call.platform.data_use(&app).await;
+    let unenforced = unenforced(call.platform, &app, None, data.as_ref()).await;
     for process in types(call, &app)? {
         let builds = process == BUILD;
         let limits = if builds { app.terms.limits.of_builds() } else { app.terms.limits.of(&process) };
-        listing.row(row(process, &limits, if builds { &in_builds } else { &unenforced }));
+        let data = data.as_ref().filter(|_| !builds);
+        listing.row(row(process, &limits, data, if builds { &in_builds } else { &unenforced }));
     }
     call.console.print(&listing.render(form.json)).await;
     if !form.json {
         tell_unenforced(call, &unenforced).await;
+        tell_data(call, name, data.as_ref()).await;
     }
     Ok(())
+}
+
+/// The limits that nothing enforces for what runs of an app, or for one process type, and why.
+async fn unenforced(
+    platform: &Platform,
+    app: &App,
+    process: Option<&ProcessType>,
+    data: Option<&DataUse>,
+) -> Vec<(Resource, String)> {
+    let mut all = platform.engines.unenforced(engine_of(app, process.map_or("", ProcessType::as_str))).await;
+    let why = data.and_then(|data| data.unenforced.clone());
+    all.extend(why.map(|why| (Resource::Data, why)));
+    all
+}
+
+/// What else there is to say of `data/`.
+async fn tell_data(call: &mut Call<'_>, name: &AppName, data: Option<&DataUse>) {
+    let said = match data {
+        Some(DataUse { limit, used: Ok(used), .. }) if used > limit => over(name, *limit),
+        Some(DataUse { used: Err(why), .. }) => format!("what data/ holds is not known: {why}"),
+        _ => return,
+    };
+    call.console.print(&format!(" !     {said}\n")).await;
 }
 
 /// Builds run natively, always.
@@ -80,7 +110,7 @@ async fn tell_unenforced(call: &mut Call<'_>, unenforced: &[(Resource, String)])
     }
 }
 
-fn row(process: String, limits: &Limits, unenforced: &[(Resource, String)]) -> [Cell; 9] {
+fn row(process: String, limits: &Limits, data: Option<&DataUse>, unenforced: &[(Resource, String)]) -> [Cell; 11] {
     let size = |resource| limits.get(resource).map(Cell::Size);
     [
         process.into(),
@@ -91,6 +121,8 @@ fn row(process: String, limits: &Limits, unenforced: &[(Resource, String)]) -> [
         size(Resource::Tmp).into(),
         size(Resource::Code).into(),
         size(Resource::Log).into(),
+        data.map(|data| Cell::Size(data.limit)).into(),
+        data.and_then(|data| data.used.clone().ok()).map(Cell::Rough).into(),
         unenforced.iter().map(|(resource, _)| resource.to_string()).collect::<Vec<_>>().into(),
     ]
 }
@@ -122,6 +154,12 @@ pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitW
     if limits.is_empty() {
         return Err(Failure::new("there is nothing to set", "write KEY=VALUE, as in memory=512M"));
     }
+    if let (Some(process), Some(shared)) = (&process, limits.iter().find(|limit| limit.resource.is_shared())) {
+        return Err(Failure::new(
+            format!("{process} has no {} of its own: all that runs of {name} shares it", shared.resource),
+            format!("leave {process} out: `resource:limit {name} {shared}`"),
+        ));
+    }
     let shown: Vec<String> = limits.iter().map(ToString::to_string).collect();
     let said = format!("-----> {}: {}\n", subject(name, process.as_ref()), shown.join(" "));
     alter(call, name, process.as_ref(), |terms| {
@@ -130,10 +168,13 @@ pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitW
     })
     .await?;
     call.console.print(&said).await;
-    let engine = engine_of(&call.app(name)?, process.as_ref().map_or("", ProcessType::as_str));
-    let mut unenforced = call.platform.engines.unenforced(engine).await;
-    unenforced.retain(|(resource, _)| limits.iter().any(|limit| limit.resource == *resource));
+    let app = call.app(name)?;
+    let set = |resource: Resource| limits.iter().any(|limit| limit.resource == resource);
+    let data = if set(Resource::Data) { call.platform.data_use(&app).await } else { None };
+    let mut unenforced = unenforced(call.platform, &app, process.as_ref(), data.as_ref()).await;
+    unenforced.retain(|(resource, _)| set(*resource));
     tell_unenforced(call, &unenforced).await;
+    tell_data(call, name, data.as_ref()).await;
     Ok(())
 }
 

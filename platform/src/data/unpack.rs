@@ -38,7 +38,7 @@ fn unpack(from: impl Read, root: &Path) -> io::Result<()> {
         let path = inside(&entry.path()?)?;
         check(&entry, &path)?;
         one(&mut entry, root, &path, &mut modes)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {}", path.display(), cause(&error))))?;
     }
     let mut tail = archive.into_inner();
     io::copy(&mut tail, &mut io::sink())?;
@@ -78,6 +78,11 @@ fn one<R: Read>(
     entry.set_preserve_permissions(false);
     entry.set_unpack_xattrs(false);
     if entry.unpack_in(root)? { Ok(()) } else { Err(odd("is not a path in the archive")) }
+}
+
+/// What was wrong in the end: a full disk, not "failed to unpack".
+fn cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 /// Where the blocks of an entry end in the archive.

@@ -56,6 +56,15 @@ fn what_was_packed_is_unpacked() {
 }
 
 #[test]
+fn the_operating_systems_reason_is_told() {
+    let (mut builder, mut header) = (Builder::new(Vec::new()), Header::new_gnu());
+    header.set_size(0);
+    builder.append_data(&mut header, "x".repeat(300), io::empty()).unwrap();
+    let refused = unpacked(&builder.into_inner().unwrap()).unwrap_err();
+    assert!(refused.ends_with("xxx: File name too long (os error 36)"), "{refused}");
+}
+
+#[test]
 fn what_leads_out_is_refused() {
     let cases = [
         ("../out", EntryType::Regular, "", "leads out"),
