@@ -1,7 +1,10 @@
 //! The daemon ends, is killed, or is killed in the middle of something.
 
+use std::fs;
+use std::path::Path;
+
 use crate::harness::receive_pack::{self, HalfPush};
-use crate::harness::{App, Found, Live, PATIENCE, Server, noise, wait_until};
+use crate::harness::{App, Found, Live, PATIENCE, Server, noise, skipped, wait_until};
 
 /// Processes of the apps themselves.
 fn apps(server: &Server) -> Vec<Found> {
@@ -40,6 +43,45 @@ pub fn instances_outlive_the_daemon(server: &mut Server, end: impl Fn(&mut Serve
     server.client().airstrip("restart blog").ok();
     assert_ne!(instance(server, 1), before.1, "the new daemon can replace them");
     assert_ne!(instance(server, 2), before.2);
+}
+
+/// Freezes the control group of a process, as a daemon that then dies may have done.
+fn freeze(pid: u64) -> Result<(), String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let ours = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        path.contains("/airstrip-").then(|| (controllers.to_owned(), path.to_owned()))
+    };
+    for (controllers, path) in groups.lines().filter_map(ours) {
+        let (kind, option, file, word) = match controllers.as_str() {
+            "" => ("cgroup2", "", "cgroup.freeze", "1"),
+            "freezer" => ("cgroup", "freezer", "freezer.state", "FROZEN"),
+            _ => continue,
+        };
+        let mounted = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let at = mounted.into_iter().find(|words| words[2] == kind && (option.is_empty() || words[3].contains(option)));
+        let Some(directory) = at.map(|words| format!("{}{path}", words[1])) else { continue };
+        if fs::write(Path::new(&directory).join(file), word).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(format!("no group of this process can be frozen: {groups}"))
+}
+
+#[test]
+fn an_instance_that_is_frozen_when_the_daemon_is_killed_goes_on_afterwards() {
+    let mut server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    let before = server.http.get("blog.localhost", "/instance").ok().body;
+    let pid = server.client().airstrip("ps blog --json").ok().json()[0]["pid"].as_u64().unwrap();
+    server.crash();
+    if let Err(reason) = freeze(pid) {
+        skipped(&reason);
+        return;
+    }
+    server.start_again();
+    assert_eq!(server.http.get("blog.localhost", "/instance").ok().body, before);
 }
 
 #[test]

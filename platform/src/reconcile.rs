@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Listed;
+use engine::{EngineError, InstanceId, Listed};
 use gitd::Repository;
 
 use crate::build::IN_PROGRESS;
@@ -86,7 +86,7 @@ impl Platform {
     }
 
     /// Takes up the instances that should run and do, starts those that do not; gives the ones taken up.
-    fn take_up(self: &Arc<Self>, app: &App, listed: &[Listed]) -> Result<Vec<engine::InstanceId>> {
+    fn take_up(self: &Arc<Self>, app: &App, listed: &[Listed]) -> Result<Vec<InstanceId>> {
         if app.current.is_none() || app.stopped {
             return Ok(Vec::new());
         }
@@ -96,12 +96,25 @@ impl Platform {
             match listed.iter().find_map(|one| self.running_at(one, &release, &process)) {
                 Some(instance) => {
                     taken.push(instance.id.clone());
+                    self.thaw(instance.id.clone());
                     self.adopt(&release, instance);
                 }
                 None => self.fill(&release, process),
             }
         }
         Ok(taken)
+    }
+
+    /// Whoever froze it is gone. In the background: a shim that hangs keeps nothing else from starting.
+    fn thaw(self: &Arc<Self>, id: InstanceId) {
+        let platform = self.clone();
+        self.tasks.spawn(async move {
+            match platform.engine.thaw(&id).await {
+                // Its keeper sees that, too.
+                Ok(()) | Err(EngineError::NotRunning(_)) => {}
+                Err(error) => tracing::warn!(instance = %id, %error, "thawing"),
+            }
+        });
     }
 
     fn running_at(&self, listed: &Listed, release: &Runnable, process: &Process) -> Option<Instance> {
