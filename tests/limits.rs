@@ -289,6 +289,13 @@ fn what_the_machine_cannot_enforce_is_told() {
         let said = said.ok().out();
         assert!(said.contains(" !     not enforced on this machine: memory"), "{said}");
     }
+    let log = server.log();
+    for expected in
+        ["limits of memory are not enforced", "limits of processor time are not enforced", "cannot be frozen"]
+    {
+        let told = log.lines().filter(|line| line.contains("WARN") && line.contains(expected)).count();
+        assert_eq!(told, 1, "{expected}: {log}");
+    }
     assert_eq!(limits(client, "web")["memory"], json!(64 << 20));
     server.http.get("blog.localhost", "/").ok();
 }

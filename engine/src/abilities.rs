@@ -24,4 +24,16 @@ impl Abilities {
         let lacking = || Err(reason.to_owned());
         Self { memory: lacking(), cpu: lacking(), pids: lacking(), freeze: lacking(), egress: lacking() }
     }
+
+    /// What follows from each that is lacking, and the reason.
+    pub fn lacking(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [
+            ("limits of memory are not enforced", &self.memory),
+            ("limits of processor time are not enforced", &self.cpu),
+            ("limits of processes are not enforced", &self.pids),
+            ("instances cannot be frozen", &self.freeze),
+            ("instances have no connections to the outside", &self.egress),
+        ];
+        all.into_iter().filter_map(|(consequence, ability)| Some((consequence, ability.as_ref().err()?.as_str())))
+    }
 }

@@ -71,6 +71,7 @@ impl Engines {
     /// Instances of `docker` have their directories in `docker_dir`; `docker_base` is the image they find around them, without
     /// which they see this machine's system.
     pub fn new(native: Native, docker_dir: PathBuf, docker_base: Option<String>) -> Self {
+        warn_of_lacking(EngineName::Native, &native.abilities());
         Self { native, docker: OnceCell::new(), shims: OnceLock::new(), docker_dir, docker_base }
     }
 
@@ -83,7 +84,13 @@ impl Engines {
     }
 
     async fn docker(&self) -> Result<&Docker, EngineError> {
-        let open = || Box::pin(Docker::open(self.docker_dir.clone(), self.docker_base.as_deref()));
+        let open = || {
+            Box::pin(async {
+                let docker = Docker::open(self.docker_dir.clone(), self.docker_base.as_deref()).await?;
+                warn_of_lacking(EngineName::Docker, &docker.abilities());
+                Ok(docker)
+            })
+        };
         self.docker.get_or_try_init(open).await
     }
 
@@ -137,6 +144,12 @@ impl Engines {
         }
         let opened = Shims::open(&self.docker_dir)?;
         Ok(self.shims.get_or_init(|| opened))
+    }
+}
+
+fn warn_of_lacking(engine: EngineName, abilities: &Abilities) {
+    for (consequence, reason) in abilities.lacking() {
+        tracing::warn!(%engine, reason, "{consequence}");
     }
 }
 
