@@ -9,6 +9,7 @@ use std::time::Duration;
 use engine::{EngineError, Exit};
 
 use crate::failure::Failure;
+use crate::instance::PORT;
 use crate::limits::more_memory;
 use crate::names::{AppName, Process};
 
@@ -26,8 +27,6 @@ pub enum StartFailure {
     Unhealthy {
         /// How long it was waited for.
         limit: Duration,
-        /// Value of `PORT`.
-        port: u16,
         /// Where it listens instead.
         listening: Vec<SocketAddr>,
         /// What the last health check saw.
@@ -114,9 +113,9 @@ pub fn explain(failed: &FailedStart) -> Failure {
             let remedy = starved.unwrap_or_else(|| cause(*exit, tail));
             Failure::new(format!("{process} {exit} before it answered"), remedy)
         }
-        StartFailure::Unhealthy { limit, port, listening, last } => {
-            let message = format!("{process} did not answer on $PORT ({port}) within {} s", limit.as_secs());
-            Failure::new(message, unhealthy_remedy(*port, listening, last.as_deref()))
+        StartFailure::Unhealthy { limit, listening, last } => {
+            let message = format!("{process} did not answer on $PORT ({PORT}) within {} s", limit.as_secs());
+            Failure::new(message, unhealthy_remedy(listening, last.as_deref()))
         }
         StartFailure::Cancelled => Failure::plain("cancelled"),
         StartFailure::Engine(reason) => Failure::plain(format!("{process} could not be started: {reason}")),
@@ -129,8 +128,8 @@ pub fn remedy_for_memory(exit: Exit, app: &AppName, process: &str) -> Option<Str
     Some(more_memory(app, process, limit))
 }
 
-fn unhealthy_remedy(port: u16, listening: &[SocketAddr], last: Option<&str>) -> String {
-    if listening.iter().any(|address| address.port() == port) {
+fn unhealthy_remedy(listening: &[SocketAddr], last: Option<&str>) -> String {
+    if listening.iter().any(|address| address.port() == PORT) {
         let last = last.unwrap_or("no answer");
         return format!(
             "it listens, but the health check failed ({last}): see `healthchecks` in app.json, and the app's log"
@@ -229,10 +228,10 @@ mod tests {
     fn another_port_is_named() {
         let process: Process = "web.1".parse().unwrap();
         let listening = vec!["127.0.0.1:8000".parse().unwrap()];
-        let failure = StartFailure::Unhealthy { limit: Duration::from_secs(60), port: 4711, listening, last: None };
+        let failure = StartFailure::Unhealthy { limit: Duration::from_secs(60), listening, last: None };
         let app = "blog".parse().unwrap();
         let said = explain(&FailedStart { app, process, cause: failure, tail: Vec::new() });
-        assert!(said.message.contains("4711") && said.message.contains("60 s"));
+        assert!(said.message.contains("5000") && said.message.contains("60 s"));
         assert!(said.remedy.unwrap().contains("127.0.0.1:8000"));
     }
 }

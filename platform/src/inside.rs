@@ -1,11 +1,11 @@
 //! Programs inside an app: shells and commands in a running instance, and one-offs of the current release.
 
-use engine::{Command, Exit, InstanceId, Streams, WindowSize};
+use engine::{Command, Exit, Streams, WindowSize};
 use gitd::{Channel, Output};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::failure::{Failure, Result};
-use crate::instance::{CODE, USER_HOME, environment, instance_id, shell, suffix};
+use crate::instance::{CODE, Instance, Labels, USER_HOME, environment, instance_id, shell, suffix};
 use crate::names::Process;
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -59,16 +59,15 @@ impl Platform {
         let release = self.current(app)?;
         let running = self.running(app);
         let chosen = match place {
-            Some(place) => running
-                .into_iter()
-                .find(|(process, ..)| process == place)
-                .map(Some)
-                .ok_or_else(|| not_running(app, place))?,
-            None => running
-                .into_iter()
-                .max_by_key(|(process, ..)| (process.kind.is_web(), std::cmp::Reverse(process.number))),
+            Some(place) => {
+                let found = running.into_iter().find(|instance| instance.labels.process == *place);
+                Some(found.ok_or_else(|| not_running(app, place))?)
+            }
+            None => running.into_iter().max_by_key(|Instance { labels: Labels { process, .. }, .. }| {
+                (process.kind.is_web(), std::cmp::Reverse(process.number))
+            }),
         };
-        let Some((process, id, port)) = chosen else {
+        let Some(Instance { id, labels: Labels { process, port, .. }, .. }) = chosen else {
             notice.line(&format!(" !     {} has no running instance: starting one for this session", app.name)).await;
             return self.attach(&release, &format!("run.{}", suffix()), program.argv(), USER_HOME, env, terminal).await;
         };
@@ -77,17 +76,15 @@ impl Platform {
         Ok(self.engine.exec(&id, &command, terminal).await?)
     }
 
-    fn running(&self, app: &App) -> Vec<(Process, InstanceId, u16)> {
-        let places = self.formations.of(app.id).places();
-        let running = places.iter().filter_map(|place| Some((place.process.clone(), place.occupancy().instance?)));
-        running.map(|(process, instance)| (process, instance.id, instance.labels.port)).collect()
+    fn running(&self, app: &App) -> Vec<Instance> {
+        self.formations.of(app.id).places().iter().filter_map(|place| place.occupancy().instance).collect()
     }
 
     /// The port on loopback at which the instance's own processes listen as `port`, for forwarding.
     pub async fn forward(&self, app: &App, place: Option<&Process>, port: u16) -> Result<tokio::net::TcpStream> {
         let running = self.running(app);
-        let chosen = running.into_iter().find(|(process, ..)| place.is_none_or(|place| place == process));
-        let (_, id, _) = chosen.ok_or_else(|| Failure::plain(format!("{} is not running", app.name)))?;
+        let chosen = running.into_iter().find(|instance| place.is_none_or(|place| *place == instance.labels.process));
+        let id = chosen.ok_or_else(|| Failure::plain(format!("{} is not running", app.name)))?.id;
         let listening = self.engine.listening(&id).await?;
         if !listening.iter().any(|address| address.port() == port) {
             return Err(Failure::plain(format!("nothing in {} listens on port {port}", app.name)));

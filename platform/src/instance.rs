@@ -55,7 +55,7 @@ pub struct Labels {
     pub process: Process,
     /// Its release.
     pub version: Version,
-    /// Value of `PORT`.
+    /// Where a web process listens: [`PORT`], but for instances that an older version started in the host's network.
     pub port: u16,
     /// The terms on which it runs; unknown of what an older version started.
     pub terms: Option<Granted>,
@@ -147,7 +147,7 @@ impl Platform {
         if instance.target.is_none() {
             return Ok(());
         }
-        let dial = EngineDial { engine: self.engine.clone(), id: instance.id.clone(), port: instance.labels.port };
+        let dial = EngineDial { engine: self.engine.clone(), id: instance.id.clone(), port: PORT };
         let check = router::health::Check {
             path: release.manifest.health_path.clone(),
             host: format!("{}.{}", release.name, self.address.domain),
@@ -162,8 +162,7 @@ impl Platform {
             () = cancel.cancelled() => Err(StartFailure::Cancelled),
             () = tokio::time::sleep(limit) => {
                 let listening = self.engine.listening(&instance.id).await.unwrap_or_default();
-                let port = instance.labels.port;
-                Err(StartFailure::Unhealthy { limit, port, listening, last })
+                Err(StartFailure::Unhealthy { limit, listening, last })
             }
         }
     }
@@ -313,6 +312,12 @@ impl Dial for EngineDial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_older_version_started_is_known_again() {
+        let known = Labels::from_text(r#"{"app":3,"process":"web.1","version":"v7","port":41234}"#).unwrap();
+        assert_eq!((known.port, known.terms.is_none()), (41234, true));
+    }
 
     #[test]
     fn the_environments_programs_come_first() {
