@@ -1,8 +1,10 @@
-//! Names of layers: hashes of their content.
+//! Names of trees: hashes of their content (see [`crate::inventory`]).
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::inventory::hex;
 
 /// `sha256-` and 64 hexadecimal digits, lower case. A file name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,11 +23,7 @@ impl Digest {
     }
 
     pub(crate) fn from_sha256(hash: &[u8]) -> Self {
-        let mut text = String::from("sha256-");
-        for byte in hash {
-            let _infallible = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(format!("sha256-{}", hex(hash)))
     }
 }
 

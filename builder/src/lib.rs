@@ -6,9 +6,11 @@
 //!
 //! Specification: `buildpacks/spec`, `buildpack.md` and `platform.md`, Buildpack API 0.7 to 0.12.
 
+pub mod inventory;
 pub mod launch;
 pub mod procfile;
 pub mod source;
+pub mod store;
 
 mod blocking;
 mod buildpack;

@@ -1,9 +1,4 @@
-//! Trees that a build left: hashed, sealed, copied, and never followed out of.
-//!
-//! The hash of a tree is SHA-256 over `airstrip tree 1\n` and, for each name of a directory in bytewise order,
-//! a letter (`d` directory, `f` file, `x` file with any execute bit, `l` symbolic link), the name and, but for directories, the
-//! content or target, each after its length (eight bytes, little end first). A directory's entries follow it,
-//! ended by `u`. Owners, times, other mode bits and which names are links to one file do not count.
+//! Trees that a build left: listed, sealed, copied, and never followed out of.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,12 +10,14 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{FileStat, Mode, fchmod};
 use sha2::{Digest as _, Sha256};
 
-use crate::Digest;
 use crate::blocking::Cancel;
 use crate::directory::{self, Directory, Found, found};
+use crate::inventory::{Content, Inventory};
 
 /// Deeper trees are refused: every level holds a file descriptor and a stack frame.
 const DEEPEST: usize = 200;
+/// Of a path below the root.
+const LONGEST_PATH: usize = 4000;
 /// A name that no layer is likely to have, for a file on its way to replace another.
 const ASIDE: &[u8] = b".airstrip-aside";
 
@@ -49,12 +46,11 @@ impl From<TreeError> for io::Error {
     }
 }
 
-/// Hash of the tree at `root`.
-pub(crate) fn digest(root: &Path, cancel: &Cancel) -> Result<Digest, TreeError> {
-    let mut hasher = Hasher { sha: Sha256::new(), buffer: vec![0; 128 * 1024] };
-    hasher.sha.update(b"airstrip tree 1\n");
-    visit(root, cancel, &mut hasher)?;
-    Ok(Digest::from_sha256(&hasher.sha.finalize()))
+/// What the tree at `root` holds.
+pub(crate) fn inventory(root: &Path, cancel: &Cancel) -> Result<Inventory, TreeError> {
+    let mut lister = Lister { found: Inventory::default(), path: Vec::new(), buffer: vec![0; 128 * 1024] };
+    visit(root, cancel, &mut lister)?;
+    Ok(lister.found)
 }
 
 /// Makes the tree at `root` nobody's to change: owned by root if `privileged`, files 0444 or 0555, directories 0755, and no file
@@ -107,6 +103,9 @@ fn visit_entries(
             return Err(TreeError::Cancelled);
         }
         path.push(OsStr::from_bytes(&name));
+        if path.as_os_str().len() > LONGEST_PATH {
+            return Err(refused(path, "the path is too long"));
+        }
         let stat = directory.stat(&name).map_err(|error| on_io(path, error))?;
         match found(&stat) {
             Found::Directory => {
@@ -139,21 +138,22 @@ fn is_executable(stat: &FileStat) -> bool {
     stat.st_mode & 0o111 != 0
 }
 
-struct Hasher {
-    sha: Sha256,
+struct Lister {
+    found: Inventory,
+    /// Of the directory that is being listed, with a `/` at its end.
+    path: Vec<u8>,
     buffer: Vec<u8>,
 }
 
-impl Hasher {
-    fn field(&mut self, bytes: &[u8]) {
-        self.sha.update((bytes.len() as u64).to_le_bytes());
-        self.sha.update(bytes);
+impl Lister {
+    fn push(&mut self, name: &[u8], content: Content) {
+        let path = [&self.path, name].concat();
+        self.found.push(&path, content);
     }
 
-    fn content(&mut self, mut file: File, cancel: &Cancel) -> io::Result<()> {
+    fn hash(&mut self, mut file: File, cancel: &Cancel) -> io::Result<([u8; 32], u64)> {
         let length = file.metadata()?.size();
-        self.sha.update(length.to_le_bytes());
-        let mut seen = 0;
+        let (mut sha, mut seen) = (Sha256::new(), 0);
         loop {
             if cancel.is_cancelled() {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -165,34 +165,34 @@ impl Hasher {
                 Err(error) => return Err(error),
             };
             seen += count as u64;
-            self.sha.update(&self.buffer[..count]);
+            sha.update(&self.buffer[..count]);
         }
-        if seen == length { Ok(()) } else { Err(io::Error::other("changed while it was read")) }
+        if seen == length { Ok((sha.finalize().into(), length)) } else { Err(io::Error::other("changed while it was read")) }
     }
 }
 
-impl Visitor for Hasher {
+impl Visitor for Lister {
     fn enter(&mut self, name: &[u8], _: &Directory, _: &FileStat) -> io::Result<()> {
-        self.sha.update(b"d");
-        self.field(name);
+        self.push(name, Content::Directory);
+        self.path.extend([name, b"/"].concat());
         Ok(())
     }
 
     fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, cancel: &Cancel) -> io::Result<()> {
-        self.sha.update(if is_executable(stat) { b"x" } else { b"f" });
-        self.field(name);
-        self.content(parent.file(name)?, cancel)
+        let (sha256, size) = self.hash(parent.file(name)?, cancel)?;
+        self.push(name, Content::File { sha256, size, executable: is_executable(stat) });
+        Ok(())
     }
 
     fn symlink(&mut self, parent: &Directory, name: &[u8]) -> io::Result<()> {
-        self.sha.update(b"l");
-        self.field(name);
-        self.field(parent.link_target(name)?.as_bytes());
+        self.push(name, Content::Symlink(parent.link_target(name)?.as_bytes().to_vec()));
         Ok(())
     }
 
     fn leave(&mut self) {
-        self.sha.update(b"u");
+        self.path.pop();
+        let parent = self.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        self.path.truncate(parent);
     }
 }
 

@@ -1,7 +1,4 @@
-//! Launch layers go into the content-addressed store.
-//!
-//! A layer is sealed (owners and modes) and on disk before it gets its name there, so a name that exists is of a layer that is
-//! whole, after any crash. What is in the store already is not written again.
+//! Launch layers go into the [store](crate::store), sealed (owners and modes).
 
 use std::fs;
 use std::io;
@@ -13,8 +10,9 @@ use super::{BuildError, files, restore::Restored};
 use crate::blocking::Cancel;
 use crate::directory::Directory;
 use crate::environment::{self, LAUNCH_ROOTS};
+use crate::inventory::Inventory;
 use crate::tree::TreeError;
-use crate::{Digest, EnvChange, Layer, blocking, tree};
+use crate::{Digest, EnvChange, Layer, blocking, store, tree};
 
 /// Puts the launch layers of all buildpacks into the store, in the order of the buildpacks and of the layers' names.
 pub(super) async fn export(
@@ -113,7 +111,8 @@ impl Export {
             layers.push(Layer { buildpack, name, digest, target, metadata });
         }
         if !new.is_empty() {
-            self.place(new)?;
+            let placed = store::place(&self.store, &self.scratch, new);
+            placed.map_err(BuildError::io(format!("placing layers in {}", self.store.display())))?;
         }
         Ok(layers)
     }
@@ -124,14 +123,15 @@ impl Export {
         buildpack: &str,
         name: &str,
         path: PathBuf,
-        new: &mut Vec<(PathBuf, Digest)>,
+        new: &mut Vec<(PathBuf, Inventory)>,
         cancel: &Cancel,
     ) -> Result<Digest, BuildError> {
         let on_tree = |error| on_tree(buildpack, name, error);
-        let digest = tree::digest(&path, cancel).map_err(on_tree)?;
-        if !self.store.join(digest.as_str()).is_dir() {
+        let inventory = tree::inventory(&path, cancel).map_err(on_tree)?;
+        let digest = inventory.digest();
+        if !store::layer(&self.store, &digest).is_dir() {
             tree::seal(&path, self.privileged, cancel).map_err(on_tree)?;
-            new.push((path, digest.clone()));
+            new.push((path, inventory));
         }
         Ok(digest)
     }
@@ -140,22 +140,6 @@ impl Export {
         let path = self.store.join(digest.as_str());
         fs::metadata(&path).map_err(BuildError::io(format!("reusing the layer {}", path.display())))?;
         Ok(digest)
-    }
-
-    /// First to disk, then under their names, then the names to disk.
-    fn place(&self, new: Vec<(PathBuf, Digest)>) -> Result<(), BuildError> {
-        let synced = Directory::open(&self.scratch).and_then(|scratch| scratch.sync_file_system());
-        synced.map_err(BuildError::io("making layers durable"))?;
-        for (path, digest) in new {
-            let target = self.store.join(digest.as_str());
-            match fs::rename(&path, &target) {
-                // Another build, or another layer of this one, has just put the same there.
-                Err(_) if target.is_dir() => {}
-                other => other.map_err(BuildError::io(format!("placing {}", target.display())))?,
-            }
-        }
-        let synced = Directory::open(&self.store).and_then(|store| store.sync());
-        synced.map_err(BuildError::io(format!("making {} durable", self.store.display())))
     }
 }
 

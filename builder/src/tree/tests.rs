@@ -17,14 +17,26 @@ fn sample() -> tempfile::TempDir {
 type Change<'a> = &'a dyn Fn(&Path);
 
 fn hash(root: &Path) -> String {
-    digest(root, &Cancel::default()).unwrap().to_string()
+    inventory(root, &Cancel::default()).unwrap().digest().to_string()
 }
 
 /// The format is stored with releases: a change of it must be a decision.
 #[test]
 fn the_hash_stays_what_it_is() {
-    insta::assert_snapshot!(hash(sample().path()), @"sha256-0eb40cfc464a9de4bd51767abb6783013b807971797c1174000611510695c0db");
-    insta::assert_snapshot!(hash(tempfile::tempdir().unwrap().path()), @"sha256-07007fb98837031d08b00755ff0e10ec60d5b3138f9d673c906b38fbdb309871");
+    insta::assert_snapshot!(hash(sample().path()), @"sha256-1c05f05133f85e6cbcb7ea10e1f225c6c84d3986854823f4dc7f820cfd374f29");
+    insta::assert_snapshot!(hash(tempfile::tempdir().unwrap().path()), @"sha256-83b58e771a12b132a16b4ea56b20948a91f0a80e1adf677cf1a6ba4f3e7be4da");
+}
+
+#[test]
+fn everything_is_listed() {
+    insta::assert_snapshot!(inventory(sample().path(), &Cancel::default()).unwrap().to_text(), @r"
+    airstrip tree 2
+    d bin
+    x a8076d3d28d21e02012b20eaf7dbf75409a6277134439025f282e368e3305abf 10 bin/run
+    d empty
+    f 982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1 4 notes
+    l /etc/shadow out
+    ");
 }
 
 #[test]
@@ -99,12 +111,12 @@ fn odd_trees_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let pipe = root.path().join("pipe");
     nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
-    insta::assert_snapshot!(digest(root.path(), &Cancel::default()).unwrap_err(), @"pipe: is neither a file, a directory nor a symbolic link");
+    insta::assert_snapshot!(inventory(root.path(), &Cancel::default()).unwrap_err(), @"pipe: is neither a file, a directory nor a symbolic link");
     fs::remove_file(pipe).unwrap();
 
     let mut deep = root.path().to_path_buf();
     (0..=DEEPEST).for_each(|_| deep.push("d"));
     fs::create_dir_all(deep).unwrap();
-    let error = digest(root.path(), &Cancel::default()).unwrap_err().to_string();
+    let error = inventory(root.path(), &Cancel::default()).unwrap_err().to_string();
     assert!(error.ends_with("is more than 200 directories deep"), "{error}");
 }

@@ -191,9 +191,9 @@ impl Workshop {
         fs::read_to_string(self.path("store").join(layer.digest.as_str()).join(file)).unwrap()
     }
 
-    /// Names in the store.
+    /// Names of the layers in the store.
     pub(crate) fn store(&self) -> Vec<String> {
-        names(&self.path("store"))
+        names(&self.path("store")).into_iter().filter(|name| !name.ends_with(".files")).collect()
     }
 }
 
