@@ -32,6 +32,7 @@ mod ordinary_user;
 mod processes;
 mod push;
 mod python;
+mod releases;
 mod router;
 mod settings;
 mod shell;

@@ -167,7 +167,11 @@ impl Lister {
             seen += count as u64;
             sha.update(&self.buffer[..count]);
         }
-        if seen == length { Ok((sha.finalize().into(), length)) } else { Err(io::Error::other("changed while it was read")) }
+        if seen == length {
+            Ok((sha.finalize().into(), length))
+        } else {
+            Err(io::Error::other("changed while it was read"))
+        }
     }
 }
 

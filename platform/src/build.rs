@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::instance::{ENV, owner};
 use crate::pipeline::Deployment;
 use crate::platform::Platform;
-use crate::release::{Manifest, health_path};
+use crate::release::{self, Manifest, health_path};
 use crate::sandbox::BuildSandbox;
 use crate::store::App;
 use crate::toolchain::BuildTools;
@@ -23,8 +23,7 @@ const DETECT_LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Prefix of directories of builds in progress; a start removes what crashes left.
 pub const IN_PROGRESS: &str = ".build-";
-/// The parts of a build's directory: the release's code, the lifecycle's own space, and what is `/tmp` inside.
-const CODE: &str = "code";
+/// The parts of a build's directory beside the release's code: the lifecycle's own space, and what is `/tmp` inside.
 const SCRATCH: &str = "scratch";
 const TMP: &str = "tmp";
 /// The layer that is shown as the virtualenv.
@@ -39,13 +38,18 @@ impl Platform {
     /// Lays the tree out and builds it.
     pub async fn build(&self, app: &App, deployment: &Deployment<'_>, output: &Output) -> Result<Built> {
         let directory = self.build_directory(app)?;
-        let code = directory.path().join(CODE);
+        let code = release::code(directory.path());
         tokio::task::block_in_place(|| lay_out(&code, app, deployment))?;
         let tools = self.toolchain.for_build(output).await;
         let image = self.run_buildpacks(app, deployment, directory.path(), &tools, output).await?;
         let health_path = health_path(&code)?;
-        let manifest =
-            Manifest { image, toolchain: tools.needed_at_launch, health_path, commit: deployment.commit.clone() };
+        let manifest = Manifest {
+            image,
+            toolchain: tools.needed_at_launch,
+            health_path,
+            commit: deployment.commit.clone(),
+            code: Some(release::list_code(directory.path()).await?),
+        };
         for part in [SCRATCH, TMP].map(|part| directory.path().join(part)) {
             std::fs::remove_dir_all(&part).map_err(|e| Failure::io(part.display(), &e))?;
         }
@@ -57,8 +61,8 @@ impl Platform {
         let releases = self.home.app(&app.name).releases();
         let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
         let directory = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&releases).map_err(failed)?;
-        for part in [CODE, SCRATCH, TMP] {
-            std::fs::create_dir(directory.path().join(part)).map_err(failed)?;
+        for part in [release::code(directory.path()), directory.path().join(SCRATCH), directory.path().join(TMP)] {
+            std::fs::create_dir(part).map_err(failed)?;
         }
         let owner = owner(app.id);
         std::os::unix::fs::lchown(directory.path().join(TMP), owner, owner).map_err(failed)?;
@@ -76,7 +80,7 @@ impl Platform {
         let previous = self.current(app).ok().map(|release| release.manifest.image);
         let owner = owner(app.id);
         let request = builder::Request {
-            source: &directory.join(CODE),
+            source: &release::code(directory),
             scratch: &directory.join(SCRATCH),
             cache: &self.home.app(&app.name).cache(),
             store: &self.home.layers(),

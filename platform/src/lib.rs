@@ -46,4 +46,5 @@ pub mod source;
 pub mod store;
 pub mod terms;
 pub mod toolchain;
+pub mod verify;
 pub mod words;

@@ -159,7 +159,7 @@ pub fn remove_asides(directory: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with('.') {
-            std::fs::remove_dir_all(entry.path())?;
+            builder::store::remove(&entry.path())?;
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use builder::Image;
+use builder::inventory::Inventory;
+use builder::{Digest, Image};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
@@ -22,9 +23,35 @@ pub struct Manifest {
     pub health_path: Option<String>,
     /// The commit, if the code came by git.
     pub commit: Option<String>,
+    /// Digest of the code as the build left it; unknown of releases of earlier versions. [`code_files`] has the list that it is made of.
+    #[serde(default)]
+    pub code: Option<Digest>,
 }
 
 const MANIFEST: &str = "release.json";
+const CODE: &str = "code";
+const CODE_FILES: &str = "code.files";
+
+/// Where the code of a release is, in its directory.
+pub fn code(release: &Path) -> PathBuf {
+    release.join(CODE)
+}
+
+/// Lists the code of a release that is being made, beside it; gives its digest.
+pub async fn list_code(release: &Path) -> Result<Digest> {
+    let failed = |e: std::io::Error| Failure::io("listing the code", &e);
+    let files = builder::inventory::of_tree(code(release)).await.map_err(failed)?;
+    let text = files.to_text();
+    std::fs::write(release.join(CODE_FILES), &text).map_err(failed)?;
+    Ok(Inventory::digest_of(text.as_bytes()))
+}
+
+/// What the code of a release held when it was made.
+pub fn code_files(release: &Path, digest: &Digest) -> Result<Inventory> {
+    let path = release.join(CODE_FILES);
+    let files = builder::store::read_inventory(&path, digest).map_err(|e| Failure::io(path.display(), &e))?;
+    files.ok_or_else(|| Failure::plain(format!("{} is missing", path.display())))
+}
 
 impl Manifest {
     /// Reads the manifest in a release's directory.
@@ -103,16 +130,16 @@ impl Runnable {
         Self::new(app, home, release.version, release.code, config)
     }
 
-    /// A release that is about to be made: `code` is the version whose directory it uses.
-    pub fn new(app: &App, home: AppHome, version: Version, code: Version, config: Config) -> Result<Self> {
-        let directory = home.release(code);
+    /// A release that is about to be made: `made_by` is the version whose directory it uses.
+    pub fn new(app: &App, home: AppHome, version: Version, made_by: Version, config: Config) -> Result<Self> {
+        let directory = home.release(made_by);
         Ok(Self {
             app: app.id,
             name: app.name.clone(),
             version,
             config,
             manifest: Manifest::read(&directory)?,
-            code: directory.join("code"),
+            code: code(&directory),
             home,
             checks_timeout: app.checks_timeout,
             terms: app.terms.clone(),

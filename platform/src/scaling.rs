@@ -8,11 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::change::{Change, Renew};
 use crate::failure::{Failure, Result};
-use crate::names::{ProcessType, Selector};
+use crate::names::{ProcessType, Selector, Version};
 use crate::plan::places;
 use crate::platform::Platform;
 use crate::release::Runnable;
-use crate::store::{App, Scale};
+use crate::store::{App, Release, Scale};
 
 impl Platform {
     /// Replaces instances by new ones of the same release.
@@ -93,6 +93,12 @@ impl Platform {
         let release = Arc::new(self.current(app)?);
         let wanted = release.wanted(&self.store.scale(app.id)?);
         Ok((release, wanted))
+    }
+
+    /// A release of this app.
+    pub fn release_of(&self, app: &App, version: Version) -> Result<Release> {
+        let none = || Failure::new(format!("{} has no {version}", app.name), format!("see `releases {}`", app.name));
+        self.store.release(app.id, version)?.ok_or_else(none)
     }
 
     /// The current release.

@@ -7,7 +7,9 @@ fn file(content: &str, executable: bool) -> Content {
 }
 
 fn inventory(items: &[(&[u8], Content)]) -> Inventory {
-    Inventory { items: items.iter().map(|(path, content)| Item { path: path.to_vec(), content: content.clone() }).collect() }
+    Inventory {
+        items: items.iter().map(|(path, content)| Item { path: path.to_vec(), content: content.clone() }).collect(),
+    }
 }
 
 fn sample() -> Inventory {
@@ -66,7 +68,8 @@ fn what_is_not_written_so_is_refused() {
         ("d a\nd b\nd b/c/d\n", "line 4 of the list of files: the path is in no directory"),
     ];
     for (lines, expected) in cases {
-        let text = if lines.starts_with("airstrip") || lines.is_empty() { lines.to_owned() } else { format!("{HEAD}{lines}") };
+        let text =
+            if lines.starts_with("airstrip") || lines.is_empty() { lines.to_owned() } else { format!("{HEAD}{lines}") };
         assert_eq!(Inventory::parse(text.as_bytes()).unwrap_err().to_string(), expected, "{lines:?}");
     }
 }
@@ -105,9 +108,7 @@ fn any_tree() -> impl Strategy<Value = Inventory> {
             }
             all.entry(path).or_insert_with(|| file("x", false));
         }
-        Inventory {
-            items: all.into_iter().map(|(path, content)| Item { path: path.join(&b'/'), content }).collect(),
-        }
+        Inventory { items: all.into_iter().map(|(path, content)| Item { path: path.join(&b'/'), content }).collect() }
     })
 }
 

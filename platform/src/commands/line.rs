@@ -147,6 +147,16 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
+    /// Compare every file of a release with what it was when it was made
+    #[command(name = "releases:verify")]
+    ReleasesVerify {
+        app: AppName,
+        /// Such as v12; without it the one that serves
+        #[arg(value_name = "RELEASE")]
+        version: Option<Version>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Release the code, dependencies and configuration of an earlier release again
     Rollback {
         app: AppName,
@@ -300,6 +310,7 @@ impl Command {
             | C::PsRebuild { app }
             | C::Logs { app, .. }
             | C::Releases { app, .. }
+            | C::ReleasesVerify { app, .. }
             | C::Rollback { app, .. }
             | C::Deploy { app }
             | C::Resource { app, .. }
@@ -441,6 +452,8 @@ mod tests {
             "config:unset a K L",
             "releases a",
             "releases a --json",
+            "releases:verify a",
+            "releases:verify a v3 --json",
             "rollback a",
             "rollback a v3",
             "deploy a",

@@ -3,7 +3,8 @@
 use super::Call;
 use super::arguments::Form;
 use crate::access::Need;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::limits::show_bytes;
 use crate::listing::Listing;
 use crate::names::{AppName, Version};
 use crate::store::App;
@@ -24,6 +25,27 @@ pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
     }
     call.console.print(&listing.render(form.json)).await;
     Ok(())
+}
+
+pub(super) async fn verify(call: &mut Call<'_>, name: &AppName, version: Option<Version>, form: Form) -> Result<()> {
+    let app = call.app(name)?;
+    let verified = call.platform.verify(&app, version).await?;
+    let release = format!("{} of {name}", verified.version);
+    if verified.faults.is_empty() && !form.json {
+        let (files, bytes) = (verified.files, show_bytes(verified.bytes));
+        call.console.print(&format!("-----> {release} is as it was made: {files} files, {bytes}\n")).await;
+        return Ok(());
+    }
+    let mut listing = Listing::new(&release, ["part", "path", "fault"], "");
+    for fault in &verified.faults {
+        listing.row([fault.part.as_str().into(), fault.path.as_str().into(), fault.what.as_str().into()]);
+    }
+    call.console.print(&listing.render(form.json)).await;
+    if verified.faults.is_empty() {
+        return Ok(());
+    }
+    let remedy = format!("build it anew: ps:rebuild {name}, or push with -o no-cache");
+    Err(Failure::new(format!("{release} is not as it was made"), remedy))
 }
 
 pub(super) async fn rollback(call: &mut Call<'_>, name: &AppName, to: Option<Version>) -> Result<()> {
