@@ -12,6 +12,7 @@ mod index;
 mod installer;
 mod interpreter;
 mod project;
+mod reproducible;
 mod requirements;
 mod resolve;
 mod server;

@@ -200,6 +200,7 @@ fn write_lock(layer: &Path, packages: &Path) -> Result<(), EnvironmentError> {
     }
     lines.sort();
     doing("writing the lock", fs::write(layer.join("requirements.lock"), lines.concat()))?;
+    doing("removing the installer's notes", super::reproducible::remove_notes(packages))?;
     // uv's, for its next run here, which there will not be.
     let _ = fs::remove_file(layer.join(".lock"));
     Ok(())

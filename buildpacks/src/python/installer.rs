@@ -13,6 +13,9 @@ use super::project::{Project, Source};
 use super::resolve;
 use crate::output;
 
+/// 1980-01-01T00:00:01Z, which zip files can express, too.
+const EPOCH: &str = "315532801";
+
 /// What is to be installed, and with what.
 #[derive(Debug)]
 pub(super) struct Installer<'a> {
@@ -158,6 +161,8 @@ impl<'a> Installer<'a> {
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.project.directory);
+        // Whatever would write the time of the build into its result writes this instead.
+        command.env("SOURCE_DATE_EPOCH", EPOCH);
         for variable in ["PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"] {
             command.env_remove(variable);
         }
