@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::{App, Server};
+use crate::harness::{App, Live, PATIENCE, Server, wait_until};
 
 /// A layer without packages from an index, so that these stories need none.
 const LOCAL_PACKAGE: &[(&str, &str)] = &[
@@ -87,4 +87,96 @@ fn two_homes_make_the_same_of_the_same() {
         assert!(differing.is_empty(), "{differing:#?}");
         assert_eq!(one, other);
     }
+}
+
+/// Names below the releases of an app.
+fn kept(server: &Server, app: &str) -> Vec<String> {
+    let entries = fs::read_dir(server.home().join(format!("apps/{app}/releases"))).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn releases_before_the_last_builds_are_taken_away_with_their_layers() {
+    let mut server = Server::start();
+    let app = App::new(server.client(), "blog", LOCAL_PACKAGE);
+    let airstrip = |server: &Server, line: &str| server.client().airstrip(line);
+    app.push().ok();
+    airstrip(&server, "releases:keep blog 0").fails(2, &["is not a number of builds"]);
+    airstrip(&server, "releases:keep blog 2").ok();
+    let first = layers(&server);
+    app.push_file("lib/greeting.py", "TEXT = 'second'\n").ok();
+    airstrip(&server, "config:set blog A=1").ok();
+    airstrip(&server, "config:set blog A=2").ok();
+    assert_eq!(kept(&server, "blog"), ["v1", "v2"], "configuration pushes no build out");
+    app.push_file("lib/greeting.py", "TEXT = 'third'\n").ok();
+    wait_until("the first build is gone", PATIENCE, || kept(&server, "blog") == ["v2", "v5"]);
+    wait_until("its layer too", PATIENCE, || layers(&server).len() == 2 && !layers(&server).contains(&first[0]));
+    airstrip(&server, "rollback blog v1").fails(1, &["the code of blog v1 has been removed", "releases:keep blog"]);
+    airstrip(&server, "releases:verify blog v1").fails(1, &["has been removed"]);
+    airstrip(&server, "rollback blog v3").ok();
+    airstrip(&server, "run blog python -c 'import greeting; assert greeting.TEXT == \"second\"'").ok();
+    let listed = airstrip(&server, "releases blog --json").ok().json().as_array().unwrap().len();
+    assert_eq!(listed, 6, "history stays");
+
+    // What a crash leaves in the middle of it goes at the next start.
+    server.crash();
+    let releases = server.home().join("apps/blog/releases");
+    fs::rename(releases.join("v5"), releases.join(".gone-v5-1")).unwrap();
+    fs::create_dir_all(server.home().join("layers/.gone-x/y")).unwrap();
+    server.start_again();
+    wait_until("nothing is left of it", PATIENCE, || {
+        kept(&server, "blog") == ["v2"] && !server.home().join("layers/.gone-x").exists()
+    });
+    server.client().airstrip("apps:destroy blog --force").ok();
+    wait_until("no layer is left", PATIENCE, || layers(&server).is_empty());
+}
+
+#[test]
+fn a_release_in_use_stays_until_its_end() {
+    let server = Server::start();
+    let app = App::new(server.client(), "blog", LOCAL_PACKAGE);
+    app.push().ok();
+    server.client().airstrip("releases:keep blog 1").ok();
+    let wait = "echo begun; until test -e ../data/go; do sleep 0.1; done; cat page; python -c \"import greeting; print(greeting.TEXT)\"";
+    let line = format!("run blog sh -c '{wait}'");
+    let mut run = Live::start(&mut server.client().ssh_command("airstrip", &[&line]));
+    run.wait_for("begun", PATIENCE);
+    app.write("page", "two");
+    app.push_file("lib/greeting.py", "TEXT = 'second'\n").ok();
+    app.push_file("lib/greeting.py", "TEXT = 'third'\n").ok();
+    wait_until("what nobody uses is gone", PATIENCE, || kept(&server, "blog") == ["v1", "v3"]);
+    server.client().airstrip("run blog touch ../data/go").ok();
+    run.wait_for("onehello", PATIENCE);
+    assert_eq!(run.finish(PATIENCE).status, 0);
+    wait_until("it is gone, too", PATIENCE, || kept(&server, "blog") == ["v3"] && layers(&server).len() == 1);
+}
+
+/// Builds reuse each other's layers while others take them away.
+#[test]
+fn concurrent_builds_lose_no_layer() {
+    let server = Server::start();
+    let names = ["one", "two", "three"];
+    let apps = names.map(|name| App::new(server.client(), name, LOCAL_PACKAGE));
+    std::thread::scope(|scope| {
+        for (number, app) in apps.iter().enumerate() {
+            let client = server.client();
+            scope.spawn(move || {
+                app.push().ok();
+                client.airstrip(&format!("releases:keep {} 1", names[number])).ok();
+                for round in 0..4 {
+                    let text = format!("TEXT = '{}'\n", (round + number) % 2);
+                    app.push_file("lib/greeting.py", text).ok();
+                    client.airstrip(&format!("releases:verify {}", names[number])).ok();
+                }
+            });
+        }
+    });
+    for name in names {
+        server.client().airstrip(&format!("releases:verify {name}")).ok();
+    }
+    wait_until("only what serves is left", PATIENCE, || {
+        layers(&server).len() <= 2 && names.iter().all(|name| kept(&server, name).len() == 1)
+    });
 }

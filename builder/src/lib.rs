@@ -25,5 +25,5 @@ mod tree;
 pub use buildpack::{Buildpack, BuildpackError};
 pub use digest::{Digest, InvalidDigest};
 pub use image::{EnvAction, EnvChange, Image, Layer, ProcessType};
-pub use lifecycle::{BuildError, Request, build};
+pub use lifecycle::{BuildError, Request, build, cached_layers};
 pub use sandbox::{Bind, Output, Sandbox, SandboxError, Step, StepExit};

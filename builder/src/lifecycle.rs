@@ -16,6 +16,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+pub use self::cache::cached_layers;
 use self::workplace::Workplace;
 use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError};
 
@@ -29,8 +30,8 @@ pub struct Request<'a> {
     /// What earlier builds of this app kept. May be empty or missing; never trusted further than its digests.
     /// On the same file system as `scratch` (or nothing is taken from it), and used by one build at a time.
     pub cache: &'a Path,
-    /// The content-addressed store of layers, shared by all apps. Layers of `previous`, and any that no image names yet,
-    /// must not be removed from it during a build.
+    /// The content-addressed store of layers, shared by all apps. None may be removed from it during a build, nor until the
+    /// image's owner has made it known.
     pub store: &'a Path,
     /// Result of the build whose release serves now, for reuse of its layers.
     pub previous: Option<&'a Image>,

@@ -36,7 +36,9 @@ impl Platform {
         let (app, _change) = &self.begin_change(app, output).await?;
         self.store.begin_destroy(app.id)?;
         self.empty(app.id).await;
-        self.finish_destroy(app)
+        self.finish_destroy(app)?;
+        self.uses.idle.notify_one();
+        Ok(())
     }
 
     /// Removes what is left of an app that is being destroyed.
@@ -51,6 +53,8 @@ impl Platform {
     /// Gives an app another name: its address, its directory, and the names its instances know.
     pub async fn rename_app(self: &Arc<Self>, app: &App, to: &AppName, output: &Output) -> Result<()> {
         let _builds = self.turn(&self.formations.of(app.id).builds, output).await?;
+        // Whoever looks for layers that no release names must find the directory, under one name or the other.
+        let _layers = self.uses.layers().await;
         {
             let (app, _change) = &self.begin_change(app, output).await?;
             self.store.rename_app(app.id, to)?;

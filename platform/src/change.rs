@@ -86,7 +86,10 @@ impl Platform {
         self.retire(old_workers).await;
         self.start_workers(&formation, &change.release, workers, output).await;
         let platform = self.clone();
-        self.tasks.spawn(async move { platform.retire(old_webs).await });
+        self.tasks.spawn(async move {
+            platform.retire(old_webs).await;
+            platform.uses.idle.notify_one();
+        });
         Ok(())
     }
 

@@ -107,6 +107,7 @@ impl Call<'_> {
             C::ConfigUnset { app, keys, no_restart } => config::unset(self, &app, keys, no_restart).await,
             C::Releases { app, form } => releases::list(self, &app, form).await,
             C::ReleasesVerify { app, version, form } => releases::verify(self, &app, version, form).await,
+            C::ReleasesKeep { app, builds } => releases::keep(self, &app, builds).await,
             C::Rollback { app, to } => releases::rollback(self, &app, to).await,
             C::Deploy { app } => releases::deploy(self, &app).await,
             C::DataImport { app } => data::import(self, &app).await,

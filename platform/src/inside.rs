@@ -105,7 +105,9 @@ impl Platform {
         let mut spec = self.spec(release, process, argv);
         spec.command.cwd = cwd.into();
         spec.command.env = with_client_env(spec.command.env, env);
-        Ok(self.engines.named(release.terms.engine).await?.attach(&id, &spec, terminal).await?)
+        let lease = self.uses.lease(release.app, release.made_by);
+        let process = self.engines.named(release.terms.engine).await?.attach(&id, &spec, terminal).await?;
+        Ok(lease.until_the_end_of(process))
     }
 
     /// Runs a one-off to its end, its output to the user, indented.

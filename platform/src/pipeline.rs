@@ -17,6 +17,7 @@ use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::source::Source;
 use crate::store::{App, Config, NewRelease, Release};
+use crate::uses::Lease;
 
 /// New code for an app.
 pub struct Deployment<'a> {
@@ -51,6 +52,7 @@ impl Platform {
         let formation = self.formations.of(app.id);
         let phases = Phases::new(deployment.receive);
         let _build = self.turn(&formation.builds, output).await?;
+        let _layers = self.uses.layers().await;
         let built = self.build(app, deployment, output).await.map_err(|failure| deployment.told(failure))?;
         phases.end("build");
         if deployment.dry_run {
@@ -81,7 +83,7 @@ impl Platform {
         output: &Output,
     ) -> Result<Receipt> {
         let (app, _change) = &self.begin_change(app, output).await?;
-        let target = self.rollback_target(app, to)?;
+        let (target, _code) = self.rollback_target(app, to)?;
         let config = self.store.release_config(app.id, target.version)?;
         let row = Release::new(self.store.next_version(app.id)?, actor, format!("Rollback to {}", target.version));
         let row = Release { code: target.code, origin: target.origin, commit: target.commit, ..row };
@@ -89,19 +91,20 @@ impl Platform {
         self.release(app, new, &Phases::new(Duration::ZERO), output, std::future::ready(Ok(()))).await
     }
 
-    fn rollback_target(&self, app: &App, to: Option<Version>) -> Result<Release> {
+    fn rollback_target(&self, app: &App, to: Option<Version>) -> Result<(Release, Lease)> {
         let releases = self.store.releases(app.id)?;
         let current = app.current.ok_or_else(|| Failure::no_release(&app.name))?;
         let running =
             releases.iter().find(|release| release.version == current).map_or(current, |release| release.origin);
         let found = match to {
             Some(version) => releases.into_iter().find(|release| release.version == version),
-            None => releases.into_iter().find(|release| release.version < running),
+            None => releases.into_iter().find(|release| release.version < running && !release.collected),
         };
         let wanted = to.map_or_else(|| format!("release before {running}"), |version| version.to_string());
-        found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             Failure::new(format!("{} has no {wanted}", app.name), format!("see `releases {}`", app.name))
-        })
+        })?;
+        self.leased(app, found.version)
     }
 
     /// Changes configuration; None removes a variable. Makes a release if there is one and `restart` is wished;

@@ -19,6 +19,7 @@ use crate::names::AppName;
 use crate::quota::Told;
 use crate::store::{App, Store};
 use crate::toolchain::Toolchain;
+use crate::uses::Uses;
 
 /// The running server. One per process, shared by everything that serves a user.
 pub struct Platform {
@@ -34,6 +35,8 @@ pub struct Platform {
     pub edge: Edge,
     /// What runs of each app.
     pub formations: Formations,
+    /// What of the releases and layers is being used.
+    pub uses: Uses,
     /// Interpreters and installers of this machine.
     pub toolchain: Toolchain,
     /// The built-in buildpacks, in the order in which they are tried.

@@ -10,6 +10,7 @@ use engine::{EngineError, InstanceId, Listed};
 use gitd::Repository;
 
 use crate::build::IN_PROGRESS;
+use crate::collect::GONE;
 use crate::failure::{Failure, Result};
 use crate::instance::{Instance, Labels};
 use crate::names::{Process, Version};
@@ -48,7 +49,7 @@ impl Platform {
         self.finish_rename(app)?;
         self.make_app_home(app)?;
         self.remove_leftovers(app)?;
-        remove_imports(self.home.app(&app.name).root()).map_err(|e| Failure::io(&app.name, &e))?;
+        remove_asides_of(self.home.app(&app.name).root()).map_err(|e| Failure::io(&app.name, &e))?;
         self.repair_ref(app)?;
         if let Some(branch) = &app.deploy_branch {
             self.show_branch(app, branch);
@@ -56,16 +57,22 @@ impl Platform {
         Ok(false)
     }
 
-    /// Directories of builds that did not end, and of releases that never became true.
+    /// Directories of builds that did not end, and of releases that never became true or are true no more.
     fn remove_leftovers(&self, app: &App) -> Result<()> {
         let releases = self.home.app(&app.name).releases();
-        let known: BTreeSet<Version> = self.store.releases(app.id)?.iter().map(|release| release.version).collect();
+        let known: BTreeSet<Version> = self
+            .store
+            .releases(app.id)?
+            .iter()
+            .filter(|release| !release.collected)
+            .map(|release| release.code)
+            .collect();
         let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
         for entry in std::fs::read_dir(&releases).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let unknown = name.parse::<Version>().is_ok_and(|version| !known.contains(&version));
-            if name.starts_with(IN_PROGRESS) || unknown {
+            if name.starts_with(IN_PROGRESS) || name.starts_with(GONE) || unknown {
                 std::fs::remove_dir_all(entry.path()).map_err(failed)?;
             }
         }
@@ -143,11 +150,12 @@ impl Platform {
     }
 }
 
-/// Removes what an import of data left: what it had received, or what it had replaced.
-fn remove_imports(app: &Path) -> std::io::Result<()> {
+/// Removes what an import of data left (what it had received, or what it had replaced), and a cache on its way out.
+fn remove_asides_of(app: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(app)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(crate::data::IN_PROGRESS) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(crate::data::IN_PROGRESS) || name.starts_with(GONE) {
             std::fs::remove_dir_all(entry.path())?;
         }
     }

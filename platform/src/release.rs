@@ -113,6 +113,8 @@ pub struct Runnable {
     pub config: Config,
     /// What was built.
     pub manifest: Manifest,
+    /// The release whose build made its code.
+    pub made_by: Version,
     /// Its code on the host.
     pub code: PathBuf,
     /// The app's directories.
@@ -139,6 +141,7 @@ impl Runnable {
             version,
             config,
             manifest: Manifest::read(&directory)?,
+            made_by,
             code: code(&directory),
             home,
             checks_timeout: app.checks_timeout,

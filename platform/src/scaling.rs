@@ -13,6 +13,7 @@ use crate::plan::places;
 use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::{App, Release, Scale};
+use crate::uses::Lease;
 
 impl Platform {
     /// Replaces instances by new ones of the same release.
@@ -95,10 +96,22 @@ impl Platform {
         Ok((release, wanted))
     }
 
-    /// A release of this app.
+    /// A release of this app that has its code.
     pub fn release_of(&self, app: &App, version: Version) -> Result<Release> {
         let none = || Failure::new(format!("{} has no {version}", app.name), format!("see `releases {}`", app.name));
-        self.store.release(app.id, version)?.ok_or_else(none)
+        let release = self.store.release(app.id, version)?.ok_or_else(none)?;
+        if release.collected {
+            let remedy = format!("push that commit again; `releases:keep {} N` keeps more builds", app.name);
+            return Err(Failure::new(format!("the code of {} {version} has been removed", app.name), remedy));
+        }
+        Ok(release)
+    }
+
+    /// The same, and its code stays for as long as the lease.
+    pub fn leased(&self, app: &App, version: Version) -> Result<(Release, Lease)> {
+        let lease = self.uses.lease(app.id, self.release_of(app, version)?.code);
+        // It may have been taken away in the moment before.
+        Ok((self.release_of(app, version)?, lease))
     }
 
     /// The current release.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::build::install_buildpacks;
+use crate::collect::collector;
 use crate::control;
 use crate::edge::Edge;
 use crate::engines::Engines;
@@ -26,6 +27,7 @@ use crate::sessions::Doorkeeper;
 use crate::settings::Settings;
 use crate::store::{Role, Store};
 use crate::toolchain::Toolchain;
+use crate::uses::Uses;
 
 /// How long requests, pushes and commands in flight have to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
@@ -80,6 +82,8 @@ async fn start(settings: Settings) -> Result<Running> {
     admit_invoking_user(&platform.store)?;
     platform.reconcile().await?;
     platform.tasks.spawn(platform.clone().watch_data());
+    platform.tasks.spawn(collector(platform.clone()));
+    platform.uses.idle.notify_one();
     let http = platform.edge.open(settings.http).map_err(|e| Failure::plain(e.to_string()))?;
     platform.address.http_port.store(http.port(), Ordering::Relaxed);
     let doorkeeper = Arc::new(Doorkeeper(platform.clone()));
@@ -111,6 +115,7 @@ async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
         engines,
         edge,
         formations: Formations::default(),
+        uses: Uses::default(),
         toolchain,
         buildpacks,
         told: Told::default(),

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Result};
 use crate::names::Version;
 use crate::platform::Platform;
 use crate::release::{Manifest, code, code_files};
-use crate::store::App;
+use crate::store::{App, Release};
 
 /// What a comparison gave.
 #[derive(Debug)]
@@ -47,8 +47,10 @@ impl Platform {
     /// Compares every file of a release (None: of the one that serves).
     pub async fn verify(&self, app: &App, version: Option<Version>) -> Result<Verified> {
         let version = version.or(app.current).ok_or_else(|| Failure::no_release(&app.name))?;
+        let _layers = self.uses.layers().await;
         let mut verified = Verified { version, files: 0, bytes: 0, faults: Vec::new() };
-        for part in self.parts(app, version)? {
+        let (release, _code) = self.leased(app, version)?;
+        for part in self.parts(app, &release)? {
             let Some(files) = part.files else {
                 verified.faults.push(Fault { part: part.name, path: ".".into(), what: "was never listed".into() });
                 continue;
@@ -62,8 +64,7 @@ impl Platform {
     }
 
     /// The code and the layers of a release.
-    fn parts(&self, app: &App, version: Version) -> Result<Vec<Part>> {
-        let release = self.release_of(app, version)?;
+    fn parts(&self, app: &App, release: &Release) -> Result<Vec<Part>> {
         let directory = self.home.app(&app.name).release(release.code);
         let manifest = Manifest::read(&directory)?;
         let files = manifest.code.as_ref().map(|digest| code_files(&directory, digest)).transpose()?;

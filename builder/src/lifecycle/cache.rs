@@ -56,6 +56,12 @@ pub(super) struct KeptLayer {
     pub(super) metadata: toml::Table,
 }
 
+/// The layers in the store that the next build with this cache may use.
+pub fn cached_layers(cache: &Path) -> Vec<Digest> {
+    let kept = Cache::load(cache).buildpacks.into_iter().flat_map(|kept| kept.layers);
+    kept.filter_map(|layer| layer.digest).collect()
+}
+
 impl Cache {
     /// Reads the cache at `root`. Missing, damaged or odd: an empty one.
     pub(super) fn load(root: &Path) -> Self {

@@ -193,7 +193,9 @@ impl Workshop {
 
     /// Names of the layers in the store.
     pub(crate) fn store(&self) -> Vec<String> {
-        names(&self.path("store")).into_iter().filter(|name| !name.ends_with(".files")).collect()
+        let mut names = names(&self.path("store"));
+        names.retain(|name| self.path("store").join(name).is_dir());
+        names
     }
 }
 

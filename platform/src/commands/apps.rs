@@ -77,6 +77,7 @@ pub(super) async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
         .with("stopped", app.stopped)
         .with("maintenance", app.maintenance)
         .with("checks_timeout", app.checks_timeout)
+        .with("kept_builds", app.keep)
         .with("engine", app.terms.engine.as_str())
         .with("created_at", app.created_at);
     call.console.print(&details.render(form.json)).await;

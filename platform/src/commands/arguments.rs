@@ -83,6 +83,21 @@ impl FromStr for ChecksTimeout {
     }
 }
 
+/// Of how many builds releases are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeptBuilds(pub(super) u32);
+
+impl FromStr for KeptBuilds {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MOST: u32 = 1000;
+        let builds = text.parse().ok().filter(|builds| (1..=MOST).contains(builds));
+        builds
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a number of builds, from 1 (the one that serves) to {MOST}"))
+    }
+}
+
 /// `egress=internet` or `internal=on`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NetworkSetting {

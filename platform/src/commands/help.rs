@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Apps", &["apps", "apps:create", "apps:info", "apps:rename", "apps:destroy", "url"]),
-    ("Deploys", &["releases", "releases:verify", "rollback", "ps:rebuild", "deploy", "git:set"]),
+    ("Deploys", &["releases", "releases:keep", "releases:verify", "rollback", "ps:rebuild", "deploy", "git:set"]),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
     ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),

@@ -2,7 +2,9 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::arguments::{AppRole, Assignment, ChecksTimeout, Form, GitSetting, NetworkSetting, Query, Scale};
+use super::arguments::{
+    AppRole, Assignment, ChecksTimeout, Form, GitSetting, KeptBuilds, NetworkSetting, Query, Scale,
+};
 use super::help;
 use super::resources::{ClearWord, LimitWord};
 use crate::access::Need;
@@ -156,6 +158,13 @@ pub(super) enum Command {
         version: Option<Version>,
         #[command(flatten)]
         form: Form,
+    },
+    /// Keep the releases of the last N builds (10 unless set); older ones cannot be rolled back to
+    #[command(name = "releases:keep")]
+    ReleasesKeep {
+        app: AppName,
+        #[arg(value_name = "N")]
+        builds: KeptBuilds,
     },
     /// Release the code, dependencies and configuration of an earlier release again
     Rollback {
@@ -332,6 +341,7 @@ impl Command {
             | C::DomainsRemove { app, .. }
             | C::ChecksSet { app, .. }
             | C::GitSet { app, .. }
+            | C::ReleasesKeep { app, .. }
             | C::EngineSet { app, .. }
             | C::NetworkSet { app, .. }
             | C::ResourceLimit { app, .. }
@@ -452,6 +462,7 @@ mod tests {
             "config:unset a K L",
             "releases a",
             "releases a --json",
+            "releases:keep a 3",
             "releases:verify a",
             "releases:verify a v3 --json",
             "rollback a",
@@ -559,6 +570,10 @@ mod tests {
         insta::assert_snapshot!(shown("checks:set blog timeout=0"), @r#"
         !     "timeout=0" is not timeout=SECONDS, from 1 to 3600
         !     usage: checks:set APP timeout=SECONDS (see `help checks:set`)
+        "#);
+        insta::assert_snapshot!(shown("releases:keep blog 0"), @r#"
+        !     "0" is not a number of builds, from 1 (the one that serves) to 1000
+        !     usage: releases:keep APP N (see `help releases:keep`)
         "#);
         insta::assert_snapshot!(shown("git:set blog branch main"), @r"
         !     invalid value 'branch' for '<deploy-branch>' [possible values: deploy-branch]

@@ -1,7 +1,7 @@
 //! What was released, and releases made by hand.
 
 use super::Call;
-use super::arguments::Form;
+use super::arguments::{Form, KeptBuilds};
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::limits::show_bytes;
@@ -46,6 +46,15 @@ pub(super) async fn verify(call: &mut Call<'_>, name: &AppName, version: Option<
     }
     let remedy = format!("build it anew: ps:rebuild {name}, or push with -o no-cache");
     Err(Failure::new(format!("{release} is not as it was made"), remedy))
+}
+
+pub(super) async fn keep(call: &mut Call<'_>, name: &AppName, KeptBuilds(builds): KeptBuilds) -> Result<()> {
+    let app = call.app(name)?;
+    call.platform.store.set_keep(app.id, builds)?;
+    call.platform.uses.idle.notify_one();
+    let last = if builds == 1 { "last build is".to_owned() } else { format!("last {builds} builds are") };
+    call.console.print(&format!("-----> {name}: releases of the {last} kept\n")).await;
+    Ok(())
 }
 
 pub(super) async fn rollback(call: &mut Call<'_>, name: &AppName, to: Option<Version>) -> Result<()> {

@@ -33,6 +33,8 @@ pub struct App {
     pub maintenance: bool,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
+    /// Of how many builds releases are kept.
+    pub keep: u32,
     /// The terms on which its instances run.
     pub terms: Terms,
     /// Its directory may still have this name.
@@ -52,6 +54,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         stopped: row.get("stopped")?,
         maintenance: row.get("maintenance")?,
         checks_timeout: row.get::<_, u32>("checks_timeout")?.into(),
+        keep: row.get("keep_builds")?,
         terms: Terms {
             engine: parsed(row, "engine")?,
             egress: parsed::<EgressName>(row, "egress")?.0,
@@ -132,6 +135,11 @@ impl Store {
     /// Seconds a web process has to become healthy.
     pub fn set_checks_timeout(&self, id: AppId, seconds: u32) -> Result<()> {
         self.update(id, "UPDATE apps SET checks_timeout = ?2 WHERE id = ?1", &seconds)
+    }
+
+    /// Of how many builds releases are kept.
+    pub fn set_keep(&self, id: AppId, builds: u32) -> Result<()> {
+        self.update(id, "UPDATE apps SET keep_builds = ?2 WHERE id = ?1", &builds)
     }
 
     /// The terms on which its instances run.

@@ -1,6 +1,6 @@
 //! Releases and configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -29,6 +29,8 @@ pub struct Release {
     pub moved: Option<(String, String)>,
     /// The commit of its code, if it came by git.
     pub commit: Option<String>,
+    /// Its directory and configuration have been removed: it is history.
+    pub collected: bool,
 }
 
 impl Release {
@@ -44,6 +46,7 @@ impl Release {
             origin,
             moved: None,
             commit: None,
+            collected: false,
         }
     }
 }
@@ -73,6 +76,7 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
         origin: Version(row.get("origin")?),
         moved: ref_name.zip(commit.clone()),
         commit,
+        collected: row.get("collected")?,
     })
 }
 
@@ -111,6 +115,18 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection.prepare_cached("SELECT * FROM releases WHERE app = ?1 ORDER BY version DESC")?;
         Ok(statement.query_map([app.0], release)?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Makes releases history: their configuration goes, and their directories may.
+    pub fn collect_releases(&self, app: AppId, versions: &BTreeSet<Version>) -> Result<()> {
+        self.transaction(|transaction| {
+            for version in versions {
+                let params = params![app.0, version.0];
+                transaction.execute("UPDATE releases SET collected = 1 WHERE app = ?1 AND version = ?2", params)?;
+                transaction.execute("DELETE FROM release_config WHERE app = ?1 AND version = ?2", params)?;
+            }
+            Ok(())
+        })
     }
 
     /// The configuration that the next release starts from.

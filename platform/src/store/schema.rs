@@ -68,6 +68,9 @@ const MIGRATIONS: &[&str] = &["
     ALTER TABLE apps ADD COLUMN egress TEXT NOT NULL DEFAULT 'internet';
 ", "
     ALTER TABLE apps ADD COLUMN internal INTEGER NOT NULL DEFAULT 0;  -- 1: reaches others set so, and is reached by them
+", "
+    ALTER TABLE apps ADD COLUMN keep_builds INTEGER NOT NULL DEFAULT 10;    -- how many are kept to be rolled back to
+    ALTER TABLE releases ADD COLUMN collected INTEGER NOT NULL DEFAULT 0;   -- 1: its directory and configuration are gone
 "];
 
 /// Brings the schema up to date; each step is one transaction.
