@@ -32,6 +32,7 @@ mod serve;
 mod server;
 pub mod sftp;
 mod signal;
+pub mod signature;
 mod skeleton;
 mod socket;
 mod tree;
