@@ -180,3 +180,51 @@ fn concurrent_builds_lose_no_layer() {
         layers(&server).len() <= 2 && names.iter().all(|name| kept(&server, name).len() == 1)
     });
 }
+
+#[test]
+fn a_release_is_carried_to_another_server_and_runs_there_without_a_build() {
+    let (one, other) = (Server::start(), Server::start());
+    let mut files = LOCAL_PACKAGE.to_vec();
+    files.push(("single", "a single file"));
+    let app = App::new(one.client(), "blog", &files);
+    app.push().ok();
+    one.client().airstrip("config:set blog SECRET=shown-to-nobody").ok();
+    let export = |line: &str| one.client().airstrip(&format!("releases:export blog {line}")).ok().stdout;
+    let archive = export("--format tar");
+    assert!(archive == export("v2 --format tar"), "equal releases make equal archives");
+    let text = String::from_utf8_lossy(&archive);
+    assert!(!text.contains("shown-to-nobody") && text.contains("BEGIN SSH SIGNATURE"));
+
+    let deploy = |archive: &[u8]| other.client().ssh_with("airstrip", &["deploy shop"], archive);
+    deploy(&archive).fails(1, &["signed with a key that is not trusted here: SHA256:", "releases:trust NAME"]);
+    assert!(other.client().airstrip("releases shop --json").ok().json().as_array().unwrap().is_empty());
+    let key = one.client().airstrip("releases:key").ok();
+    other.client().ssh_with("airstrip", &["releases:trust first"], &key.stdout).ok();
+    let trusted = other.client().airstrip("releases:trusted --json").ok().json();
+    assert_eq!(trusted[0]["name"], "first");
+
+    let mut broken = archive.clone();
+    let at = broken.windows(13).position(|window| window == b"a single file").unwrap();
+    broken[at] = b'o';
+    deploy(&broken).fails(1, &["single is not what the list of files says"]);
+    deploy(&archive[..archive.len() / 2]).fails(1, &["the archive of the release cannot be read"]);
+    assert!(layers(&other).is_empty(), "nothing is placed before all is checked");
+
+    let reply = deploy(&archive).ok();
+    let said = reply.out();
+    assert!(said.contains("Checking v2 of blog") && said.contains("shop v1 is live"), "{said}");
+    assert!(!said.contains("Installing"), "nothing is built: {said}");
+    assert_eq!(other.http.get("shop.localhost", "/page").ok().body, "one");
+    other.client().airstrip("run shop python -c 'import greeting; assert greeting.TEXT == \"hello\"'").ok();
+    other.client().airstrip("releases:verify shop").ok();
+    assert_eq!(layers(&one)[0].file_name(), layers(&other)[0].file_name());
+    let listed = other.client().airstrip("releases shop --json").ok().json();
+    assert_eq!(listed[0]["commit"], app.head());
+    assert_eq!(listed[0]["description"], "Deploy v2 of blog, built elsewhere");
+
+    other.client().airstrip("releases:distrust first").ok();
+    deploy(&archive).fails(1, &["not trusted here"]);
+    let own = other.client().airstrip("releases:export shop --format tar").ok().stdout;
+    deploy(&own).ok();
+    assert_eq!(layers(&other).len(), 1, "what is there already is not stored again");
+}

@@ -8,6 +8,7 @@
 
 pub mod inventory;
 pub mod launch;
+pub mod lay_out;
 pub mod procfile;
 pub mod source;
 pub mod store;

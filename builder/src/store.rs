@@ -13,9 +13,10 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::Digest;
+use crate::blocking::Cancel;
 use crate::directory::Directory;
 use crate::inventory::{Inventory, LONGEST_TEXT};
+use crate::{Digest, tree};
 
 const FILES: &str = ".files";
 /// Prefix of what is about to be removed.
@@ -48,6 +49,17 @@ pub fn read_inventory(file: &Path, digest: &Digest) -> io::Result<Option<Invento
         return Err(odd("the list of files is not what it was".to_owned()));
     }
     Inventory::parse(&text).map(Some).map_err(|error| odd(error.to_string()))
+}
+
+/// Puts finished trees from below `scratch` (on the same file system) into the store, as far as they are not there. Nobody is to change
+/// them any more: they become root's if `privileged`.
+pub fn add(store: &Path, scratch: &Path, trees: Vec<(PathBuf, Inventory)>, privileged: bool) -> io::Result<()> {
+    let is_new = |(_, inventory): &(PathBuf, Inventory)| !layer(store, &inventory.digest()).is_dir();
+    let new: Vec<_> = trees.into_iter().filter(is_new).collect();
+    for (tree, _) in &new {
+        tree::seal(tree, privileged, &Cancel::default())?;
+    }
+    if new.is_empty() { Ok(()) } else { place(store, scratch, new) }
 }
 
 /// Moves sealed trees from below `scratch` (on the same file system) into the store: first to disk, then under their names, then
@@ -122,8 +134,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::blocking::Cancel;
-    use crate::tree;
 
     fn placed(root: &Path, name: &str) -> Digest {
         let (store, scratch) = (root.join("store"), root.join("scratch"));

@@ -14,6 +14,7 @@ use crate::pipeline::Deployment;
 use crate::platform::Platform;
 use crate::release::{self, Manifest, health_path};
 use crate::sandbox::BuildSandbox;
+use crate::source::Source;
 use crate::store::App;
 use crate::toolchain::BuildTools;
 
@@ -29,17 +30,24 @@ const TMP: &str = "tmp";
 /// The layer that is shown as the virtualenv.
 const ENV_LAYER: &str = "/layers/airstrip_python/env";
 
-/// A finished build in a directory of its own, removed unless kept.
+/// A build in a directory of its own, removed unless kept.
 pub struct Built {
     directory: TempDir,
 }
 
 impl Platform {
     /// Lays the tree out and builds it.
-    pub async fn build(&self, app: &App, deployment: &Deployment<'_>, output: &Output) -> Result<Built> {
-        let directory = self.build_directory(app)?;
+    pub async fn build(
+        &self,
+        app: &App,
+        deployment: &Deployment<'_>,
+        source: &dyn Source,
+        output: &Output,
+    ) -> Result<Built> {
+        let built = self.build_directory(app)?;
+        let directory = &built.directory;
         let code = release::code(directory.path());
-        tokio::task::block_in_place(|| lay_out(&code, app, deployment))?;
+        tokio::task::block_in_place(|| lay_out(&code, app, source))?;
         let tools = self.toolchain.for_build(output).await;
         let image = self.run_buildpacks(app, deployment, directory.path(), &tools, output).await?;
         let health_path = health_path(&code)?;
@@ -50,14 +58,12 @@ impl Platform {
             commit: deployment.commit.clone(),
             code: Some(release::list_code(directory.path()).await?),
         };
-        for part in [SCRATCH, TMP].map(|part| directory.path().join(part)) {
-            std::fs::remove_dir_all(&part).map_err(|e| Failure::io(part.display(), &e))?;
-        }
-        manifest.write(directory.path())?;
-        Ok(Built { directory })
+        built.finish(&manifest)?;
+        Ok(built)
     }
 
-    fn build_directory(&self, app: &App) -> Result<TempDir> {
+    /// A place to make a release in.
+    pub fn build_directory(&self, app: &App) -> Result<Built> {
         let releases = self.home.app(&app.name).releases();
         let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
         let directory = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&releases).map_err(failed)?;
@@ -66,7 +72,7 @@ impl Platform {
         }
         let owner = owner(app.id);
         std::os::unix::fs::lchown(directory.path().join(TMP), owner, owner).map_err(failed)?;
-        Ok(directory)
+        Ok(Built { directory })
     }
 
     async fn run_buildpacks(
@@ -108,6 +114,24 @@ impl Platform {
 }
 
 impl Built {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The lifecycle's own space in it.
+    pub fn scratch(&self) -> PathBuf {
+        self.path().join(SCRATCH)
+    }
+
+    /// Removes what the build alone needed, and writes down what it made.
+    pub fn finish(&self, manifest: &Manifest) -> Result<()> {
+        for part in [SCRATCH, TMP].map(|part| self.path().join(part)) {
+            std::fs::remove_dir_all(&part).map_err(|e| Failure::io(part.display(), &e))?;
+        }
+        manifest.write(self.path())
+    }
+
     /// Gives the directory its release's name. It is durable after [`ReleaseDirectory::sync`].
     pub fn keep_as(self, release: &Path) -> Result<ReleaseDirectory> {
         let failed = |e: std::io::Error| Failure::io(release.display(), &e);
@@ -145,9 +169,9 @@ impl ReleaseDirectory {
     }
 }
 
-fn lay_out(code: &Path, app: &App, deployment: &Deployment<'_>) -> Result<()> {
+fn lay_out(code: &Path, app: &App, source: &dyn Source) -> Result<()> {
     let mut layout = Layout::new(code, owner(app.id)).map_err(refuse)?;
-    deployment.source.lay_out(&mut layout)
+    source.lay_out(&mut layout)
 }
 
 /// A tree that is not laid out, in words for users.

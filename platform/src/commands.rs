@@ -18,6 +18,7 @@ mod releases;
 mod resources;
 mod run;
 mod settings;
+mod signers;
 
 use std::sync::Arc;
 
@@ -108,6 +109,13 @@ impl Call<'_> {
             C::Releases { app, form } => releases::list(self, &app, form).await,
             C::ReleasesVerify { app, version, form } => releases::verify(self, &app, version, form).await,
             C::ReleasesKeep { app, builds } => releases::keep(self, &app, builds).await,
+            C::ReleasesExport { app, version, format, base } => {
+                releases::export(self, &app, version, format, base.is_some()).await
+            }
+            C::ReleasesKey => signers::key(self).await,
+            C::ReleasesTrusted(form) => signers::list(self, form).await,
+            C::ReleasesTrust { name } => signers::trust(self, &name).await,
+            C::ReleasesDistrust { name } => signers::distrust(self, &name).await,
             C::Rollback { app, to } => releases::rollback(self, &app, to).await,
             C::Deploy { app } => releases::deploy(self, &app).await,
             C::DataImport { app } => data::import(self, &app).await,

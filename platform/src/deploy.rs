@@ -1,5 +1,6 @@
 //! The ways in which code reaches the pipeline: a push, the tip once more, an archive.
 
+use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +8,9 @@ use std::time::{Duration, Instant};
 use gitd::{Incoming, Output, RefUpdate, Repository};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::archive::{MOST_BYTES, ReleaseArchive};
 use crate::failure::{Failure, Result};
-use crate::pipeline::{Deployment, Receipt};
+use crate::pipeline::{Deployment, Origin, Receipt};
 use crate::platform::Platform;
 use crate::source::{Archive, Committed, Pushed};
 use crate::store::App;
@@ -43,7 +45,7 @@ impl Platform {
         };
         let text = commit.to_string();
         let deployment = Deployment {
-            source: &Pushed { incoming: push.incoming, commit },
+            origin: Origin::Tree(&Pushed { incoming: push.incoming, commit }),
             actor: push.actor,
             description: format!("Deploy {}", &text[..7]),
             commit: Some(text.clone()),
@@ -77,7 +79,7 @@ impl Platform {
         let commit = repository.find_ref(&name)?.ok_or_else(|| Failure::no_release(&app.name))?;
         let text = commit.to_string();
         let deployment = Deployment {
-            source: &Committed { repository, commit },
+            origin: Origin::Tree(&Committed { repository, commit }),
             actor,
             description: format!("Rebuild {}", &text[..7]),
             commit: Some(text.clone()),
@@ -89,39 +91,56 @@ impl Platform {
         self.deploy(app, &deployment, output).await
     }
 
-    /// Deploys a tar or tar.gz.
+    /// Deploys a tar or tar.gz: of a tree, or of a release that another server has built.
     pub async fn deploy_archive(
         self: &Arc<Self>,
         app: &App,
-        mut archive: Box<dyn AsyncRead + Send + Unpin>,
+        archive: Box<dyn AsyncRead + Send + Unpin>,
         actor: &str,
         output: &Output,
     ) -> Result<Receipt> {
         let started = Instant::now();
+        let limit = |begin: &[u8]| if ReleaseArchive::begins(begin) { MOST_BYTES } else { Archive::MAX_BYTES };
+        let file = self.receive(app, archive, limit).await?;
+        let copy = file.try_clone().map_err(|e| Failure::io("receiving the archive", &e))?;
+        let release = tokio::task::block_in_place(|| self.open_release(copy))?;
+        let (tree, description, commit);
+        let origin = if let Some(release) = &release {
+            let contents = &release.contents;
+            description = format!("Deploy {} of {}, built elsewhere", contents.release, contents.app);
+            commit = contents.manifest.commit.clone();
+            Origin::Release(release)
+        } else {
+            (tree, description, commit) = (Archive::new(file)?, "Deploy archive".to_owned(), None);
+            Origin::Tree(&tree)
+        };
+        let receive = started.elapsed();
+        let deployment =
+            Deployment { origin, actor, description, commit, moved: None, clean: false, dry_run: false, receive };
+        self.deploy(app, &deployment, output).await
+    }
+
+    /// Receives a file without a name; `limit` says how long it may be, by its beginning.
+    pub async fn receive(
+        &self,
+        app: &App,
+        mut archive: Box<dyn AsyncRead + Send + Unpin>,
+        limit: impl Fn(&[u8]) -> u64,
+    ) -> Result<File> {
         let failed = |e: std::io::Error| Failure::io("receiving the archive", &e);
         let mut file = tempfile::tempfile_in(self.home.app(&app.name).root()).map_err(failed)?;
         let mut buffer = vec![0; 64 << 10];
-        let mut received = 0;
+        let (mut received, mut most) = (0, None);
         loop {
             let length = archive.read(&mut buffer).await.map_err(failed)?;
+            let most = *most.get_or_insert_with(|| limit(&buffer[..length]));
             received += length as u64;
             match length {
-                0 => break,
-                _ if received > Archive::MAX_BYTES => return Err(too_large()),
+                0 => return Ok(file),
+                _ if received > most => return Err(too_large(most)),
                 _ => file.write_all(&buffer[..length]).map_err(failed)?,
             }
         }
-        let deployment = Deployment {
-            source: &Archive::new(file)?,
-            actor,
-            description: "Deploy archive".to_owned(),
-            commit: None,
-            moved: None,
-            clean: false,
-            dry_run: false,
-            receive: started.elapsed(),
-        };
-        self.deploy(app, &deployment, output).await
     }
 
     fn open_repository(&self, app: &App) -> Result<Repository> {
@@ -129,9 +148,9 @@ impl Platform {
     }
 }
 
-fn too_large() -> Failure {
+fn too_large(limit: u64) -> Failure {
     Failure::new(
-        format!("the archive is larger than {} GiB", Archive::MAX_BYTES >> 30),
+        format!("the archive is larger than {} GiB", limit >> 30),
         "keep large files in data/, not in the code",
     )
 }

@@ -252,6 +252,21 @@ pub fn environment(release: &Runnable, process: &str, port: u16) -> Vec<(String,
     env
 }
 
+/// The environment of an exported image's process: what the build says, without configuration.
+pub fn image_environment(image: &builder::Image, kind: &str) -> Vec<(String, String)> {
+    let base = [
+        ("HOME", USER_HOME.to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("PATH", format!("{ENV}/bin:/usr/local/bin:/usr/bin:/bin")),
+        ("PYTHONUNBUFFERED", "1".to_owned()),
+        ("PORT", PORT.to_string()),
+    ];
+    let base = base.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let mut env = builder::launch::environment(image, kind, base);
+    first_in_path(&mut env, &format!("{ENV}/bin"));
+    env
+}
+
 /// `PATH` begins with the environment's programs whatever layers and configuration put into it.
 fn first_in_path(env: &mut [(String, String)], first: &str) {
     if let Some((_, path)) = env.iter_mut().find(|(name, _)| name == "PATH") {

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod apps;
+pub mod archive;
 pub mod build;
 pub mod change;
 pub mod cli;
@@ -20,9 +21,11 @@ pub mod diagnosis;
 pub mod dotenv;
 pub mod edge;
 pub mod engines;
+pub mod export;
 pub mod failure;
 pub mod formation;
 pub mod home;
+pub mod import;
 pub mod inside;
 pub mod instance;
 pub mod keeper;
@@ -31,6 +34,7 @@ pub mod listing;
 pub mod logs;
 pub mod names;
 pub mod network;
+pub mod oci;
 pub mod pipeline;
 pub mod plan;
 pub mod platform;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use gitd::Output;
 
+use crate::archive::ReleaseArchive;
 use crate::change::{Change, Renew};
 use crate::diagnosis::remedy_for_memory;
 use crate::failure::{Failure, Result};
@@ -19,10 +20,19 @@ use crate::source::Source;
 use crate::store::{App, Config, NewRelease, Release};
 use crate::uses::Lease;
 
+/// What a deployment begins with.
+#[derive(Clone, Copy)]
+pub enum Origin<'a> {
+    /// A tree that is to be built.
+    Tree(&'a dyn Source),
+    /// A release that another server has built.
+    Release(&'a ReleaseArchive),
+}
+
 /// New code for an app.
 pub struct Deployment<'a> {
-    /// The tree.
-    pub source: &'a dyn Source,
+    /// The tree, or what was made of it elsewhere.
+    pub origin: Origin<'a>,
     /// Who deploys: a key's name.
     pub actor: &'a str,
     /// For the list of releases: `Deploy 1a2b3c4`.
@@ -53,7 +63,11 @@ impl Platform {
         let phases = Phases::new(deployment.receive);
         let _build = self.turn(&formation.builds, output).await?;
         let _layers = self.uses.layers().await;
-        let built = self.build(app, deployment, output).await.map_err(|failure| deployment.told(failure))?;
+        let built = match deployment.origin {
+            Origin::Tree(source) => self.build(app, deployment, source, output).await,
+            Origin::Release(archive) => self.unpack_release(app, archive, output).await,
+        };
+        let built = built.map_err(|failure| deployment.told(failure))?;
         phases.end("build");
         if deployment.dry_run {
             return Err(Failure::plain("dry run passed"));
@@ -65,7 +79,10 @@ impl Platform {
         let synced = directory.sync();
         let keep = async {
             synced.await?;
-            tokio::task::block_in_place(|| deployment.source.keep())
+            match deployment.origin {
+                Origin::Tree(source) => tokio::task::block_in_place(|| source.keep()),
+                Origin::Release(_) => Ok(()),
+            }
         };
         let result = self.release(app, deployment.release(version, config), &phases, output, keep).await;
         if result.is_err() {

@@ -39,10 +39,14 @@ pub fn code(release: &Path) -> PathBuf {
 
 /// Lists the code of a release that is being made, beside it; gives its digest.
 pub async fn list_code(release: &Path) -> Result<Digest> {
-    let failed = |e: std::io::Error| Failure::io("listing the code", &e);
-    let files = builder::inventory::of_tree(code(release)).await.map_err(failed)?;
-    let text = files.to_text();
-    std::fs::write(release.join(CODE_FILES), &text).map_err(failed)?;
+    let listed = builder::inventory::of_tree(code(release)).await;
+    write_code_files(release, &listed.map_err(|e| Failure::io("listing the code", &e))?)
+}
+
+/// Writes the list of the code of a release that is being made; gives its digest.
+pub fn write_code_files(release: &Path, files: &Inventory) -> Result<Digest> {
+    let (path, text) = (release.join(CODE_FILES), files.to_text());
+    std::fs::write(&path, &text).map_err(|e| Failure::io(path.display(), &e))?;
     Ok(Inventory::digest_of(text.as_bytes()))
 }
 

@@ -88,23 +88,24 @@ impl Archive {
 
     /// How much of one is received at most.
     pub const MAX_BYTES: u64 = ARCHIVE_BYTES;
+}
 
-    fn reader(&self) -> io::Result<Box<dyn Read>> {
-        let mut file = self.file.try_clone()?;
-        let mut magic = [0; 2];
-        file.rewind()?;
-        let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
-        file.rewind()?;
-        let file = BufReader::new(file);
-        Ok(if gzip { Box::new(flate2::read::MultiGzDecoder::new(file).take(ARCHIVE_BYTES)) } else { Box::new(file) })
-    }
+/// Reads a file that may be packed with gzip, from its start, up to so many bytes. One reader at a time.
+pub fn unpacked(file: &File, limit: u64) -> io::Result<Box<dyn Read>> {
+    let mut file = file.try_clone()?;
+    let mut magic = [0; 2];
+    file.rewind()?;
+    let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+    file.rewind()?;
+    let file = BufReader::new(file);
+    Ok(if gzip { Box::new(flate2::read::MultiGzDecoder::new(file).take(limit)) } else { Box::new(file.take(limit)) })
 }
 
 impl Source for Archive {
     fn lay_out(&self, layout: &mut Layout) -> Result<()> {
         let broken =
             |e: io::Error| Failure::new(format!("the archive cannot be read: {e}"), "send a tar or tar.gz, uncut");
-        let mut archive = tar::Archive::new(self.reader().map_err(broken)?);
+        let mut archive = tar::Archive::new(unpacked(&self.file, ARCHIVE_BYTES).map_err(broken)?);
         let mut content = Vec::new();
         let mut made = std::collections::BTreeSet::new();
         for entry in archive.entries().map_err(broken)? {

@@ -7,6 +7,7 @@ mod apps;
 mod keys;
 mod releases;
 mod schema;
+mod signers;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use rusqlite::Connection;
 pub use apps::{App, AppId, Scale};
 pub use keys::{Key, Role};
 pub use releases::{Config, NewRelease, Release};
+pub use signers::Signer;
 
 /// The database of one home.
 #[derive(Debug)]

@@ -102,6 +102,12 @@ impl Toolchain {
         self.program.exists().then_some(self.program.as_path())
     }
 
+    /// Whether there is something at this path that instances can be shown: of the base system, or of an interpreter.
+    pub fn has(&self, path: &Path) -> bool {
+        let of_python = self.python.iter().any(|python| path.starts_with(&python.prefix));
+        (of_python || in_base_system(path)) && path.exists()
+    }
+
     /// What a build gets. Fetches the installer at the first call; without it builds use pip.
     pub async fn for_build(&self, output: &Output) -> BuildTools {
         let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };

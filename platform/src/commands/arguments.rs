@@ -83,6 +83,15 @@ impl FromStr for ChecksTimeout {
     }
 }
 
+/// The form of an exported release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ExportFormat {
+    /// For Docker, podman, skopeo.
+    Oci,
+    /// For `deploy` on another server.
+    Tar,
+}
+
 /// Of how many builds releases are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KeptBuilds(pub(super) u32);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 
 use gitd::{Channel, Ended, Output};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -47,6 +48,30 @@ impl Console {
     /// Writes text with its line ends.
     pub(super) async fn print(&mut self, text: &str) {
         send(&mut self.channel.stdout, text.as_bytes(), self.channel.terminal.is_some()).await;
+    }
+
+    /// Writes bytes as they come, which are nothing for a terminal.
+    pub(super) async fn stream(&mut self, mut pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> Result<()> {
+        let hangup = self.channel.hangup.clone();
+        while let Some(Some(piece)) = hangup.run_until_cancelled(pieces.recv()).await {
+            let bytes = piece.map_err(|e| Failure::io("writing the archive", &e))?;
+            let sent = hangup.run_until_cancelled(self.channel.stdout.write_all(&bytes)).await;
+            if !matches!(sent, Some(Ok(()))) {
+                break;
+            }
+        }
+        let _gone = self.channel.stdout.flush().await;
+        Ok(())
+    }
+
+    /// Refuses a client whose standard output is a terminal.
+    pub(super) fn check_no_terminal(&self) -> Result<()> {
+        match self.channel.terminal {
+            None => Ok(()),
+            Some(_) => {
+                Err(Failure::new("a tar is nothing for a terminal", "leave out the -t of ssh, and redirect with >"))
+            }
+        }
     }
 
     /// Runs an operation and shows what it writes, as it writes it.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use gitd::{Channel, Ended};
 
 use super::{Call, Console};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::names::AppName;
 use crate::platform::Platform;
 
 pub(super) async fn export(platform: &Arc<Platform>, name: &AppName, channel: Channel) -> Ended {
     let console = Console::new(channel);
-    if console.channel().terminal.is_some() {
-        let failure = Failure::new("a tar is nothing for a terminal", "leave out the -t of ssh, and redirect with >");
+    if let Err(failure) = console.check_no_terminal() {
         return console.end(Err(failure)).await;
     }
     let (_notice, notices) = console.output();

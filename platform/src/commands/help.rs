@@ -8,7 +8,20 @@ use crate::failure::{Failure, Result};
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("Apps", &["apps", "apps:create", "apps:info", "apps:rename", "apps:destroy", "url"]),
-    ("Deploys", &["releases", "releases:keep", "releases:verify", "rollback", "ps:rebuild", "deploy", "git:set"]),
+    (
+        "Deploys",
+        &[
+            "releases",
+            "releases:keep",
+            "releases:verify",
+            "releases:export",
+            "rollback",
+            "ps:rebuild",
+            "deploy",
+            "git:set",
+        ],
+    ),
+    ("Releases of other servers", &["releases:key", "releases:trusted", "releases:trust", "releases:distrust"]),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
     ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),
@@ -178,10 +191,19 @@ mod tests {
 
         Deploys
           releases APP                       List an app's releases
+          releases:keep APP N                Change of how many builds releases are kept to roll back to (10)
+          releases:verify APP [RELEASE]      Compare every file of a release with what it was when it was made
+          releases:export APP [RELEASE]      Write a release to standard output, for Docker or for another server
           rollback APP [RELEASE]             Release the code, dependencies and configuration of an earlier release again
           ps:rebuild APP                     Build and release the tip of the deploy branch anew
-          deploy APP                         Deploy a tar or tar.gz from standard input
+          deploy APP                         Deploy a tar or tar.gz from standard input: of a tree, or of another server's release
           git:set APP deploy-branch NAME     Change the branch whose pushes deploy: deploy-branch NAME
+
+        Releases of other servers
+          releases:key                       Print the public key with which this server signs releases
+          releases:trusted                   List whose releases can be deployed here
+          releases:trust NAME                Trust releases that are signed with the public key on standard input
+          releases:distrust NAME             Trust a signer no more
 
         Processes
           ps APP                             List an app's instances

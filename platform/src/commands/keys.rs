@@ -41,14 +41,19 @@ pub(super) async fn add(
         (None, _) | (Some(_), Some(AppRole::Admin)) => Role::Admin,
         (Some(_), _) => Role::Deploy,
     };
-    let text = call.console.read_stdin(LIMIT).await?;
-    let key = gitd::PublicKey::parse(only_line(&text)?).map_err(|e| Failure::new(e.to_string(), GIVE_A_KEY))?;
+    let key = read_key(call).await?;
     call.platform.store.add_key(name, &key.text, &key.fingerprint, app.as_ref().map(|app| app.id), role)?;
     let scope = app.map_or_else(|| "everything".to_owned(), |app| app.name.to_string());
     call.console
         .print(&format!("-----> Added {name}, {} of {scope}\n       {}\n", role.as_str(), key.fingerprint))
         .await;
     Ok(())
+}
+
+/// The public key on standard input.
+pub(super) async fn read_key(call: &mut Call<'_>) -> Result<gitd::PublicKey> {
+    let text = call.console.read_stdin(LIMIT).await?;
+    gitd::PublicKey::parse(only_line(&text)?).map_err(|e| Failure::new(e.to_string(), GIVE_A_KEY))
 }
 
 pub(super) async fn remove(call: &mut Call<'_>, name: &KeyName) -> Result<()> {
@@ -64,7 +69,7 @@ pub(super) async fn remove(call: &mut Call<'_>, name: &KeyName) -> Result<()> {
     Ok(())
 }
 
-const GIVE_A_KEY: &str = "give a public key on standard input: keys:add NAME < ~/.ssh/id_ed25519.pub";
+const GIVE_A_KEY: &str = "give a public key on standard input: < ~/.ssh/id_ed25519.pub";
 
 /// The one key in a `.pub` file.
 fn only_line(text: &str) -> Result<&str> {

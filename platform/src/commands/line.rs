@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser};
 
 use super::arguments::{
-    AppRole, Assignment, ChecksTimeout, Form, GitSetting, KeptBuilds, NetworkSetting, Query, Scale,
+    AppRole, Assignment, ChecksTimeout, ExportFormat, Form, GitSetting, KeptBuilds, NetworkSetting, Query, Scale,
 };
 use super::help;
 use super::resources::{ClearWord, LimitWord};
@@ -159,13 +159,39 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Keep the releases of the last N builds (10 unless set); older ones cannot be rolled back to
+    /// Change of how many builds releases are kept to roll back to (10)
     #[command(name = "releases:keep")]
     ReleasesKeep {
         app: AppName,
         #[arg(value_name = "N")]
         builds: KeptBuilds,
     },
+    /// Write a release to standard output, for Docker or for another server
+    #[command(name = "releases:export")]
+    ReleasesExport {
+        app: AppName,
+        /// Such as v12; without it the one that serves
+        #[arg(value_name = "RELEASE")]
+        version: Option<Version>,
+        /// oci: an image for `docker load` and skopeo; tar: signed, for `deploy`. Configuration is in neither
+        #[arg(long, value_name = "oci|tar", default_value = "oci")]
+        format: ExportFormat,
+        /// Put the image over the one on standard input, as `docker save` writes it; without it the image has no system of its own
+        #[arg(long, value_name = "-", value_parser = ["-"])]
+        base: Option<String>,
+    },
+    /// Print the public key with which this server signs releases
+    #[command(name = "releases:key")]
+    ReleasesKey,
+    /// List whose releases can be deployed here
+    #[command(name = "releases:trusted")]
+    ReleasesTrusted(#[command(flatten)] Form),
+    /// Trust releases that are signed with the public key on standard input
+    #[command(name = "releases:trust")]
+    ReleasesTrust { name: KeyName },
+    /// Trust a signer no more
+    #[command(name = "releases:distrust")]
+    ReleasesDistrust { name: KeyName },
     /// Release the code, dependencies and configuration of an earlier release again
     Rollback {
         app: AppName,
@@ -173,7 +199,7 @@ pub(super) enum Command {
         #[arg(value_name = "RELEASE")]
         to: Option<Version>,
     },
-    /// Deploy a tar or tar.gz from standard input
+    /// Deploy a tar or tar.gz from standard input: of a tree, or of another server's release
     Deploy { app: AppName },
 
     /// Write a tar of the app's data/ to standard output
@@ -307,8 +333,16 @@ impl Command {
         use Command as C;
         match self {
             // They show each actor what it may see.
-            C::Help { .. } | C::Version | C::Apps(_) | C::Keys(_) | C::SshConfig => (Need::Nothing, None),
-            C::AppsCreate { .. } | C::KeysAdd { .. } | C::KeysRemove { .. } | C::StopAll => (Need::Admin, None),
+            C::Help { .. } | C::Version | C::Apps(_) | C::Keys(_) | C::ReleasesKey | C::SshConfig => {
+                (Need::Nothing, None)
+            }
+            C::AppsCreate { .. }
+            | C::KeysAdd { .. }
+            | C::KeysRemove { .. }
+            | C::ReleasesTrusted(_)
+            | C::ReleasesTrust { .. }
+            | C::ReleasesDistrust { .. }
+            | C::StopAll => (Need::Admin, None),
             // A new name is taken from what all apps share.
             C::AppsRename { app, .. } => (Need::Admin, Some(app)),
             C::PsScale { app, wanted, .. } if wanted.is_empty() => (Need::Deploy, Some(app)),
@@ -341,6 +375,7 @@ impl Command {
             | C::DomainsRemove { app, .. }
             | C::ChecksSet { app, .. }
             | C::GitSet { app, .. }
+            | C::ReleasesExport { app, .. }
             | C::ReleasesKeep { app, .. }
             | C::EngineSet { app, .. }
             | C::NetworkSet { app, .. }
@@ -463,6 +498,13 @@ mod tests {
             "releases a",
             "releases a --json",
             "releases:keep a 3",
+            "releases:export a",
+            "releases:export a v3 --format tar",
+            "releases:export a --base -",
+            "releases:key",
+            "releases:trusted --json",
+            "releases:trust other",
+            "releases:distrust other",
             "releases:verify a",
             "releases:verify a v3 --json",
             "rollback a",

@@ -1,12 +1,15 @@
 //! What was released, and releases made by hand.
 
 use super::Call;
-use super::arguments::{Form, KeptBuilds};
+use super::arguments::{ExportFormat, Form, KeptBuilds};
 use crate::access::Need;
+use crate::archive::MOST_BYTES;
+use crate::export::in_pieces;
 use crate::failure::{Failure, Result};
 use crate::limits::show_bytes;
 use crate::listing::Listing;
 use crate::names::{AppName, Version};
+use crate::oci::Base;
 use crate::store::App;
 
 pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
@@ -55,6 +58,33 @@ pub(super) async fn keep(call: &mut Call<'_>, name: &AppName, KeptBuilds(builds)
     let last = if builds == 1 { "last build is".to_owned() } else { format!("last {builds} builds are") };
     call.console.print(&format!("-----> {name}: releases of the {last} kept\n")).await;
     Ok(())
+}
+
+pub(super) async fn export(
+    call: &mut Call<'_>,
+    name: &AppName,
+    version: Option<Version>,
+    format: ExportFormat,
+    over_a_base: bool,
+) -> Result<()> {
+    call.console.check_no_terminal()?;
+    let app = call.app(name)?;
+    let export = call.platform.export(&app, version).await?;
+    if format == ExportFormat::Tar {
+        return call.console.stream(in_pieces(move |to| export.write_signed(to))).await;
+    }
+    let base = if over_a_base { read_base(call, &app).await? } else { Base::default() };
+    let toolchain = call.platform.toolchain_trees(&export.contents).await?;
+    call.console.stream(in_pieces(move |to| export.write_image(&base, &toolchain, to))).await
+}
+
+/// The image on standard input.
+async fn read_base(call: &mut Call<'_>, app: &App) -> Result<Base> {
+    let input = call.console.take_stdin()?;
+    let file = call.platform.receive(app, input, |_| MOST_BYTES).await?;
+    let remedy = "send what `docker save IMAGE` writes";
+    let refused = |e| Failure::new(format!("the base image cannot be read: {e}"), remedy);
+    tokio::task::block_in_place(|| Base::read(&file)).map_err(refused)
 }
 
 pub(super) async fn rollback(call: &mut Call<'_>, name: &AppName, to: Option<Version>) -> Result<()> {

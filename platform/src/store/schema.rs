@@ -71,6 +71,13 @@ const MIGRATIONS: &[&str] = &["
 ", "
     ALTER TABLE apps ADD COLUMN keep_builds INTEGER NOT NULL DEFAULT 10;    -- how many are kept to be rolled back to
     ALTER TABLE releases ADD COLUMN collected INTEGER NOT NULL DEFAULT 0;   -- 1: its directory and configuration are gone
+", "
+    CREATE TABLE signers (                      -- of releases that other servers have built
+        name TEXT PRIMARY KEY,
+        public_key TEXT NOT NULL UNIQUE,        -- algorithm and base64
+        fingerprint TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT;
 "];
 
 /// Brings the schema up to date; each step is one transaction.
