@@ -27,6 +27,9 @@ mod memory;
 mod process;
 #[path = "bench/push.rs"]
 mod push;
+#[path = "bench/receipt.rs"]
+#[expect(dead_code, reason = "the bench of builds uses all of it")]
+mod receipt;
 #[path = "bench/request.rs"]
 mod request;
 #[path = "bench/start.rs"]

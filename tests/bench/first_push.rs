@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{App, Server};
 use crate::measured::{Measured, Target};
-use crate::push::{Receipt, phases, push};
+use crate::receipt::{Receipt, phases, push};
 use crate::times::{Times, timed};
 use crate::tools::{Python, Uv};
 

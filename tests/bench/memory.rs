@@ -3,7 +3,7 @@
 use crate::harness::{App, Server};
 use crate::measured::{Measured, Target};
 use crate::process;
-use crate::push::push;
+use crate::receipt::push;
 
 /// Deploys so many apps that need no package.
 pub fn deploy_others(server: &Server, count: usize) {

@@ -1,12 +1,12 @@
 //! A one-line change of a Flask app, pushed: from `git push` to the new version's answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::by_hand::ByHand;
 use crate::harness::{App, PATIENCE, Server, wait_until};
 use crate::measured::{Measured, Target};
-use crate::request::get;
-use crate::times::{Times, timed};
+use crate::receipt::{Receipt, phases, push};
+use crate::times::Times;
 use crate::tools::{Python, Uv};
 
 const ROUNDS: usize = 10;
@@ -63,36 +63,4 @@ impl<'s> Hello<'s> {
         wait_until("the old version ends", PATIENCE, || self.server.processes().len() == self.settled);
         pushed
     }
-}
-
-/// From the start of `git push` until its end and the first answer of the new version, which contains `text`.
-pub fn push(server: &Server, app: &App<'_>, name: &str, text: &str) -> (Duration, Receipt) {
-    let mut git = server.client().git_command(&app.directory, &["push", "airstrip", "main"]);
-    let begin = Instant::now();
-    let (_, output) = timed(&mut git);
-    let page = get(server.http.0, &format!("{name}.localhost")).unwrap();
-    let took = begin.elapsed();
-    assert!(page.contains(text), "no {text:?} in {page}");
-    (took, receipt(&String::from_utf8_lossy(&output.stderr)))
-}
-
-/// The phases of a push and their seconds, in order.
-pub type Receipt = Vec<(String, f64)>;
-
-/// Of `=====> hello v2 is live in 0.31s (receive 0.01  build 0.02 …)`.
-fn receipt(said: &str) -> Receipt {
-    let line = said.lines().find(|line| line.contains(" is live in ")).unwrap_or_else(|| panic!("no receipt: {said}"));
-    let phases = line.split_once('(').unwrap().1.trim_end().trim_end_matches(')');
-    let words: Vec<&str> = phases.split_whitespace().collect();
-    words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect()
-}
-
-/// The median of each phase.
-pub fn phases(receipts: &[Receipt]) -> String {
-    let of = |phase: usize| {
-        let times = receipts.iter().map(|receipt| Duration::from_secs_f64(receipt[phase].1));
-        format!("{} {:.0}", receipts[0][phase].0, Times::new(times.collect()).median())
-    };
-    let phases: Vec<String> = (0..receipts[0].len()).map(of).collect();
-    format!("by the receipt, in ms: {}", phases.join("  "))
 }

@@ -1,0 +1,132 @@
+//! Forty requirements and all that they need, pinned: installed by a push, by uv, and by pip.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{App, Server};
+use crate::measured::{Measured, Target};
+use crate::receipt::{phase, push};
+use crate::times::{Times, timed};
+use crate::tools::{Python, Uv};
+
+const ROUNDS: usize = 3;
+
+const REQUIREMENTS: &str = "aiohttp alembic attrs beautifulsoup4 boto3 celery click cryptography django fastapi flask gunicorn httpx \
+    itsdangerous jinja2 lxml markdown marshmallow msgpack orjson paramiko pillow prometheus-client psycopg2-binary pydantic pygments \
+    pytest python-dotenv pytz pyyaml redis requests rich sentry-sdk sqlalchemy structlog tenacity typer uvicorn werkzeug";
+
+/// Both take turns. What is cold has an empty cache on both sides; pip, the slowest by far, has one turn.
+pub fn measure(python: &Python, uv: &Uv) -> Vec<Measured> {
+    let lock = Lock::resolve(python, uv);
+    println!("{} requirements, {} packages", REQUIREMENTS.split_whitespace().count(), lock.packages());
+    let [mut cold, mut warm, mut unchanged, mut cold_by_hand, mut warm_by_hand] = [const { Vec::new() }; 5];
+    for _ in 0..ROUNDS {
+        let server = Server::start();
+        let app = lock.app(&server);
+        cold.push(build_phase(&server, &app));
+        app.write("requirements.txt", format!("{}# changed\n", lock.text));
+        app.commit("Change a comment");
+        warm.push(build_phase(&server, &app));
+        app.write("note", "changed");
+        app.commit("Change something else");
+        unchanged.push(build_phase(&server, &app));
+        let (first, second) = lock.by_uv(python, uv);
+        cold_by_hand.push(first);
+        warm_by_hand.push(second);
+    }
+    let pip = lock.by_pip(python);
+    println!("the same by `python -m venv` and `pip install -r`, which is what Piku runs: {:.1} s", pip.as_secs_f64());
+    let row = |what, ours, peer: Option<(_, Vec<_>)>, target| {
+        let ours = Times::new(ours);
+        println!("{what}: {ours}");
+        let peer = peer.map(|(name, times)| (name, Times::new(times)));
+        let peer = peer.map(|(name, times)| {
+            println!("  {name}: {times}");
+            (name, times.median())
+        });
+        Measured { what, figure: ours.median(), unit: "ms", peer, target }
+    };
+    vec![
+        row(
+            "build with 40 requirements, cold",
+            cold,
+            Some(("`uv venv`, `uv pip sync`, cold", cold_by_hand)),
+            Target::Times(1.2),
+        ),
+        row(
+            "build with 40 requirements, warm",
+            warm,
+            Some(("`uv venv`, `uv pip sync`, warm", warm_by_hand)),
+            Target::Times(1.2),
+        ),
+        row("build with 40 requirements, unchanged", unchanged, None, Target::AtMost(50.0)),
+    ]
+}
+
+/// The pins, as of now.
+struct Lock {
+    text: String,
+}
+
+impl Lock {
+    fn resolve(python: &Python, uv: &Uv) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("requirements.in");
+        std::fs::write(&list, REQUIREMENTS.replace(' ', "\n")).unwrap();
+        let mut compile =
+            uv.command(&["pip", "compile", "--no-header", "--no-annotate"], &directory.path().join("cache"));
+        let (_, output) = timed(compile.arg("--python").arg(&python.executable).arg(&list));
+        Self { text: String::from_utf8(output.stdout).unwrap() }
+    }
+
+    fn packages(&self) -> usize {
+        self.text.lines().count()
+    }
+
+    fn app<'s>(&self, server: &'s Server) -> App<'s> {
+        let page =
+            "import flask\n\napp = flask.Flask(__name__)\n\n\n@app.get(\"/\")\ndef page():\n    return \"locked\"\n";
+        let files = [
+            ("app.py", page),
+            ("requirements.txt", &self.text),
+            ("Procfile", "web: gunicorn --bind 127.0.0.1:$PORT app:app\n"),
+        ];
+        App::new(server.client(), "locked", &files)
+    }
+
+    /// With an empty cache, then again with what that left there.
+    fn by_uv(&self, python: &Python, uv: &Uv) -> (Duration, Duration) {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("cache");
+        let turn = |env: &Path| {
+            let (venv, _) = timed(uv.command(&["venv", "--python"], &cache).arg(&python.executable).arg(env));
+            let mut sync = uv.command(&["pip", "sync", "--python"], &cache);
+            // As airstrip: what one environment's owner changes must not show in another.
+            sync.env("UV_LINK_MODE", "copy");
+            let (sync, _) = timed(sync.arg(env.join("bin/python")).arg(self.file(directory.path())));
+            venv + sync
+        };
+        (turn(&directory.path().join("first")), turn(&directory.path().join("second")))
+    }
+
+    fn by_pip(&self, python: &Python) -> Duration {
+        let directory = tempfile::tempdir().unwrap();
+        let env = directory.path().join("env");
+        let (venv, _) = timed(Command::new(&python.executable).args(["-m", "venv"]).arg(&env));
+        let mut install = Command::new(env.join("bin/pip"));
+        install.args(["install", "--quiet", "--no-cache-dir", "-r"]).arg(self.file(directory.path()));
+        venv + timed(&mut install).0
+    }
+
+    fn file(&self, directory: &Path) -> std::path::PathBuf {
+        let file = directory.join("requirements.txt");
+        std::fs::write(&file, &self.text).unwrap();
+        file
+    }
+}
+
+fn build_phase(server: &Server, app: &App<'_>) -> Duration {
+    let (_, receipt) = push(server, app, "locked", "locked");
+    phase(&receipt, "build")
+}
