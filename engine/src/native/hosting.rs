@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -135,7 +135,13 @@ impl Native {
     /// Connects to a port on the loopback of an instance that has a network of its own.
     pub(crate) async fn connect_in(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
         let (pid, _) = self.find(id).await.map_err(io::Error::other)?;
-        socket_in(pid).await?.connect((Ipv4Addr::LOCALHOST, port).into()).await
+        match connect(pid, Ipv4Addr::LOCALHOST.into(), port).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                // Where the family is switched off, that is the answer.
+                connect(pid, Ipv6Addr::LOCALHOST.into(), port).await.map_err(|_| error)
+            }
+            first => first,
+        }
     }
 
     /// Fails if the instance is not there or still runs.
@@ -152,18 +158,18 @@ impl Native {
     }
 }
 
-/// A socket made in the network of a process, by a thread that goes there and does not come back.
-async fn socket_in(pid: i32) -> io::Result<TcpSocket> {
+/// By a socket made in the network of a process, by a thread that goes there and does not come back.
+async fn connect(pid: i32, ip: IpAddr, port: u16) -> io::Result<TcpStream> {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().spawn(move || {
         let network = File::open(format!("/proc/{pid}/ns/net"));
         let made = network.and_then(|network| {
             setns(network, CloneFlags::CLONE_NEWNET)?;
-            TcpSocket::new_v4()
+            if ip.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
         });
         let _ = tell.send(made);
     })?;
-    told.await.map_err(io::Error::other)?
+    told.await.map_err(io::Error::other)??.connect((ip, port).into()).await
 }
 
 async fn launched(shim: &Channel, id: &InstanceId, host: &dyn Host) -> Result<(), EngineError> {
