@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::sync::Arc;
 
 use engine::MountKind::{ReadOnly, ReadWrite, Scratch};
@@ -127,13 +128,18 @@ async fn symbolic_links(world: Arc<World>) {
     assert_eq!(world.run(&spec).await.stdout, "/layers/x/venv\n/etc/hostname\nblog\n");
 }
 
-/// A release may hold a link where the next mount goes; it must not move that mount onto the host.
+/// A release may hold a link where the next mount goes; it must not move that mount onto the host or the system.
 async fn links_in_a_mount_do_not_lead_outside(world: Arc<World>) {
     let (code, data) = (world.owned_dir("code"), world.owned_dir("data"));
     fs::write(data.join("file"), "data\n").unwrap();
     symlink(world.dir.path(), code.join("host")).unwrap();
-    let mut spec = world.spec("true");
-    spec.mounts = vec![mount(&code, "/home/app/code", ReadWrite), mount(&data, "/home/app/code/host/data2", ReadOnly)];
+    symlink("../../../../../../etc", code.join("up")).unwrap();
+    let mut spec = world.spec("cat /etc/data/file; cat /home/app/code/up/data/file");
+    spec.mounts = vec![mount(&code, "/home/app/code", ReadWrite), mount(&data, "/home/app/code/up/data", ReadOnly)];
+    let seen = world.run(&spec).await;
+    assert_eq!(seen.stdout, "data\ndata\n", "{seen:?}");
+    assert!(!Path::new("/etc/data").exists());
+    spec.mounts[1].target = "/home/app/code/host/data2".into();
     let _ = world.engine.attach(&id("a"), &spec, None).await;
     assert!(!world.path("data2").exists());
 }

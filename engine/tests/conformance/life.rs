@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use engine::{EngineError, Exit};
 
-use crate::world::{World, alive, cases, command, id, output, until, with_command_line};
+use crate::world::{SIZE, World, alive, cases, command, id, output, until, with_command_line};
 
 cases![
     exits_are_kept_until_removed,
@@ -58,8 +58,12 @@ async fn programs_that_cannot_be_executed(world: Arc<World>) {
         assert_eq!(error.to_string(), expected);
         assert!(matches!(error, EngineError::Program { .. }));
         assert_eq!(world.engine.attach(&id("a"), &spec, None).await.unwrap_err().to_string(), expected);
-        assert_eq!(world.engine.exec(&running, &spec.command, None).await.unwrap_err().to_string(), expected);
+        for terminal in [None, Some(SIZE)] {
+            let error = world.engine.exec(&running, &spec.command, terminal).await.unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
+    assert_eq!(world.engine.list().await.unwrap().len(), 1, "only what runs");
 }
 
 async fn failed_launches_leave_nothing(world: Arc<World>) {
@@ -168,6 +172,7 @@ async fn stopping_asks_first(world: Arc<World>) {
     world.logged("ready").await;
     assert_eq!(world.engine.stop(&id, Duration::from_secs(30)).await.unwrap(), Exit::Status(7));
     assert_eq!(world.texts(), ["ready", "asked"]);
+    assert_eq!(world.engine.stop(&id, Duration::ZERO).await.unwrap(), Exit::Status(7));
 }
 
 async fn stopping_kills_what_does_not_listen(world: Arc<World>) {

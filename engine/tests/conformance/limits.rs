@@ -17,6 +17,7 @@ cases![
     processor_time_is_bounded,
     frozen_and_thawed,
     frozen_and_stopped,
+    what_cannot_be_frozen,
 ];
 
 const MEGABYTE: u64 = 1 << 20;
@@ -43,11 +44,12 @@ async fn open_files_and_core_dumps(world: Arc<World>) {
 
 async fn open_files_are_what_is_asked(world: Arc<World>) {
     let limits = Limits { open_files: 100, ..Limits::default() };
-    assert_eq!(world.run(&limited(&world, "ulimit -Hn", limits)).await.stdout, "100\n");
+    let asked = "ulimit -n; ulimit -Hn; ulimit -Hc";
+    assert_eq!(world.run(&limited(&world, asked, limits)).await.stdout, "100\n100\n0\n");
     world.engine.launch(&id("a"), &limited(&world, "exec sleep 86470", limits), "").await.unwrap();
-    assert_eq!(world.exec(&id("a"), "ulimit -Hn").await.stdout, "100\n");
-    let seen = output(world.reopened().await.exec(&id("a"), &command("ulimit -Hn"), None).await.unwrap()).await;
-    assert_eq!(seen.stdout, "100\n", "by a later daemon, too");
+    assert_eq!(world.exec(&id("a"), asked).await.stdout, "100\n100\n0\n");
+    let seen = output(world.reopened().await.exec(&id("a"), &command(asked), None).await.unwrap()).await;
+    assert_eq!(seen.stdout, "100\n100\n0\n", "by a later daemon, too");
 }
 
 async fn private_space_is_bounded(world: Arc<World>) {
@@ -63,10 +65,13 @@ async fn want_of_memory_ends_the_whole(world: Arc<World>) {
     }
     let limits = Limits { memory: Some(48 * MEGABYTE), ..Limits::default() };
     world.engine.launch(&id("neighbour"), &limited(&world, "exec sleep 86471", limits), "").await.unwrap();
-    let script = "trap '' TERM; tail /dev/zero & while :; do sleep 86472; done";
-    world.engine.launch(&id("bomb"), &limited(&world, script, limits), "").await.unwrap();
-    assert_eq!(world.engine.wait(&id("bomb")).await.unwrap(), Exit::OutOfMemory(48 * MEGABYTE));
-    assert_eq!(world.reopened().await.wait(&id("bomb")).await.unwrap(), Exit::OutOfMemory(48 * MEGABYTE));
+    let scripts = ["exec tail /dev/zero", "trap '' TERM; tail /dev/zero & while :; do sleep 86472; done"];
+    for (bomb, script) in [id("itself"), id("child")].iter().zip(scripts) {
+        world.engine.launch(bomb, &limited(&world, script, limits), "").await.unwrap();
+        assert_eq!(world.engine.wait(bomb).await.unwrap(), Exit::OutOfMemory(48 * MEGABYTE), "{script}");
+        assert_eq!(with_command_line("sleep 86472"), Vec::<u32>::new(), "{script}");
+        assert_eq!(world.reopened().await.wait(bomb).await.unwrap(), Exit::OutOfMemory(48 * MEGABYTE), "it is on disk");
+    }
     assert_eq!(world.exec(&id("neighbour"), "exit 3").await.exit, Exit::Status(3));
 }
 
@@ -75,8 +80,11 @@ async fn want_of_memory_in_a_one_off(world: Arc<World>) {
         return;
     }
     let limits = Limits { memory: Some(48 * MEGABYTE), ..Limits::default() };
-    let seen = world.run(&limited(&world, "echo begin; exec tail /dev/zero", limits)).await;
-    assert_eq!((seen.stdout.as_str(), seen.exit), ("begin\n", Exit::OutOfMemory(48 * MEGABYTE)));
+    // By itself, by a child, and by files in memory.
+    for script in ["exec tail /dev/zero", "tail /dev/zero; exec sleep 86476", "head -c 100M /dev/zero > /tmp/file"] {
+        let seen = world.run(&limited(&world, &format!("echo begin; {script}"), limits)).await;
+        assert_eq!((seen.stdout.as_str(), seen.exit), ("begin\n", Exit::OutOfMemory(48 * MEGABYTE)), "{script}");
+    }
     assert_eq!(world.run(&limited(&world, "exit 5", limits)).await.exit, Exit::Status(5));
 }
 
@@ -89,6 +97,8 @@ async fn processes_are_bounded(world: Arc<World>) {
     world.engine.launch(&id("bomb"), &limited(&world, script, limits), "").await.unwrap();
     // The other two: the program itself, and the shell that could not fork any more.
     until(|| with_command_line("sleep 86473").len() == 18 && with_command_line("sleep 186473").len() == 1).await;
+    let error = world.engine.exec(&id("bomb"), &command("exit 0"), None).await.unwrap_err();
+    assert!(matches!(error, EngineError::Setup { .. }), "{error}");
     assert_eq!(world.engine.stop(&id("bomb"), Duration::from_secs(20)).await.unwrap(), Exit::Signal(15));
     assert_eq!(with_command_line("sleep 86473"), Vec::<u32>::new());
 }
@@ -109,20 +119,29 @@ async fn frozen_and_thawed(world: Arc<World>) {
     if lacks(&world, |abilities| abilities.freeze) {
         return;
     }
-    assert!(matches!(world.engine.freeze(&id("nobody")).await, Err(EngineError::Unknown(_))));
     let id = world.launch("a", COUNTS).await;
     world.logged("turn").await;
     world.engine.thaw(&id).await.unwrap();
+    // The second time by a daemon that the first one outlives.
+    for engine in [Arc::clone(&world.engine), world.reopened().await] {
+        engine.freeze(&id).await.unwrap();
+        engine.freeze(&id).await.unwrap();
+        // What it wrote before may still be on its way into the log.
+        tokio::time::sleep(WHILE).await;
+        let before = world.log().len();
+        tokio::time::sleep(WHILE).await;
+        assert_eq!(world.log().len(), before);
+        let refused = world.engine.exec(&id, &command("true"), None).await.unwrap_err();
+        assert!(refused.to_string().contains("frozen"), "{refused}");
+        assert!(world.engine.list().await.unwrap()[0].pid.is_some());
+        drop(engine);
+        world.engine.thaw(&id).await.unwrap();
+        world.engine.thaw(&id).await.unwrap();
+        until(|| world.log().len() > before).await;
+        assert_eq!(world.exec(&id, "exit 7").await.exit, Exit::Status(7));
+    }
     world.engine.freeze(&id).await.unwrap();
-    // What it wrote before may still be on its way into the log.
-    tokio::time::sleep(WHILE).await;
-    let before = world.log().len();
-    tokio::time::sleep(WHILE).await;
-    assert_eq!(world.log().len(), before);
-    assert!(world.engine.exec(&id, &command("true"), None).await.is_err());
-    assert!(world.engine.list().await.unwrap()[0].pid.is_some());
     world.reopened().await.thaw(&id).await.unwrap();
-    until(|| world.log().len() > before).await;
     assert_eq!(world.exec(&id, "exit 7").await.exit, Exit::Status(7));
 }
 
@@ -139,5 +158,18 @@ async fn frozen_and_stopped(world: Arc<World>) {
     }
     assert_eq!(world.engine.stop(&gentle, Duration::from_secs(20)).await.unwrap(), Exit::Status(12));
     assert_eq!(world.engine.stop(&stubborn, Duration::ZERO).await.unwrap(), Exit::Signal(9));
-    assert!(matches!(world.engine.freeze(&gentle).await, Err(EngineError::NotRunning(_))));
+}
+
+async fn what_cannot_be_frozen(world: Arc<World>) {
+    let able = world.engine.abilities().freeze.is_ok();
+    let unknown = world.engine.freeze(&id("nobody")).await.unwrap_err();
+    assert!(matches!(unknown, EngineError::Unknown(_)) == able, "{unknown}");
+    let id = world.launch("a", "exit 0").await;
+    world.engine.wait(&id).await.unwrap();
+    let ended = world.engine.freeze(&id).await.unwrap_err();
+    assert!(matches!(ended, EngineError::NotRunning(_)) == able, "{ended}");
+    assert!(matches!(world.engine.thaw(&id).await, Err(EngineError::NotRunning(_))));
+    if !able {
+        assert!(matches!(ended, EngineError::Unsupported(_)), "{ended}");
+    }
 }

@@ -28,13 +28,14 @@ async fn bounded_and_rotated(world: Arc<World>) {
     assert_eq!(world.engine.wait(&id).await.unwrap(), Exit::Status(0));
     let (old, new) = (fs::read_to_string(world.path("log.1")).unwrap(), world.log());
     assert!(old.len() <= 100_000 && new.len() <= 100_000, "{} {}", old.len(), new.len());
+    assert!(old.len() + new.len() > 100_000);
     let numbers: Vec<u32> =
         format!("{old}{new}").lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers.last() == Some(&19_999));
 }
 
 async fn shared_by_several(world: Arc<World>) {
-    let ids: Vec<_> = (0..3).map(|number| id(&format!("a{number}"))).collect();
+    let ids: Vec<_> = (0..4).map(|number| id(&format!("a{number}"))).collect();
     for (number, id) in ids.iter().enumerate() {
         let mut spec = world.spec("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done");
         spec.log.as_mut().unwrap().tag = format!("app[web.{number}]:");
@@ -44,12 +45,12 @@ async fn shared_by_several(world: Arc<World>) {
         world.engine.wait(id).await.unwrap();
     }
     let log = world.log();
-    for number in 0..3 {
+    for number in 0..4 {
         let tag = format!("app[web.{number}]:");
         let own: Vec<u32> = log.lines().filter_map(|line| line.split_once(&tag)?.1.trim().parse().ok()).collect();
         assert_eq!(own, (0..2000).collect::<Vec<_>>(), "{tag}");
     }
-    assert_eq!(log.lines().count(), 6000);
+    assert_eq!(log.lines().count(), 8000);
 }
 
 async fn long_lines_and_odd_bytes(world: Arc<World>) {

@@ -30,10 +30,11 @@ pub(crate) fn hold(words: &[String]) -> ExitCode {
         let counting =
             "i=0; while ! [ -e /tmp/go ]; do echo line $i; i=$((i+1)); sleep 0.01; done; echo end $i; exit 13";
         let stubborn = "trap '' TERM HUP; sleep 86470 & sleep 86470; sleep 86470";
+        let detached = "trap '' TERM HUP; setsid sleep 86470 & sleep 86470; sleep 86470";
         let mut held = Vec::new();
         if what == "attach" {
-            held.push(engine.attach(&id("b"), &spec_in(&dir, stubborn), None).await.unwrap());
-            held.push(engine.attach(&id("c"), &spec_in(&dir, stubborn), Some(SIZE)).await.unwrap());
+            held.push(engine.attach(&id("b"), &spec_in(&dir, detached), None).await.unwrap());
+            held.push(engine.attach(&id("c"), &spec_in(&dir, detached), Some(SIZE)).await.unwrap());
         } else {
             engine.launch(&id("a"), &spec_in(&dir, counting), "kept").await.unwrap();
         }
