@@ -15,15 +15,12 @@ mod delegation;
 mod endurance;
 mod faults;
 mod files;
-mod freezing;
-mod joining;
-mod lifecycle;
 mod limits;
-mod logs;
 mod network;
-mod one_offs;
+#[expect(dead_code, reason = "the conformance suite uses all of it")]
 mod outside;
 mod quota;
+mod starts;
 mod survival;
 mod world;
 
@@ -59,15 +56,11 @@ fn hide_mounts() {
 
 fn stories() -> Vec<(&'static str, Story)> {
     let groups = [
-        lifecycle::stories(),
+        starts::stories(),
         confinement::stories(),
         limits::stories(),
         quota::stories(),
-        freezing::stories(),
         files::stories(),
-        logs::stories(),
-        one_offs::stories(),
-        joining::stories(),
         network::stories(),
         survival::stories(),
         deaths::stories(),

@@ -11,12 +11,9 @@ use engine::{Engine, EngineError, Exit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{SIZE, World, alive, children, command, direct_children, id, stories, until, with_command_line};
+use crate::world::{SIZE, World, children, command, direct_children, id, stories, until, with_command_line};
 
 stories![
-    another_engine_takes_over,
-    instances_survive_the_daemon,
-    one_offs_die_with_the_daemon,
     a_killed_shim_takes_its_instance_along,
     a_killed_joining_process_leaves_nothing,
     leftovers_of_a_cut_launch_are_swept,
@@ -32,24 +29,11 @@ pub(crate) fn hold(words: &[String]) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let engine = Native::new(PathBuf::from(run_dir)).unwrap();
-        let mut spec = spec("echo ready; while ! [ -e /tmp/go ]; do sleep 0.01; done; exit 13");
-        let mut held = Vec::new();
         match what.as_str() {
-            "launch" => engine.launch(&id("a"), &spec, "kept").await.unwrap(),
             "keep launching" => keep_launching(&engine).await,
             "keep attaching" => keep_attaching(&engine, None).await,
             "keep joining" => keep_attaching(&engine, Some(id("a"))).await,
-            "attach" => {
-                spec.command = command("trap '' TERM HUP; setsid sleep 86430 & sleep 86430; sleep 86430");
-                held.push(engine.attach(&id("b"), &spec, None).await.unwrap());
-                held.push(engine.attach(&id("c"), &spec, Some(SIZE)).await.unwrap());
-            }
-            _ => {
-                engine.launch(&id("a"), &spec, "kept").await.unwrap();
-                let stubborn = command("trap '' TERM HUP; sleep 86430 & sleep 86430; sleep 86430");
-                held.push(engine.exec(&id("a"), &stubborn, None).await.unwrap());
-                held.push(engine.exec(&id("a"), &stubborn, Some(SIZE)).await.unwrap());
-            }
+            _ => engine.launch(&id("a"), &spec("while :; do sleep 0.01; done"), "kept").await.unwrap(),
         }
         println!("holding");
         std::future::pending::<ExitCode>().await
@@ -116,44 +100,6 @@ impl Holder {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
-}
-
-async fn another_engine_takes_over(world: Arc<World>) {
-    let id = world.launch("a", "echo ready; trap 'exit 12' TERM; while :; do sleep 0.01; done").await;
-    world.logged("ready").await;
-    let other = Native::new(world.path("run")).unwrap();
-    let listed = other.list().await.unwrap();
-    assert_eq!((listed.len(), listed[0].labels.as_str(), listed[0].exit), (1, "labels", None));
-    let process = other.exec(&id, &command("exit 4"), None).await.unwrap();
-    assert_eq!(process.control.wait().await.unwrap(), Exit::Status(4));
-    let waiting = tokio::spawn(async move { (other.wait(&id).await, other, id) });
-    assert_eq!(world.engine.stop(&crate::world::id("a"), Duration::from_secs(20)).await.unwrap(), Exit::Status(12));
-    let (seen, other, id) = waiting.await.unwrap();
-    assert_eq!(seen.unwrap(), Exit::Status(12));
-    assert_eq!(other.wait(&id).await.unwrap(), Exit::Status(12));
-    other.remove(&id).await.unwrap();
-}
-
-async fn instances_survive_the_daemon(world: Arc<World>) {
-    Holder::start(&world, "launch").kill();
-    let listed = world.engine.list().await.unwrap();
-    assert_eq!((listed.len(), listed[0].labels.as_str(), listed[0].exit), (1, "kept", None));
-    assert!(alive(listed[0].pid.unwrap()));
-    // It may be killed by the end that it brings about.
-    world.exec(&id("a"), "touch /tmp/go").await;
-    assert_eq!(world.engine.wait(&id("a")).await.unwrap(), Exit::Status(13));
-    let again = Native::new(world.path("run")).unwrap();
-    assert_eq!(again.list().await.unwrap()[0].exit, Some(Exit::Status(13)), "it is on disk");
-}
-
-async fn one_offs_die_with_the_daemon(world: Arc<World>) {
-    for what in ["attach", "exec"] {
-        let holder = Holder::start(&world, what);
-        until(|| with_command_line("sleep 86430").len() >= 4).await;
-        holder.kill();
-        until(|| with_command_line("sleep 86430").is_empty()).await;
-    }
-    assert_eq!(world.engine.list().await.unwrap().len(), 1, "the instance goes on");
 }
 
 async fn a_killed_shim_takes_its_instance_along(world: Arc<World>) {

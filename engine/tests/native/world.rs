@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine::native::Native;
 use engine::{
-    Command, Control, Engine, EngineError, Exit, InstanceId, LogFile, Mount, MountKind, Process, Spec, Streams,
-    WindowSize,
+    Command, Engine, EngineError, Exit, InstanceId, LogFile, Mount, MountKind, Process, Spec, Streams, WindowSize,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
@@ -233,40 +232,6 @@ async fn read(mut from: Box<dyn tokio::io::AsyncRead + Send + Unpin>) -> String 
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).await.unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A terminal under test: what it has shown so far can be waited for.
-pub(crate) struct Terminal {
-    pub(crate) input: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
-    output: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
-    pub(crate) shown: Vec<u8>,
-    pub(crate) control: Box<dyn Control>,
-}
-
-impl Terminal {
-    pub(crate) fn new(mut process: Process) -> Self {
-        let Some(Streams::Terminal { input, output }) = process.streams.take() else { panic!("no terminal") };
-        Self { input, output, shown: Vec::new(), control: process.control }
-    }
-
-    /// Reads until `text` has been shown; forgets what was shown up to its end.
-    pub(crate) async fn expect(&mut self, text: &str) {
-        loop {
-            let found = self.shown.windows(text.len()).position(|window| window == text.as_bytes());
-            if let Some(at) = found {
-                self.shown.drain(..at + text.len());
-                return;
-            }
-            let length = self.output.read_buf(&mut self.shown).await.unwrap();
-            assert!(length > 0, "{text:?} was not shown, but {:?}", String::from_utf8_lossy(&self.shown));
-        }
-    }
-
-    /// Reads to the end of the terminal.
-    pub(crate) async fn rest(&mut self) -> String {
-        self.output.read_to_end(&mut self.shown).await.unwrap();
-        String::from_utf8_lossy(&self.shown).into_owned()
-    }
 }
 
 /// Waits until something is so; a story's own limit bounds the wait.
