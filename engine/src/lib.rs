@@ -66,7 +66,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn stop(&self, id: &InstanceId, grace: Duration) -> Result<Exit, EngineError>;
 
     /// Stops every process of the instance where it is, until [`Engine::thaw`]. What connects to it meanwhile waits; [`Engine::exec`]
-    /// fails. [`Engine::stop`] thaws it.
+    /// fails. [`Engine::stop`] thaws it. Does nothing to one that is frozen.
     async fn freeze(&self, id: &InstanceId) -> Result<(), EngineError>;
 
     /// Lets a frozen instance go on; does nothing to one that is not frozen.

@@ -124,8 +124,12 @@ impl Client {
 
     /// Stops every process of a container.
     pub(super) async fn freeze(&self, name: &str) -> Result<(), EngineError> {
-        let paused = self.docker.pause_container(name).await;
-        paused.map_err(|error| io(&format!("freeze the container {name}"), &error))
+        match self.docker.pause_container(name).await {
+            Err(error) if !told(&error).contains("is already paused") => {
+                Err(io(&format!("freeze the container {name}"), &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lets them go on.
@@ -244,6 +248,10 @@ impl<'a> Inside<'a> {
 
     fn failed(&self, error: Error) -> EngineError {
         match error {
+            Error::DockerResponseServerError { status_code: 409, message } if message.contains("is paused") => {
+                let (step, reason) = ("join it".to_owned(), "it is frozen".to_owned());
+                EngineError::Setup { id: self.id.clone(), step, reason }
+            }
             Error::DockerResponseServerError { status_code: 404 | 409, .. } => EngineError::NotRunning(self.id.clone()),
             error => io(&format!("join {}", self.id), &error),
         }
