@@ -21,8 +21,8 @@ mod measured;
 mod memory;
 #[path = "isolation/outbound.rs"]
 mod outbound;
-#[path = "../tests/native/outside.rs"]
-#[expect(dead_code, reason = "the stories use all of it")]
+#[path = "../tests/suite/outside.rs"]
+#[expect(dead_code, reason = "the tests use all of it")]
 mod outside;
 #[path = "isolation/pasta.rs"]
 mod pasta;

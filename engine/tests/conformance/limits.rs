@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Abilities, Ability, EngineError, Exit, Limits, Spec};
+use engine::{EngineError, Exit, Limits};
 
-use crate::world::{World, cases, command, id, output, until, with_command_line};
+use crate::world::{World, cases, command, id, lacks, limited, output, until, with_command_line};
 
 cases![
     open_files_and_core_dumps,
@@ -24,17 +24,6 @@ const MEGABYTE: u64 = 1 << 20;
 /// Long enough for a loop that turns every few milliseconds to be noticed.
 const WHILE: Duration = Duration::from_millis(200);
 const COUNTS: &str = "trap 'exit 12' TERM; while :; do echo turn; sleep 0.005; done";
-
-fn limited(world: &World, script: &str, limits: Limits) -> Spec {
-    Spec { limits, ..world.spec(script) }
-}
-
-/// True, and says so, if this machine lets a limit go unenforced.
-fn lacks(world: &World, ability: impl Fn(Abilities) -> Ability) -> bool {
-    let Err(reason) = ability(world.engine.abilities()) else { return false };
-    println!("skipped: {reason}");
-    true
-}
 
 async fn open_files_and_core_dumps(world: Arc<World>) {
     let seen = world.run(&world.spec("ulimit -n; ulimit -Hn; ulimit -Hc")).await;

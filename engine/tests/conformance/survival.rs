@@ -1,14 +1,13 @@
 //! What happens when the daemon is killed.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{EngineError, Exit};
+use engine::{Engine, EngineError, Exit, Process};
 
-use crate::world::{Kind, SIZE, World, alive, cases, command, id, open, spec_in, until, with_command_line};
+use crate::holder::Holder;
+use crate::world::{SIZE, World, alive, cases, command, id, spec_in, until, with_command_line};
 
 cases![
     instances_and_their_logs_survive_the_daemon,
@@ -16,55 +15,23 @@ cases![
     an_instance_whose_first_process_is_killed,
 ];
 
-/// The word that makes this binary a daemon for a case: it starts something, says so, and waits to be killed.
-pub(crate) const HOLDER: &str = "hold";
-
-/// `hold ENGINE DIR WHAT`
-pub(crate) fn hold(words: &[String]) -> ExitCode {
-    let [kind, dir, what] = words else { return ExitCode::FAILURE };
-    let kind = Kind::ALL.into_iter().find(|one| one.name() == kind).unwrap();
-    let dir = PathBuf::from(dir);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let engine = open(kind, dir.join("run")).await.unwrap();
-        let counting =
-            "i=0; while ! [ -e /tmp/go ]; do echo line $i; i=$((i+1)); sleep 0.01; done; echo end $i; exit 13";
-        let stubborn = "trap '' TERM HUP; sleep 86470 & sleep 86470; sleep 86470";
-        let detached = "trap '' TERM HUP; setsid sleep 86470 & sleep 86470; sleep 86470";
-        let mut held = Vec::new();
-        if what == "attach" {
-            held.push(engine.attach(&id("b"), &spec_in(&dir, detached), None).await.unwrap());
-            held.push(engine.attach(&id("c"), &spec_in(&dir, detached), Some(SIZE)).await.unwrap());
-        } else {
-            engine.launch(&id("a"), &spec_in(&dir, counting), "kept").await.unwrap();
-        }
-        if what == "exec" {
-            held.push(engine.exec(&id("a"), &command(stubborn), None).await.unwrap());
-            held.push(engine.exec(&id("a"), &command(stubborn), Some(SIZE)).await.unwrap());
-        }
-        println!("holding");
-        std::future::pending::<ExitCode>().await
-    })
-}
-
-struct Holder(Child);
-
-impl Holder {
-    fn start(world: &World, what: &str) -> Self {
-        let mut command = Command::new("/proc/self/exe");
-        command.args([HOLDER, world.kind.name()]).arg(world.dir.path()).arg(what).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "holding\n");
-        Self(child)
+/// What the daemon of a case starts.
+pub(crate) async fn begin(engine: Arc<dyn Engine>, dir: &Path, what: &str) -> Vec<Process> {
+    let counting = "i=0; while ! [ -e /tmp/go ]; do echo line $i; i=$((i+1)); sleep 0.01; done; echo end $i; exit 13";
+    let stubborn = "trap '' TERM HUP; sleep 86470 & sleep 86470; sleep 86470";
+    let detached = "trap '' TERM HUP; setsid sleep 86470 & sleep 86470; sleep 86470";
+    let mut held = Vec::new();
+    if what == "attach" {
+        held.push(engine.attach(&id("b"), &spec_in(dir, detached), None).await.unwrap());
+        held.push(engine.attach(&id("c"), &spec_in(dir, detached), Some(SIZE)).await.unwrap());
+    } else {
+        engine.launch(&id("a"), &spec_in(dir, counting), "kept").await.unwrap();
     }
-
-    /// As a crash or the kernel's memory shortage would.
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+    if what == "exec" {
+        held.push(engine.exec(&id("a"), &command(stubborn), None).await.unwrap());
+        held.push(engine.exec(&id("a"), &command(stubborn), Some(SIZE)).await.unwrap());
     }
+    held
 }
 
 /// No line is lost or written twice, while there is no daemon and when there is one again.

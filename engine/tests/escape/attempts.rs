@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Engine, Exit, Limits, LogFile, Mount, MountKind, Spec, Streams};
+use engine::{Exit, Limits, LogFile, Mount, MountKind, Spec, Streams};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 

@@ -11,24 +11,25 @@
     reason = "clippy knows tests by `#[test]`, and these have a `main` of their own"
 )]
 
-#[path = "../native/world.rs"]
-#[expect(dead_code, unused_imports, unused_macros, reason = "the engine's other suite uses the rest")]
-mod world;
-
 mod attempts;
 mod docker;
+#[path = "../suite/nobody.rs"]
+#[expect(dead_code, reason = "the engine's other suites use the rest")]
+mod nobody;
 mod ordinary_user;
 mod outside;
 mod report;
+#[path = "../suite/world.rs"]
+#[expect(dead_code, unused_imports, unused_macros, reason = "the engine's other suites use the rest")]
+mod world;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use attempts::Outcome;
-use engine::Engine;
 use outside::Outside;
 use report::Column;
-use world::World;
+use world::{Kind, World};
 
 /// Prints the outcomes for the process that started this one.
 const JSON: &str = "--json";
@@ -58,8 +59,7 @@ fn main() -> ExitCode {
 /// Makes the attempts here, and in containers if there is an image; says whether nothing was left behind.
 fn told(image: Option<&str>) -> Option<(Vec<Column>, bool)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let _entered = runtime.enter();
-    let world = World::new()?;
+    let world = runtime.block_on(World::new(Kind::Native)).map_err(|reason| println!("skipped: {reason}")).ok()?;
     let columns = runtime.block_on(async {
         let outside = Outside::prepare(&world).await;
         let name = if world::root() { "airstrip as root" } else { "airstrip as an ordinary user" };
@@ -69,7 +69,7 @@ fn told(image: Option<&str>) -> Option<(Vec<Column>, bool)> {
         );
         columns
     });
-    let left = runtime.block_on(world.tell(|_| Box::pin(async {})));
+    let left = runtime.block_on(world.try_case(|_| Box::pin(async {})));
     Some((columns, left))
 }
 

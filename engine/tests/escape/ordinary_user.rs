@@ -1,19 +1,15 @@
 //! The same attempts in a sandbox of an ordinary user's engine.
 
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::attempts::read;
+use crate::nobody::Copy;
 use crate::report::Column;
 
-/// Runs a copy of this binary as `nobody`, because the original may lie where `nobody` cannot reach it.
 pub(crate) fn column() -> Option<Column> {
-    let dir = tempfile::Builder::new().prefix("airstrip-nobody-").tempdir().unwrap();
-    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let copy = dir.path().join("escape");
-    std::fs::copy("/proc/self/exe", &copy).unwrap();
+    let copy = Copy::new();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy).arg(crate::JSON).current_dir("/");
+    command.args(copy.arguments()).arg(crate::JSON).current_dir("/");
     let output = match command.stderr(Stdio::inherit()).output() {
         Ok(output) => output,
         Err(error) => {

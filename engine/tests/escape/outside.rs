@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::path::{Path, PathBuf};
 
-use engine::{Engine, InstanceId, MountKind};
+use engine::{InstanceId, MountKind};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::attempts::SCRIPT;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use engine::Exit;
 
-use crate::world::{World, root, stories};
+use crate::world::{World, cases, root};
 
-stories![the_user_inside, forbidden_calls, allowed_calls, the_first_process_cannot_be_looked_into,];
+cases![the_user_inside, forbidden_calls, allowed_calls, the_first_process_cannot_be_looked_into,];
 
 /// The same in a sandbox of its own and beside an instance's program.
 async fn the_user_inside(world: Arc<World>) {

@@ -8,10 +8,10 @@ use engine::native::Native;
 use engine::{Engine, Exit};
 use nix::sys::signal::Signal;
 
-use crate::survival::Holder;
-use crate::world::{World, alive, children, describe, direct_children, id, send, stories, until};
+use crate::holder::Holder;
+use crate::world::{World, alive, cases, children, describe, direct_children, id, send, until};
 
-stories![every_order_of_deaths, deaths_that_have_been_noticed, a_daemon_killed_at_any_moment];
+cases![every_order_of_deaths, deaths_that_have_been_noticed, a_daemon_killed_at_any_moment];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {

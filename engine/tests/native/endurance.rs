@@ -7,14 +7,14 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Engine, Exit};
+use engine::Exit;
 use futures_util::future::join_all;
 
-use crate::world::{World, children, id, stories};
+use crate::world::{World, cases, children, id};
 
-stories![many_at_once, many_one_after_the_other];
+cases![many_at_once, many_one_after_the_other];
 
-/// Started at the same time by the story of many starts.
+/// Started at the same time by the case of many starts.
 const ABREAST: usize = 4;
 
 fn figure(variable: &str, default: usize) -> usize {

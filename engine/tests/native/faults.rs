@@ -14,9 +14,9 @@ use futures_util::future::join_all;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
-use crate::world::{World, children, command, direct_children, id, root, send, stories, until, with_command_line};
+use crate::world::{World, cases, children, command, direct_children, id, root, send, until, with_command_line};
 
-stories![
+cases![
     a_full_disk_under_the_records,
     no_room_for_another_file,
     a_full_disk_under_the_log,
@@ -34,7 +34,7 @@ stories![
 
 const FULL: &str = "No space left on device";
 
-/// A file system of its own in a story's directory.
+/// A file system of its own in a case's directory.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -186,7 +186,7 @@ async fn a_stopped_shim_does_not_hang_the_engine(world: Arc<World>) {
     send(shim_of(first), Signal::SIGSTOP);
     let begin = Instant::now();
     let other = Native::new(world.path("run")).unwrap();
-    for engine in [&world.engine, &other] {
+    for engine in [&*world.engine as &dyn Engine, &other] {
         let listed = engine.list().await.unwrap();
         assert_eq!((listed.len(), listed[0].pid, listed[0].exit), (1, Some(first), None));
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use engine::MountKind::ReadOnly;
 
-use crate::world::{World, mount, root, stories};
+use crate::world::{World, cases, mount, root};
 
-stories![the_host_is_not_seen, devices_work, what_is_mounted_below_a_source_is_read_only_too, private_space_is_bounded,];
+cases![the_host_is_not_seen, devices_work, what_is_mounted_below_a_source_is_read_only_too, private_space_is_bounded,];
 
 async fn the_host_is_not_seen(world: Arc<World>) {
     fs::write(world.path("private"), "x").unwrap();

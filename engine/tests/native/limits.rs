@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::native::Native;
-use engine::{Abilities, Ability, Engine, EngineError, Exit, Limits, MountKind, Spec};
+use engine::{Abilities, Engine, EngineError, Exit, Limits, MountKind};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{World, alive, command, groups_of, id, mount, parents_of, root, stories, until, with_command_line};
+use crate::world::{
+    World, alive, cases, command, groups_of, id, lacks, limited, mount, parents_of, root, until, with_command_line,
+};
 
-stories![
+cases![
     too_little_memory_to_start,
     private_space_is_shared_and_bounded,
     scratch_space_is_bounded_apart,
@@ -29,17 +31,6 @@ stories![
 ];
 
 const MEGABYTE: u64 = 1 << 20;
-
-fn limited(world: &World, script: &str, limits: Limits) -> Spec {
-    Spec { limits, ..world.spec(script) }
-}
-
-/// True, and says so, if this machine lets a limit go unenforced.
-pub(crate) fn lacks(world: &World, ability: impl Fn(Abilities) -> Ability) -> bool {
-    let Err(reason) = ability(world.engine.abilities()) else { return false };
-    println!("skipped: {reason}");
-    true
-}
 
 async fn too_little_memory_to_start(world: Arc<World>) {
     if lacks(&world, |abilities| abilities.memory) {
@@ -162,7 +153,7 @@ async fn a_frozen_instance_whose_shim_died_ends(world: Arc<World>) {
     }
     let id = world.launch("a", "exec sleep 86461").await;
     world.engine.freeze(&id).await.unwrap();
-    let (first, _) = kill_shim(&world.engine).await;
+    let (first, _) = kill_shim(&*world.engine).await;
     assert_eq!(world.engine.wait(&id).await.unwrap(), Exit::Lost);
     assert!(!alive(first));
     world.engine.remove(&id).await.unwrap();
@@ -170,7 +161,7 @@ async fn a_frozen_instance_whose_shim_died_ends(world: Arc<World>) {
 }
 
 /// Kills the shim of the only instance; the first process and the shim.
-async fn kill_shim(engine: &Native) -> (u32, i32) {
+async fn kill_shim(engine: &dyn Engine) -> (u32, i32) {
     let first = engine.list().await.unwrap()[0].pid.unwrap();
     let stat = fs::read_to_string(format!("/proc/{first}/stat")).unwrap();
     let shim: i32 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();

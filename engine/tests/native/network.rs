@@ -6,9 +6,9 @@ use std::sync::Arc;
 use engine::{Exit, Spec};
 
 use crate::outside::{self, INTERNET};
-use crate::world::{HOST_UID, World, children, describe, root, stories, until};
+use crate::world::{HOST_UID, World, cases, children, describe, root, until};
 
-stories![a_network_of_its_own, ends_of_connections_out, many_connections_out, a_relay_without_privileges,];
+cases![a_network_of_its_own, ends_of_connections_out, many_connections_out, a_relay_without_privileges,];
 
 fn python(world: &World, script: &str) -> Spec {
     let mut spec = world.spec("");

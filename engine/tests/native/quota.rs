@@ -9,9 +9,9 @@ use std::sync::Arc;
 use engine::{Exit, MountKind, Spec, quota};
 use nix::mount::{MntFlags, umount2};
 
-use crate::world::{World, mount, root, stories, until};
+use crate::world::{World, cases, give, mount, root, until};
 
-stories![a_quota_holds, what_was_there_is_counted, nobody_elses_project_is_taken, without_quotas_it_is_said];
+cases![a_quota_holds, what_was_there_is_counted, nobody_elses_project_is_taken, without_quotas_it_is_said];
 
 const MEGABYTE: u64 = 1 << 20;
 const PROJECT: u32 = 4711;
@@ -48,17 +48,12 @@ impl Disk {
     }
 
     /// A directory on it that belongs to sandboxes' user.
-    fn directory(&self, world: &World) -> PathBuf {
+    fn directory(&self) -> PathBuf {
         let path = self.0.join("data");
         fs::create_dir(&path).unwrap();
-        give(&path, world);
+        give(&path);
         path
     }
-}
-
-fn give(path: &Path, world: &World) {
-    let owner = world.spec("").host_uid;
-    std::os::unix::fs::chown(path, Some(owner), Some(owner)).unwrap();
 }
 
 impl Drop for Disk {
@@ -94,7 +89,7 @@ fn is_refused(said: &str) -> bool {
 }
 
 async fn holds(world: &World, disk: &Disk) {
-    let data = disk.directory(world);
+    let data = disk.directory();
     assert_eq!(quota::ability(&data), Ok(()));
     assert_eq!(quota::project(&data).unwrap(), None);
     quota::limit(&data, PROJECT, Some(4 * MEGABYTE)).unwrap();
@@ -131,7 +126,7 @@ async fn what_was_there_is_counted(world: Arc<World>) {
 }
 
 async fn counts(world: &World, disk: &Disk) {
-    let data = disk.directory(world);
+    let data = disk.directory();
     fs::create_dir_all(data.join("a/b")).unwrap();
     fs::write(data.join("a/b/file"), vec![1; 3 << 20]).unwrap();
     fs::write(disk.0.join("outside"), vec![1; 3 << 20]).unwrap();
@@ -144,7 +139,7 @@ async fn counts(world: &World, disk: &Disk) {
         let used = quota::used(&data, PROJECT).unwrap();
         assert!((3 * MEGABYTE..4 * MEGABYTE).contains(&used), "{used}");
     }
-    give(&data.join("a/b"), world);
+    give(&data.join("a/b"));
     let full = world.run(&over(world, &data, "cat /dev/zero > /data/a/b/more")).await;
     assert!(is_refused(&full.stderr), "more than the limit already: {full:?}");
     // What takes the directory's place is counted apart, and can be exchanged with it.

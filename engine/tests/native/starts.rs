@@ -4,11 +4,11 @@ use std::fs;
 use std::sync::Arc;
 
 use engine::MountKind::ReadOnly;
-use engine::{Engine, Exit, Spec};
+use engine::{Exit, Spec};
 
-use crate::world::{World, command, id, mount, output, stories};
+use crate::world::{World, cases, command, id, mount, output};
 
-stories![a_setup_that_fails_names_its_step, records_hold_no_secrets, one_offs_are_not_on_disk];
+cases![a_setup_that_fails_names_its_step, records_hold_no_secrets, one_offs_are_not_on_disk];
 
 async fn a_setup_that_fails_names_its_step(world: Arc<World>) {
     let spec = || world.spec("true");

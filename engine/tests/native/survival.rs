@@ -1,60 +1,51 @@
 //! What happens when the daemon or a shim is killed. Every order of deaths is in `deaths`.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::native::Native;
-use engine::{Engine, EngineError, Exit};
+use engine::{Engine, EngineError, Exit, Process, Spec};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{SIZE, World, children, command, direct_children, id, stories, until, with_command_line};
+use crate::holder;
+use crate::world::{SIZE, World, cases, children, command, direct_children, id, spec_in, until, with_command_line};
 
-stories![
+cases![
     a_killed_shim_takes_its_instance_along,
     a_killed_joining_process_leaves_nothing,
     leftovers_of_a_cut_launch_are_swept,
     a_record_of_another_boot,
 ];
 
-/// The word that makes this binary a daemon for a test: it starts something, says so, and waits to be killed.
-pub(crate) const HOLDER: &str = "hold";
-
-/// `hold RUN_DIR WHAT`
-pub(crate) fn hold(words: &[String]) -> ExitCode {
-    let [run_dir, what] = words else { return ExitCode::FAILURE };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let engine = Native::new(PathBuf::from(run_dir)).unwrap();
-        match what.as_str() {
-            "keep launching" => keep_launching(&engine).await,
-            "keep attaching" => keep_attaching(&engine, None).await,
-            "keep joining" => keep_attaching(&engine, Some(id("a"))).await,
-            _ => engine.launch(&id("a"), &spec("while :; do sleep 0.01; done"), "kept").await.unwrap(),
-        }
-        println!("holding");
-        std::future::pending::<ExitCode>().await
-    })
+/// What the daemon of a case starts.
+pub(crate) async fn begin(engine: Arc<dyn Engine>, dir: &Path, what: &str) -> Vec<Process> {
+    match what {
+        "keep launching" => keep_launching(&*engine, dir).await,
+        "keep attaching" => keep_attaching(&*engine, dir, None).await,
+        "keep joining" => keep_attaching(&*engine, dir, Some(id("a"))).await,
+        _ => engine.launch(&id("a"), &silent(dir, "while :; do sleep 0.01; done"), "kept").await.unwrap(),
+    }
+    Vec::new()
 }
 
 /// To be killed at any moment of it.
-async fn keep_launching(engine: &Native) {
-    println!("holding");
+async fn keep_launching(engine: &dyn Engine, dir: &Path) {
+    holder::say();
     for number in 0.. {
-        engine.launch(&id(&format!("a.{number}")), &spec("exec sleep 86435"), "").await.unwrap();
+        engine.launch(&id(&format!("a.{number}")), &silent(dir, "exec sleep 86435"), "").await.unwrap();
     }
 }
 
 /// In sandboxes of their own, or in that of an instance.
-async fn keep_attaching(engine: &Native, joined: Option<engine::InstanceId>) {
-    let (spec, mut held) = (spec("exec sleep 86436"), Vec::new());
+async fn keep_attaching(engine: &dyn Engine, dir: &Path, joined: Option<engine::InstanceId>) {
+    let (spec, mut held) = (silent(dir, "exec sleep 86436"), Vec::new());
     if let Some(id) = &joined {
         engine.launch(id, &spec, "").await.unwrap();
     }
-    println!("holding");
+    holder::say();
     loop {
         held.push(match &joined {
             None => engine.attach(&id("b"), &spec, None).await.unwrap(),
@@ -63,43 +54,8 @@ async fn keep_attaching(engine: &Native, joined: Option<engine::InstanceId>) {
     }
 }
 
-fn spec(script: &str) -> engine::Spec {
-    engine::Spec {
-        hostname: "blog".to_owned(),
-        host_uid: crate::world::HOST_UID,
-        mounts: Vec::new(),
-        symlinks: Vec::new(),
-        command: command(script),
-        log: None,
-        limits: engine::Limits::default(),
-        egress: engine::Egress::default(),
-        egress_exceptions: Vec::new(),
-        internal: None,
-    }
-}
-
-/// A daemon of a story's own, to be killed.
-pub(crate) struct Holder(Child);
-
-impl Holder {
-    pub(crate) fn start(world: &World, what: &str) -> Self {
-        let mut command = Command::new("/proc/self/exe");
-        let mut child = command.arg(HOLDER).arg(world.path("run")).arg(what).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "holding\n");
-        Self(child)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// As a crash or the kernel's memory shortage would.
-    pub(crate) fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+fn silent(dir: &Path, script: &str) -> Spec {
+    Spec { log: None, ..spec_in(dir, script) }
 }
 
 async fn a_killed_shim_takes_its_instance_along(world: Arc<World>) {

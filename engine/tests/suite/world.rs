@@ -11,18 +11,17 @@ use std::time::{Duration, Instant};
 use engine::docker::Docker;
 use engine::native::Native;
 use engine::{
-    Command, Control, Egress, Engine, EngineError, Exit, InstanceId, Limits, LogFile, Mount, MountKind, Process, Spec,
-    Streams, WindowSize,
+    Abilities, Ability, Command, Control, Egress, Engine, EngineError, Exit, InstanceId, Limits, LogFile, Mount,
+    MountKind, Process, Spec, Streams, WindowSize,
 };
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 pub(crate) type Tried = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) type Case = fn(Arc<World>) -> Tried;
 
-/// A case must end within this time.
-const LIMIT: Duration = Duration::from_secs(120);
 /// The user outside, as root.
-pub(crate) const HOST_UID: u32 = 210_008;
+pub(crate) const HOST_UID: u32 = 210_007;
 pub(crate) const SIZE: WindowSize = WindowSize { columns: 90, rows: 33 };
 
 /// The engines that are tried.
@@ -40,6 +39,11 @@ impl Kind {
             Self::Native => "native",
             Self::Docker => "docker",
         }
+    }
+
+    /// A case must end within this time.
+    fn limit(self) -> Duration {
+        Duration::from_secs(if self == Self::Native { 60 } else { 120 })
     }
 }
 
@@ -93,11 +97,11 @@ impl World {
     /// False if the case failed, took too long, or left something.
     pub(crate) async fn try_case(self: Arc<Self>, case: Case) -> bool {
         let task = tokio::spawn(case(Arc::clone(&self)));
-        let held = match tokio::time::timeout(LIMIT, task).await {
+        let held = match tokio::time::timeout(self.kind.limit(), task).await {
             Ok(Ok(())) => true,
             Ok(Err(_panicked)) => false,
             Err(_) => {
-                println!("took longer than {LIMIT:?}");
+                println!("took longer than {:?}", self.kind.limit());
                 false
             }
         };
@@ -108,10 +112,10 @@ impl World {
         held & self.nothing_is_left().await
     }
 
-    /// Waits until no process of this case's, no mount, no instance's and no one-off's directory is left. (A directory goes
-    /// after its container.)
+    /// Waits until no process of this case's, no mount, no control group, no instance's and no one-off's directory is left. (A
+    /// directory goes after its container.)
     async fn nothing_is_left(&self) -> bool {
-        let end = Instant::now() + Duration::from_secs(15);
+        let end = Instant::now() + Duration::from_secs(if self.kind == Kind::Native { 5 } else { 15 });
         loop {
             let left = self.left();
             if left.is_empty() {
@@ -126,16 +130,22 @@ impl World {
     }
 
     pub(crate) fn left(&self) -> Vec<String> {
-        let mut left: Vec<String> =
-            children(std::process::id()).into_iter().map(|pid| format!("process {pid}")).collect();
+        let mut left: Vec<String> = children(std::process::id()).into_iter().map(describe).collect();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         left.extend(
             mounts.lines().filter(|line| line.contains(&*self.dir.path().to_string_lossy())).map(str::to_owned),
         );
         let entries = fs::read_dir(self.path("run")).unwrap().map(|entry| entry.unwrap().file_name());
         let names = entries.map(|name| name.into_string().unwrap());
-        left.extend(names.filter(|name| name != ".init" && name != ".identity"));
+        let stays: &[&str] = if self.kind == Kind::Docker { &[".init", ".identity"] } else { &[] };
+        left.extend(names.filter(|name| !stays.contains(&name.as_str())));
+        left.extend(self.groups().into_iter().map(|group| group.display().to_string()));
         left
+    }
+
+    /// The control groups of the native engine's sandboxes, in all hierarchies.
+    pub(crate) fn groups(&self) -> Vec<PathBuf> {
+        groups_of(&self.path("run"))
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -184,6 +194,40 @@ impl World {
     pub(crate) async fn logged(&self, text: &str) {
         until(|| self.log().contains(text)).await;
     }
+}
+
+pub(crate) fn limited(world: &World, script: &str, limits: Limits) -> Spec {
+    Spec { limits, ..world.spec(script) }
+}
+
+/// True, and says so, if this machine lets a limit go unenforced.
+pub(crate) fn lacks(world: &World, ability: impl Fn(Abilities) -> Ability) -> bool {
+    let Err(reason) = ability(world.engine.abilities()) else { return false };
+    println!("skipped: {reason}");
+    true
+}
+
+/// The control groups of the sandboxes of the native engine in `run_dir`.
+pub(crate) fn groups_of(run_dir: &Path) -> Vec<PathBuf> {
+    parents_of(run_dir).iter().flat_map(|parent| directories(parent)).collect()
+}
+
+/// What those are in, anywhere below `/sys/fs/cgroup`.
+pub(crate) fn parents_of(run_dir: &Path) -> Vec<PathBuf> {
+    let hash = Sha256::digest(run_dir.canonicalize().unwrap().as_os_str().as_encoded_bytes());
+    let name = format!("airstrip-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3]);
+    let (mut found, mut to_see) = (Vec::new(), vec![PathBuf::from("/sys/fs/cgroup")]);
+    while let Some(dir) = to_see.pop() {
+        let inner = directories(&dir);
+        found.extend(inner.iter().filter(|path| path.ends_with(&name)).cloned());
+        to_see.extend(inner);
+    }
+    found
+}
+
+fn directories(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 /// What a world in `dir` runs.
@@ -294,14 +338,22 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 
 /// All descendants of a process.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let own: Vec<u32> = lists.flat_map(|list| numbers(&list)).collect();
-    own.iter().flat_map(|child| [vec![*child], children(*child)].concat()).collect()
+    direct_children(pid).into_iter().flat_map(|child| [vec![child], children(child)].concat()).collect()
 }
 
-fn numbers(text: &str) -> Vec<u32> {
-    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+pub(crate) fn direct_children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
+}
+
+pub(crate) fn describe(pid: u32) -> String {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    format!("{pid} {} {}", command_line(pid), state.split(' ').take(4).collect::<Vec<_>>().join(" "))
+}
+
+pub(crate) fn send(pid: u32, signal: nix::sys::signal::Signal) {
+    let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal);
 }
 
 pub(crate) fn alive(pid: u32) -> bool {
@@ -312,9 +364,10 @@ pub(crate) fn alive(pid: u32) -> bool {
 /// The processes of this machine whose command line contains `text`.
 pub(crate) fn with_command_line(text: &str) -> Vec<u32> {
     let numbers = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let has = |pid: &u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        alive(*pid) && String::from_utf8_lossy(&line).replace('\0', " ").contains(text)
-    };
-    numbers.filter(has).collect()
+    numbers.filter(|pid| alive(*pid) && command_line(*pid).contains(text)).collect()
+}
+
+fn command_line(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
 }

@@ -1,4 +1,4 @@
-//! A small internet for the stories about networks: the whole suite runs in a network namespace of its own, which plays the
+//! A small internet for the cases about networks: the whole suite runs in a network namespace of its own, which plays the
 //! host's network, with one other machine beyond it, which is a thread here.
 //!
 //! The other machine has an address on "the internet", one in a private range, and that of a cloud's metadata service. On all
@@ -40,12 +40,12 @@ pub(crate) fn enter() {
     } else if nix::unistd::Uid::effective().is_root() {
         match build() {
             Ok(()) => drop(THERE.set(())),
-            Err(error) => println!("skipped: stories about the outside: {error}"),
+            Err(error) => println!("skipped: cases about the outside: {error}"),
         }
     }
 }
 
-/// False where the stories about the outside cannot be told; says so.
+/// False where the cases about the outside cannot be tried; says so.
 pub(crate) fn there() -> bool {
     let there = THERE.get().is_some();
     if !there {

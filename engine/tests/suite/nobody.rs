@@ -1,7 +1,8 @@
-//! A control group of version 2 for an ordinary user, as a service manager would delegate it.
+//! An ordinary user: a copy of this binary that `nobody` can run, and a control group of version 2, as a service manager would
+//! delegate it.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +10,24 @@ const NOBODY: u32 = 65_534;
 /// What a user needs who rules a group.
 const FILES: [&str; 4] = ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
 
-/// See the module. Dropping it removes it.
+/// The original may lie where `nobody` cannot reach it. Dropping it removes it.
+pub(crate) struct Copy(tempfile::TempDir);
+
+impl Copy {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("airstrip-nobody-").tempdir().unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::copy("/proc/self/exe", dir.path().join("copy")).unwrap();
+        Self(dir)
+    }
+
+    /// With which `setpriv` runs it; its own follow.
+    pub(crate) fn arguments(&self) -> [PathBuf; 4] {
+        ["--reuid=65534".into(), "--regid=65534".into(), "--clear-groups".into(), self.0.path().join("copy")]
+    }
+}
+
+/// A control group that `nobody` rules. Dropping it removes it.
 pub(crate) struct Delegated(Option<PathBuf>);
 
 impl Delegated {
