@@ -4,10 +4,17 @@ use std::fs;
 use std::sync::Arc;
 
 use engine::MountKind::ReadOnly;
+use engine::Symlink;
 
 use crate::world::{World, cases, mount, root};
 
-cases![the_host_is_not_seen, devices_work, what_is_mounted_below_a_source_is_read_only_too, private_space_is_bounded,];
+cases![
+    the_host_is_not_seen,
+    devices_work,
+    what_is_mounted_below_a_source_is_read_only_too,
+    directories_on_the_way_are_made,
+    private_space_is_bounded,
+];
 
 async fn the_host_is_not_seen(world: Arc<World>) {
     fs::write(world.path("private"), "x").unwrap();
@@ -56,6 +63,16 @@ async fn what_is_mounted_below_a_source_is_read_only_too(world: Arc<World>) {
     nix::mount::umount(&source.join("sub")).unwrap();
     assert_eq!(seen.stdout, "ro,nosuid,nodev\n", "{seen:?}");
     assert!(seen.stderr.contains("Read-only"), "{seen:?}");
+}
+
+/// To the mounts and links of a sandbox, even beside those of the system. In the home they are the user's.
+async fn directories_on_the_way_are_made(world: Arc<World>) {
+    let mut spec =
+        world.spec("touch ~/deep/mine ~/deep/er/mine && echo owned; readlink /opt/deep/link; cat /opt/deep/link");
+    spec.mounts = vec![mount(world.owned_dir("inner"), "/home/app/deep/er/still", ReadOnly)];
+    spec.symlinks = vec![Symlink { link: "/opt/deep/link".into(), target: "/etc/hostname".into() }];
+    let seen = world.run(&spec).await;
+    assert_eq!(seen.stdout, "owned\n/etc/hostname\nblog\n", "{seen:?}");
 }
 
 async fn private_space_is_bounded(world: Arc<World>) {
