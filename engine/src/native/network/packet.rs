@@ -14,8 +14,8 @@ const HEADER6: usize = 40;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 const ICMP6: u8 = 58;
 /// So much room is before the data of a UDP packet, at most.
 pub(super) const UDP_HEADERS: usize = HEADER6 + UDP_HEADER;

@@ -16,13 +16,12 @@
 use std::net::Ipv6Addr;
 
 use super::netlink::{Attributes, Batch};
-use super::{ADDRESS, ADDRESS6, MARK, RELAY, RELAY6, packet};
+use super::packet::{self, TCP, UDP};
+use super::{ADDRESS, ADDRESS6, MARK, RELAY, RELAY6};
 
 const NAME: &str = "airstrip";
 const CHAIN: &str = "outgoing";
 const MANGLE: i32 = -150;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 const REGISTER: u32 = libc::NFT_REG_1.cast_unsigned();
 const SECOND: u32 = libc::NFT_REG_2.cast_unsigned();
