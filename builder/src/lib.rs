@@ -9,6 +9,7 @@
 pub mod inventory;
 pub mod launch;
 pub mod lay_out;
+pub mod order;
 pub mod procfile;
 pub mod source;
 pub mod store;
@@ -21,10 +22,12 @@ mod environment;
 mod image;
 mod lifecycle;
 mod sandbox;
+mod target;
 mod tree;
 
 pub use buildpack::{Buildpack, BuildpackError};
 pub use digest::{Digest, InvalidDigest};
 pub use image::{EnvAction, EnvChange, Image, Layer, ProcessType};
-pub use lifecycle::{BuildError, Request, build, cached_layers};
+pub use lifecycle::{BuildError, BuildpackVerdict, GroupVerdict, Request, build, cached_layers, explain};
+pub use order::Order;
 pub use sandbox::{Bind, Output, Sandbox, SandboxError, Step, StepExit};

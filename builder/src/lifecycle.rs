@@ -1,6 +1,6 @@
 //! detect -> restore -> build -> export.
 //!
-//! Groups are of one buildpack so far. Not yet: `exec.d`, `profile.d`, `build.toml`, software bills of material.
+//! Not yet: `exec.d`, `profile.d`, software bills of material.
 
 mod cache;
 mod detect;
@@ -18,7 +18,10 @@ use std::time::Duration;
 
 pub use self::cache::cached_layers;
 use self::workplace::Workplace;
+use crate::order::{Order, OrderError};
 use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError};
+
+pub use self::detect::{BuildpackVerdict, GroupVerdict};
 
 /// What to build, with what, and where things are.
 pub struct Request<'a> {
@@ -35,8 +38,12 @@ pub struct Request<'a> {
     pub store: &'a Path,
     /// Result of the build whose release serves now, for reuse of its layers.
     pub previous: Option<&'a Image>,
-    /// Buildpacks to try, in order.
-    pub order: &'a [Buildpack],
+    /// Which buildpacks to try, in which order and together.
+    pub order: &'a Order,
+    /// Those that there are; what `order` and composites name is looked up here.
+    pub buildpacks: &'a [Buildpack],
+    /// Whether somebody has chosen the order for this app. Then a Procfile does not make up for buildpacks that do not want it.
+    pub chosen: bool,
     /// The user (and group) outside under which steps run; files they must change are given to it. None: the caller's own (no privileges to change it).
     pub owner: Option<u32>,
     /// Shown read-only in every step: tool chains, the operator's configuration of package tools.
@@ -61,6 +68,9 @@ pub enum BuildError {
     /// No buildpack wants this tree.
     #[error("no buildpack recognises this app")]
     NothingDetected,
+    /// The order cannot be tried.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// A buildpack's build failed; it has said why in the output.
     #[error("{buildpack} failed: {how}")]
     Failed {
@@ -109,20 +119,26 @@ pub async fn build(request: &Request<'_>, sandbox: &dyn Sandbox, output: &dyn Ou
     // A mistake in it should not cost a build to learn of.
     let procfile = processes::read_procfile(request.source)?;
     let workplace = Workplace::prepare(request)?;
-    let Some(group) = detect::detect(&workplace, sandbox, output).await? else {
+    let Some(detected) = detect::detect(&workplace, sandbox, output).await? else {
         // Whoever brings all that it needs may bring just a Procfile.
-        return if procfile.is_empty() {
+        return if procfile.is_empty() || request.chosen {
             Err(BuildError::NothingDetected)
         } else {
             image(request, &[], Vec::new(), output).await
         };
     };
-    let restored = restore::restore(&workplace, &group).await?;
-    let built = run::build(&workplace, &group, sandbox, output).await?;
+    let restored = restore::restore(&workplace, &detected).await?;
+    let built = run::build(&workplace, detected, sandbox, output).await?;
     let layers = export::export(&workplace, &built, &restored).await?;
     let image = image(request, &built, layers, output).await?;
     cache::save(&workplace, &built, &image.layers, restored).await;
     Ok(image)
+}
+
+/// Runs only the detects, of all groups, to say which buildpacks would build `request.source` and why others would not.
+/// Nothing but `request.scratch` is changed.
+pub async fn explain(request: &Request<'_>, sandbox: &dyn Sandbox) -> Result<Vec<GroupVerdict>, BuildError> {
+    detect::explain(&Workplace::prepare(request)?, sandbox).await
 }
 
 async fn image(
@@ -135,7 +151,7 @@ async fn image(
         env: export::launch_environment(request.store, &layers)?,
         layers,
         processes: processes::discover(request.source, built, output).await?,
-        buildpacks: built.iter().map(|built| format!("{}@{}", built.buildpack.id, built.buildpack.version)).collect(),
+        buildpacks: built.iter().map(|built| built.buildpack.name()).collect(),
     })
 }
 

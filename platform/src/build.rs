@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use builder::source::{Layout, SourceError};
-use builder::{BuildError, Buildpack, Image};
+use builder::{BuildError, Buildpack, Image, Order};
 use gitd::Output;
 use tempfile::TempDir;
 
@@ -85,13 +85,16 @@ impl Platform {
     ) -> Result<Image> {
         let previous = self.current(app).ok().map(|release| release.manifest.image);
         let owner = owner(app.id);
+        let order = Order::of_alternatives(&self.buildpacks);
         let request = builder::Request {
             source: &release::code(directory),
             scratch: &directory.join(SCRATCH),
             cache: &self.home.app(&app.name).cache(),
             store: &self.home.layers(),
             previous: previous.as_ref(),
-            order: &self.buildpacks,
+            order: &order,
+            buildpacks: &self.buildpacks,
+            chosen: false,
             owner,
             tools: &tools.binds,
             env: &tools.env,

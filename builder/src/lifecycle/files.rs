@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::BuildError;
+use crate::buildpack::in_line;
 use crate::directory::{Directory, Found};
 
 /// Longest file that is read.
@@ -49,6 +50,19 @@ impl Types {
 pub(super) struct StoreFile {
     #[serde(default)]
     pub(super) metadata: toml::Table,
+}
+
+/// `build.toml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct BuildFile {
+    #[serde(default)]
+    pub(super) unmet: Vec<Unmet>,
+}
+
+/// An entry of its plan that a buildpack leaves to others.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Unmet {
+    pub(super) name: String,
 }
 
 /// `launch.toml`.
@@ -139,11 +153,6 @@ pub(super) fn on_reading(buildpack: &str, file: &str, error: io::Error) -> Build
         }
         _ => BuildError::Io { doing: format!("reading {file} of {buildpack}"), source: error },
     }
-}
-
-fn in_line(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 #[cfg(test)]

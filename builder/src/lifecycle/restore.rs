@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use super::cache::{Cache, KeptLayer};
-use super::detect::Member;
+use super::detect::Detected;
 use super::files::{LayerFile, Types, is_layer_name};
 use super::workplace::{Workplace, make_directory, write_file};
 use crate::blocking::Cancel;
@@ -41,14 +41,15 @@ struct Moved {
 }
 
 /// Makes the directories for the group's layers and fills them.
-pub(super) async fn restore(workplace: &Workplace<'_>, group: &[Member<'_>]) -> Result<Restored, BuildError> {
+pub(super) async fn restore(workplace: &Workplace<'_>, detected: &Detected<'_>) -> Result<Restored, BuildError> {
     let request = workplace.request;
-    let targets: Vec<_> = group
+    let targets: Vec<_> = detected
+        .members
         .iter()
-        .map(|member| Target {
-            id: member.buildpack.id.clone(),
-            layers: workplace.layers(member.buildpack),
-            directory_name: member.buildpack.directory_name(),
+        .map(|buildpack| Target {
+            id: buildpack.id.clone(),
+            layers: workplace.layers(buildpack),
+            directory_name: buildpack.directory_name(),
         })
         .collect();
     let previous = request.previous.filter(|_| !request.clean).map(|image| image.layers.clone());

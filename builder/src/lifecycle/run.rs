@@ -2,8 +2,8 @@
 
 use tokio::time::timeout;
 
-use super::detect::Member;
-use super::files::{self, LaunchFile, LayerFile, StoreFile, Types};
+use super::detect::Detected;
+use super::files::{self, BuildFile, LaunchFile, LayerFile, StoreFile, Types};
 use super::plan::Requirement;
 use super::workplace::{Workplace, layers_target};
 use super::{BuildError, processes};
@@ -18,6 +18,8 @@ pub(super) struct Built {
     pub(super) layers: Vec<BuiltLayer>,
     pub(super) processes: Vec<ProcessType>,
     pub(super) store: Option<StoreFile>,
+    /// What of its plan it leaves to others.
+    unmet: Vec<String>,
 }
 
 /// A layer as its buildpack described it.
@@ -32,12 +34,12 @@ pub(super) struct BuiltLayer {
 /// Runs the builds, each with the changes to the environment of those before.
 pub(super) async fn build(
     workplace: &Workplace<'_>,
-    group: &[Member<'_>],
+    detected: Detected<'_>,
     sandbox: &dyn Sandbox,
     output: &dyn Output,
 ) -> Result<Vec<Built>, BuildError> {
     let limit = workplace.request.build_timeout;
-    let built = timeout(limit, build_in_order(workplace, group, sandbox, output)).await;
+    let built = timeout(limit, build_in_order(workplace, detected, sandbox, output)).await;
     built.unwrap_or(Err(BuildError::TimedOut { phase: "build", limit }))
 }
 
@@ -52,25 +54,30 @@ pub(super) fn ending(exit: StepExit) -> String {
 
 async fn build_in_order(
     workplace: &Workplace<'_>,
-    group: &[Member<'_>],
+    detected: Detected<'_>,
     sandbox: &dyn Sandbox,
     output: &dyn Output,
 ) -> Result<Vec<Built>, BuildError> {
+    let Detected { members, plan: mut group_plan } = detected;
     let mut done: Vec<Built> = Vec::new();
     let mut changes = Vec::new();
-    for member in group {
-        let plan = workplace.plan(&plan_text(&member.plan)?)?;
-        let mut env = workplace.environment(member.buildpack);
+    for (position, buildpack) in members.into_iter().enumerate() {
+        let plan = workplace.plan(&plan_text(&group_plan.of(position))?)?;
+        let mut env = workplace.environment(buildpack);
         for change in &changes {
             env.apply(change);
         }
         let earlier: Vec<_> = done.iter().map(|built| &built.buildpack).collect();
-        let step = workplace.build_step(member.buildpack, &plan, env, &earlier);
+        let step = workplace.build_step(buildpack, &plan, env, &earlier);
         match sandbox.run(&step, output).await? {
             StepExit::Status(0) => {}
-            other => return Err(BuildError::Failed { buildpack: member.buildpack.id.clone(), how: ending(other) }),
+            other => return Err(BuildError::Failed { buildpack: buildpack.id.clone(), how: ending(other) }),
         }
-        let built = read_results(workplace, member.buildpack)?;
+        let built = read_results(workplace, buildpack)?;
+        let odd = |name: String| {
+            BuildError::malformed(&buildpack.id, "build.toml", format!("unmet {name:?} is not in its plan"))
+        };
+        group_plan.met(position, &built.unmet).map_err(odd)?;
         changes.extend(build_environment(workplace, &built)?);
         done.push(built);
     }
@@ -89,11 +96,13 @@ fn plan_text(entries: &[Requirement]) -> Result<String, BuildError> {
 fn read_results(workplace: &Workplace<'_>, buildpack: &Buildpack) -> Result<Built, BuildError> {
     let layers = open_layers(workplace, buildpack)?;
     let launch = files::read::<LaunchFile>(&layers, &buildpack.id, "launch.toml")?.unwrap_or_default();
+    let BuildFile { unmet } = files::read(&layers, &buildpack.id, "build.toml")?.unwrap_or_default();
     Ok(Built {
         buildpack: buildpack.clone(),
         layers: read_layers(&layers, &buildpack.id)?,
         processes: processes::of_launch_file(buildpack, launch)?,
         store: files::read(&layers, &buildpack.id, "store.toml")?,
+        unmet: unmet.into_iter().map(|entry| entry.name).collect(),
     })
 }
 

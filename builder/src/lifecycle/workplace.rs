@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{BuildError, Request};
 use crate::directory::{self, Directory};
 use crate::environment::{self, Environment};
+use crate::order::Candidate;
+use crate::target::Machine;
 use crate::{Bind, Buildpack, Step};
 
 const APP: &str = "/home/app/code";
@@ -24,7 +26,7 @@ const PLAN: &str = "/cnb/plan";
 /// The directories of one build and how steps see them.
 pub(super) struct Workplace<'a> {
     pub(super) request: &'a Request<'a>,
-    target: Vec<(&'static str, String)>,
+    pub(super) machine: Machine,
     plans: AtomicUsize,
 }
 
@@ -36,7 +38,12 @@ impl<'a> Workplace<'a> {
     pub(super) fn prepare(request: &'a Request<'a>) -> Result<Self, BuildError> {
         let made = write_platform(request);
         made.map_err(BuildError::io(format!("preparing {}", request.scratch.display())))?;
-        Ok(Self { request, target: target(), plans: AtomicUsize::new(0) })
+        Ok(Self { request, machine: Machine::this(), plans: AtomicUsize::new(0) })
+    }
+
+    /// The flat groups to try.
+    pub(super) fn groups(&self) -> Result<Vec<Vec<Candidate<'a>>>, BuildError> {
+        Ok(self.request.order.expand(self.request.buildpacks)?)
     }
 
     /// Where a buildpack's layers are on the host.
@@ -97,8 +104,8 @@ impl<'a> Workplace<'a> {
                 env.set(name, value.clone());
             }
         }
-        for (name, value) in &self.target {
-            env.set(name, value.clone());
+        for (name, value) in self.machine.variables(buildpack.api_minor()) {
+            env.set(name, value);
         }
         env.set("CNB_BUILDPACK_DIR", buildpack.target());
         env.set("CNB_PLATFORM_DIR", PLATFORM);
@@ -184,44 +191,4 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'='))
-}
-
-/// `CNB_TARGET_*` and the like. The system that is shown inside is the host's.
-fn target() -> Vec<(&'static str, String)> {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let distribution = field(&release, "ID").unwrap_or("linux").to_owned();
-    let version = field(&release, "VERSION_ID").unwrap_or("rolling").to_owned();
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    };
-    vec![
-        ("CNB_STACK_ID", format!("{distribution}-{version}")),
-        ("CNB_TARGET_OS", "linux".into()),
-        ("CNB_TARGET_ARCH", architecture.into()),
-        ("CNB_TARGET_DISTRO_NAME", distribution),
-        ("CNB_TARGET_DISTRO_VERSION", version),
-        ("CNB_EXEC_ENV", "production".into()),
-    ]
-}
-
-fn field<'a>(release: &'a str, name: &str) -> Option<&'a str> {
-    let value = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-    Some(value.trim().trim_matches(['"', '\''])).filter(|value| !value.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_of_os_release() {
-        let release = "PRETTY_NAME=\"Debian 12\"\nVERSION_ID=\"12\"\nID=debian\nID_LIKE=x\nEMPTY=\n";
-        assert_eq!(field(release, "ID"), Some("debian"));
-        assert_eq!(field(release, "VERSION_ID"), Some("12"));
-        assert_eq!(field(release, "EMPTY"), None);
-        assert_eq!(field(release, "VERSION"), None);
-    }
 }

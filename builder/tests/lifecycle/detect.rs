@@ -89,7 +89,7 @@ async fn phases_are_bounded_in_time() {
     shop.timeout = Duration::from_millis(200);
     let error = shop.build_with("exec sleep 600").await.unwrap_err();
     assert!(matches!(error, BuildError::TimedOut { phase: "build", .. }), "{error}");
-    shop.order.clear();
+    shop.buildpacks.clear();
     shop.buildpack("slow", "exec sleep 600", "exit 0");
     let error = shop.build().await.unwrap_err();
     assert!(matches!(error, BuildError::TimedOut { phase: "detect", .. }), "{error}");
@@ -106,7 +106,7 @@ async fn what_a_buildpack_is_told() {
         r#"test "$1" = "$CNB_LAYERS_DIR" && test "$2" = "$CNB_PLATFORM_DIR" && test "$3" = "$CNB_BP_PLAN_PATH"
            cat "$3"; cat "$2/env/NPM_TOKEN"; echo
            echo "$NPM_TOKEN $PATH $OPERATOR $CNB_TARGET_OS $CNB_TARGET_DISTRO_NAME" | sed "s/$(. /etc/os-release; echo $ID)/DISTRO/"
-           test -f "$CNB_BUILDPACK_DIR/buildpack.toml" && : "$CNB_TARGET_ARCH $CNB_TARGET_DISTRO_VERSION $CNB_STACK_ID""#,
+           test -f "$CNB_BUILDPACK_DIR/buildpack.toml" && : "$CNB_TARGET_ARCH $CNB_TARGET_DISTRO_VERSION""#,
     );
     shop.build().await.unwrap();
     insta::assert_snapshot!(shop.printed(), @r#"
@@ -139,7 +139,7 @@ async fn a_plan_that_nobody_satisfies_is_a_failed_detection() {
     let mut shop = Workshop::new();
     shop.buildpack("x", r#"printf '[[requires]]\nname="jvm"\n' > "$2""#, "exit 1");
     assert!(matches!(shop.build().await, Err(BuildError::NothingDetected)));
-    shop.order.clear();
+    shop.buildpacks.clear();
     shop.buildpack("y", r#"echo '[[requires' > "$2""#, "exit 1");
     insta::assert_snapshot!(shop.build().await.unwrap_err(), @"test/y: plan.toml: line 1: unclosed array table, expected `]]`");
 }

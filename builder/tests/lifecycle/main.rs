@@ -4,5 +4,6 @@
 
 mod detect;
 mod export;
+mod groups;
 mod restore;
 mod workshop;

@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use builder::{BuildError, Buildpack, Image, Output, Request, Sandbox, SandboxError, Step, StepExit, build};
+use builder::{
+    BuildError, Buildpack, Image, Order, Output, Request, Sandbox, SandboxError, Step, StepExit, build, explain,
+};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -70,7 +72,12 @@ impl Output for Printed {
 /// One app on one server.
 pub(crate) struct Workshop {
     root: TempDir,
-    pub(crate) order: Vec<Buildpack>,
+    app: PathBuf,
+    cache: PathBuf,
+    store: PathBuf,
+    pub(crate) buildpacks: Vec<Buildpack>,
+    /// Instead of one buildpack after the other.
+    pub(crate) order: Option<Order>,
     pub(crate) sandbox: PlainProcesses,
     pub(crate) previous: Option<Image>,
     pub(crate) clean: bool,
@@ -89,9 +96,14 @@ impl Workshop {
         }
         // As root, builds run as somebody else, as they do on a server.
         let owner = nix::unistd::geteuid().is_root().then_some(65534);
+        let at = |below: &str| root.path().join(below);
         let new = Self {
+            app: at("app"),
+            cache: at("cache"),
+            store: at("store"),
             root,
-            order: Vec::new(),
+            buildpacks: Vec::new(),
+            order: None,
             sandbox: PlainProcesses { steps: Mutex::default(), owner },
             previous: None,
             clean: false,
@@ -127,52 +139,97 @@ impl Workshop {
     }
 
     pub(crate) fn buildpack_with_api(&mut self, name: &str, api: &str, detect: &str, build: &str) {
-        let directory = self.path("buildpacks").join(format!("{name}-{}", self.order.len()));
-        fs::create_dir_all(directory.join("bin")).unwrap();
         let descriptor = format!("api = \"{api}\"\n[buildpack]\nid = \"test/{name}\"\nversion = \"1.0.0\"\n");
+        self.write_buildpack(name, &descriptor, detect, build);
+    }
+
+    /// With more in its `buildpack.toml`.
+    pub(crate) fn buildpack_described(&mut self, name: &str, more: &str, detect: &str, build: &str) {
+        let descriptor = format!("api = \"0.10\"\n[buildpack]\nid = \"test/{name}\"\nversion = \"1.0.0\"\n{more}");
+        self.write_buildpack(name, &descriptor, detect, build);
+    }
+
+    /// Adds a composite `test/NAME`.
+    pub(crate) fn composite(&mut self, name: &str, order: &str) {
+        let directory = self.path("buildpacks").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let descriptor = format!("api = \"0.10\"\n[buildpack]\nid = \"test/{name}\"\nversion = \"1.0.0\"\n{order}\n");
+        fs::write(directory.join("buildpack.toml"), descriptor).unwrap();
+        self.buildpacks.push(Buildpack::open(&directory).unwrap());
+    }
+
+    fn write_buildpack(&mut self, name: &str, descriptor: &str, detect: &str, build: &str) {
+        let directory = self.path("buildpacks").join(format!("{name}-{}", self.buildpacks.len()));
+        fs::create_dir_all(directory.join("bin")).unwrap();
         fs::write(directory.join("buildpack.toml"), descriptor).unwrap();
         for (program, script) in [("detect", detect), ("build", build)] {
             let path = directory.join("bin").join(program);
             fs::write(&path, format!("#!/bin/sh\nset -eu\n{script}\n")).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        self.order.push(Buildpack::open(&directory).unwrap());
+        self.buildpacks.push(Buildpack::open(&directory).unwrap());
     }
 
     /// Builds with the only buildpack `test/x`, which detects always.
     pub(crate) async fn build_with(&mut self, script: &str) -> Result<Image, BuildError> {
-        self.order.clear();
+        self.buildpacks.clear();
         self.buildpack("x", "exit 0", script);
         let _replaced = fs::remove_dir_all(self.path("buildpacks/x-0"));
-        self.order.clear();
+        self.buildpacks.clear();
         self.buildpack("x", "exit 0", script);
         self.build().await
     }
 
     pub(crate) async fn build(&mut self) -> Result<Image, BuildError> {
+        let scratch = self.scratch();
+        let alternatives = Order::of_alternatives(&self.buildpacks);
+        let env = operator_env();
+        let built = build(&self.request(&scratch, &alternatives, &env), &self.sandbox, &self.printed).await;
+        fs::remove_dir_all(&scratch).unwrap();
+        built
+    }
+
+    /// What is said of each group: a line for each buildpack, and one for who would build.
+    pub(crate) async fn explain(&mut self) -> String {
+        let scratch = self.scratch();
+        let alternatives = Order::of_alternatives(&self.buildpacks);
+        let env = operator_env();
+        let verdicts = explain(&self.request(&scratch, &alternatives, &env), &self.sandbox).await.unwrap();
+        fs::remove_dir_all(&scratch).unwrap();
+        let lines = verdicts.iter().flat_map(|group| {
+            let said = group.buildpacks.iter().map(|verdict| format!("{}: {}", verdict.buildpack, verdict.said));
+            let result = group.result.clone().map_or_else(|reason| reason, |names| names.join(" "));
+            said.chain([format!("=> {result}")]).collect::<Vec<_>>()
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn scratch(&mut self) -> PathBuf {
         self.builds += 1;
         let scratch = self.path(&format!("scratch/{}", self.builds));
         fs::create_dir(&scratch).unwrap();
-        let env = [("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("OPERATOR".to_owned(), "yes".to_owned())];
-        let request = Request {
-            source: &self.path("app"),
-            scratch: &scratch,
-            cache: &self.path("cache"),
-            store: &self.path("store"),
+        scratch
+    }
+
+    fn request<'a>(&'a self, scratch: &'a Path, alternatives: &'a Order, env: &'a [(String, String)]) -> Request<'a> {
+        Request {
+            source: &self.app,
+            scratch,
+            cache: &self.cache,
+            store: &self.store,
             previous: self.previous.as_ref(),
-            order: &self.order,
+            order: self.order.as_ref().unwrap_or(alternatives),
+            buildpacks: &self.buildpacks,
+            chosen: self.order.is_some(),
             owner: self.sandbox.owner,
             tools: &[],
-            env: &env,
+            env,
             platform_env: &self.platform_env,
             symlinks: &[],
             clean: self.clean,
             detect_timeout: self.timeout,
             build_timeout: self.timeout,
-        };
-        let built = build(&request, &self.sandbox, &self.printed).await;
-        fs::remove_dir_all(&scratch).unwrap();
-        built
+        }
     }
 
     /// What has been printed since the last time.
@@ -197,6 +254,10 @@ impl Workshop {
         names.retain(|name| self.path("store").join(name).is_dir());
         names
     }
+}
+
+fn operator_env() -> Vec<(String, String)> {
+    vec![("PATH".into(), "/usr/bin:/bin".into()), ("OPERATOR".into(), "yes".into())]
 }
 
 pub(crate) fn names(directory: &Path) -> Vec<String> {
