@@ -15,6 +15,9 @@ pub struct Image {
     pub processes: Vec<ProcessType>,
     /// Changes to make to a process's environment, in order.
     pub env: Vec<EnvChange>,
+    /// What to do inside before a process starts, in order. Mostly nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preparations: Vec<Preparation>,
     /// Ids and versions of the buildpacks that took part, `airstrip/python@0.1.0`.
     pub buildpacks: Vec<String>,
 }
@@ -44,6 +47,9 @@ pub struct ProcessType {
     pub argv: Vec<String>,
     /// For people: the line as written.
     pub command: String,
+    /// Whether it wants no shell in front of it, and so no profile scripts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
 }
 
 /// One change to the environment (CNB specification, "Environment Variable Modification Rules").
@@ -70,4 +76,25 @@ pub enum EnvAction {
     Prepend(String),
     /// Put the value behind what is there, with this delimiter between.
     Append(String),
+}
+
+/// Something to run or to read, inside, before a process starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparation {
+    /// What to do with it.
+    pub kind: PreparationKind,
+    /// Where it is, inside.
+    pub path: PathBuf,
+    /// Only for this process type, if given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+}
+
+/// What to do with a preparation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PreparationKind {
+    /// `exec.d`: a program that writes variables as TOML to its descriptor 3.
+    Program,
+    /// `profile.d`, `.profile`: a script that bash reads. Not for processes that are `direct`.
+    Script,
 }

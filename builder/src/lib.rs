@@ -8,6 +8,7 @@
 
 pub mod inventory;
 pub mod launch;
+pub mod launcher;
 pub mod lay_out;
 pub mod order;
 pub mod procfile;
@@ -27,7 +28,7 @@ mod tree;
 
 pub use buildpack::{Buildpack, BuildpackError};
 pub use digest::{Digest, InvalidDigest};
-pub use image::{EnvAction, EnvChange, Image, Layer, ProcessType};
+pub use image::{EnvAction, EnvChange, Image, Layer, Preparation, PreparationKind, ProcessType};
 pub use lifecycle::{BuildError, BuildpackVerdict, GroupVerdict, Request, build, cached_layers, explain};
 pub use order::Order;
 pub use sandbox::{Bind, Output, Sandbox, SandboxError, Step, StepExit};

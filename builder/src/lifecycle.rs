@@ -1,15 +1,17 @@
 //! detect -> restore -> build -> export.
 //!
-//! Not yet: `exec.d`, `profile.d`, software bills of material.
+//! What a step leaves is read by the next with bounds and without following links: buildpacks are not trusted.
 
 mod cache;
 mod detect;
 mod export;
 mod files;
 mod plan;
+mod preparations;
 mod processes;
 mod restore;
 mod run;
+mod sbom;
 mod workplace;
 
 use std::io;
@@ -44,6 +46,10 @@ pub struct Request<'a> {
     pub buildpacks: &'a [Buildpack],
     /// Whether somebody has chosen the order for this app. Then a Procfile does not make up for buildpacks that do not want it.
     pub chosen: bool,
+    /// Where software bills of material are kept; made if a buildpack writes any.
+    pub sbom: &'a Path,
+    /// Where the build of `previous` has kept its own.
+    pub previous_sbom: Option<&'a Path>,
     /// The user (and group) outside under which steps run; files they must change are given to it. None: the caller's own (no privileges to change it).
     pub owner: Option<u32>,
     /// Shown read-only in every step: tool chains, the operator's configuration of package tools.
@@ -52,6 +58,8 @@ pub struct Request<'a> {
     pub env: &'a [(String, String)],
     /// The user's build-scoped variables (`/platform/env`).
     pub platform_env: &'a [(String, String)],
+    /// The operator's last word on all builds' environment: a directory whose `env` is read as a layer's (`/cnb/build-config`).
+    pub build_config: Option<&'a Path>,
     /// Extra symbolic links inside (link, target): how `/home/app/env` leads to a layer.
     pub symlinks: &'a [(std::path::PathBuf, std::path::PathBuf)],
     /// Build from nothing: no cache, no reuse.
@@ -130,6 +138,7 @@ pub async fn build(request: &Request<'_>, sandbox: &dyn Sandbox, output: &dyn Ou
     let restored = restore::restore(&workplace, &detected).await?;
     let built = run::build(&workplace, detected, sandbox, output).await?;
     let layers = export::export(&workplace, &built, &restored).await?;
+    sbom::keep(&workplace, &built)?;
     let image = image(request, &built, layers, output).await?;
     cache::save(&workplace, &built, &image.layers, restored).await;
     Ok(image)
@@ -149,6 +158,7 @@ async fn image(
 ) -> Result<Image, BuildError> {
     Ok(Image {
         env: export::launch_environment(request.store, &layers)?,
+        preparations: preparations::find(request.store, &layers, request.source)?,
         layers,
         processes: processes::discover(request.source, built, output).await?,
         buildpacks: built.iter().map(|built| built.buildpack.name()).collect(),

@@ -55,7 +55,7 @@ fn parse_line(line: &[u8]) -> Result<Option<ProcessType>, String> {
     if command.contains('\0') {
         return Err(format!("the command of {name} has a NUL byte; {EXPECTED}"));
     }
-    Ok(Some(ProcessType { name: name.to_owned(), argv: by_shell(command), command: command.to_owned() }))
+    Ok(Some(ProcessType { name: name.to_owned(), argv: by_shell(command), command: command.to_owned(), direct: false }))
 }
 
 /// How a line is run inside an instance.

@@ -27,6 +27,8 @@ pub const IN_PROGRESS: &str = ".build-";
 /// The parts of a build's directory beside the release's code: the lifecycle's own space, and what is `/tmp` inside.
 const SCRATCH: &str = "scratch";
 const TMP: &str = "tmp";
+/// The part of a release's directory where its software bills of material are, if there are any.
+const SBOM: &str = "sbom";
 /// The layer that is shown as the virtualenv.
 const ENV_LAYER: &str = "/layers/airstrip_python/env";
 
@@ -83,9 +85,12 @@ impl Platform {
         tools: &BuildTools,
         output: &Output,
     ) -> Result<Image> {
-        let previous = self.current(app).ok().map(|release| release.manifest.image);
+        let previous = self.current(app).ok();
+        let previous_sbom = previous.as_ref().and_then(|release| Some(release.code.parent()?.join(SBOM)));
+        let previous = previous.map(|release| release.manifest.image);
         let owner = owner(app.id);
         let order = Order::of_alternatives(&self.buildpacks);
+        let build_config = Some(self.home.build_config()).filter(|directory| directory.is_dir());
         let request = builder::Request {
             source: &release::code(directory),
             scratch: &directory.join(SCRATCH),
@@ -95,10 +100,13 @@ impl Platform {
             order: &order,
             buildpacks: &self.buildpacks,
             chosen: false,
+            sbom: &directory.join(SBOM),
+            previous_sbom: previous_sbom.as_deref(),
             owner,
             tools: &tools.binds,
             env: &tools.env,
             platform_env: &[],
+            build_config: build_config.as_deref(),
             symlinks: &[(ENV.into(), ENV_LAYER.into())],
             clean: deployment.clean,
             detect_timeout: DETECT_LIMIT,

@@ -112,6 +112,11 @@ impl Home {
         self.root.join("buildpacks")
     }
 
+    /// The operator's variables for all builds, if there is such a directory: `env/NAME`, as in a layer.
+    pub fn build_config(&self) -> PathBuf {
+        self.root.join("build-config")
+    }
+
     /// Programs that were fetched once for builds.
     pub fn tools(&self) -> PathBuf {
         self.root.join("tools")

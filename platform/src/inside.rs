@@ -5,7 +5,7 @@ use gitd::{Channel, Output};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::failure::{Failure, Result};
-use crate::instance::{CODE, Instance, Labels, USER_HOME, environment, instance_id, shell, suffix};
+use crate::instance::{CODE, Instance, Labels, USER_HOME, environment, instance_id, prepared, shell, suffix};
 use crate::names::Process;
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -24,6 +24,14 @@ pub enum Program {
 }
 
 impl Program {
+    /// What is to be started for it beside a process, or instead of one.
+    fn prepared(self, release: &Runnable, process: &str) -> Vec<String> {
+        match self {
+            Self::Sftp => self.argv(),
+            program => prepared(release, process, program.argv()),
+        }
+    }
+
     fn argv(self) -> Vec<String> {
         match self {
             Self::Shell => vec![shell().into(), "-l".into()],
@@ -72,7 +80,7 @@ impl Platform {
             return self.attach(&release, &format!("run.{}", suffix()), program.argv(), USER_HOME, env, terminal).await;
         };
         let env = with_client_env(environment(&release, &process.to_string(), port), env);
-        let command = Command { argv: program.argv(), env, cwd: USER_HOME.into() };
+        let command = Command { argv: program.prepared(&release, &process.to_string()), env, cwd: USER_HOME.into() };
         Ok(self.engine.exec(&id, &command, terminal).await?)
     }
 

@@ -177,9 +177,11 @@ impl Platform {
         }
     }
 
-    /// What an instance of a release sees, and its environment. Its program is `argv`, started in the user's home.
+    /// What an instance of a release sees, and its environment. Its program is `argv`, prepared as the release asks for, and
+    /// started in the user's home.
     pub fn spec(&self, release: &Runnable, process: &str, argv: Vec<String>) -> Spec {
         let terms = release.terms.of(kind_of(process));
+        let argv = prepared(release, process, argv);
         Spec {
             hostname: release.name.to_string(),
             host_uid: owner(release.app).unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
@@ -265,6 +267,11 @@ pub fn image_environment(image: &builder::Image, kind: &str) -> Vec<(String, Str
     let mut env = builder::launch::environment(image, kind, base);
     first_in_path(&mut env, &format!("{ENV}/bin"));
     env
+}
+
+/// What to start for `argv` in an instance: the launcher in front of it, if the release has anything to prepare.
+pub fn prepared(release: &Runnable, process: &str, argv: Vec<String>) -> Vec<String> {
+    builder::launch::argv(&release.manifest.image, kind_of(process), argv, PROGRAM)
 }
 
 /// `PATH` begins with the environment's programs whatever layers and configuration put into it.

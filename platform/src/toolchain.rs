@@ -120,6 +120,7 @@ impl Toolchain {
         if let Some(python) = &self.python {
             python.give(&mut given, &mut path);
         }
+        given.env.push(("HOME".into(), crate::instance::USER_HOME.into()));
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
         given.env.push(("PATH".into(), path.join(":")));
         let files = operator_files(&given.env);

@@ -65,7 +65,7 @@ pub(super) struct Unmet {
     pub(super) name: String,
 }
 
-/// `launch.toml`.
+/// `launch.toml`. Labels are for images, and slices for their layers: there are none here.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct LaunchFile {
     #[serde(default)]
@@ -85,6 +85,12 @@ pub(super) struct ProcessEntry {
     pub(super) direct: bool,
     #[serde(default)]
     pub(super) working_dir: Option<String>,
+    /// Whether it is what runs if nobody says what.
+    #[serde(default)]
+    pub(super) default: bool,
+    /// For which execution environments; none: for all.
+    #[serde(default)]
+    pub(super) exec_env: Vec<String>,
 }
 
 /// A text before Buildpack API 0.9, a list since.

@@ -9,10 +9,13 @@ use super::run::Built;
 use super::workplace::app_directory;
 use crate::directory::Directory;
 use crate::procfile::{self, ProcfileError};
+use crate::target::is_for_us;
 use crate::{Buildpack, Output, ProcessType};
 
 /// Longest Procfile.
 const LONGEST: u64 = 1024 * 1024;
+/// The process type that requests are for.
+const WEB: &str = "web";
 
 /// The tree's Procfile; no process types if there is none. A link is not followed.
 pub(super) fn read_procfile(source: &Path) -> Result<Vec<ProcessType>, BuildError> {
@@ -34,20 +37,49 @@ pub(super) async fn discover(
     output: &dyn Output,
 ) -> Result<Vec<ProcessType>, BuildError> {
     let declared = read_procfile(source)?;
-    let defaults = merge(built.iter().flat_map(|built| built.processes.iter().cloned()));
+    let mut defaults = merge(built.iter().flat_map(|built| &built.processes).map(|declared| declared.process.clone()));
+    if declared.is_empty() {
+        add_web(&mut defaults, default_type(built));
+    }
     output.write(describe(&declared, &defaults).as_bytes()).await;
     Ok(merge(defaults.into_iter().chain(declared)))
 }
 
+/// A process type as a buildpack has declared it.
+#[derive(Debug, Clone)]
+pub(super) struct Declared {
+    pub(super) process: ProcessType,
+    /// Whether it is what runs if nobody says what.
+    pub(super) default: bool,
+}
+
 /// The process types of a buildpack's `launch.toml`.
-pub(super) fn of_launch_file(buildpack: &Buildpack, launch: LaunchFile) -> Result<Vec<ProcessType>, BuildError> {
+pub(super) fn of_launch_file(buildpack: &Buildpack, launch: LaunchFile) -> Result<Vec<Declared>, BuildError> {
     let malformed = |reason: String| BuildError::malformed(&buildpack.id, "launch.toml", reason);
     let mut processes = Vec::new();
-    for entry in launch.processes {
+    for entry in launch.processes.into_iter().filter(|entry| is_for_us(&entry.exec_env)) {
+        let default = entry.default;
         let process = process(buildpack.api_minor(), entry).map_err(malformed)?;
-        processes.push(process);
+        processes.push(Declared { process, default });
     }
     Ok(processes)
+}
+
+/// The last that says so is the default, unless it is then declared anew without saying so.
+fn default_type(built: &[Built]) -> Option<&str> {
+    built.iter().flat_map(|built| &built.processes).fold(None, |default, declared| {
+        let name = declared.process.name.as_str();
+        if declared.default { Some(name) } else { default.filter(|earlier| *earlier != name) }
+    })
+}
+
+/// Where nobody names a web process, the default process is it.
+fn add_web(processes: &mut Vec<ProcessType>, default: Option<&str>) {
+    if processes.iter().all(|process| process.name != WEB)
+        && let Some(process) = processes.iter().find(|process| Some(process.name.as_str()) == default)
+    {
+        processes.push(ProcessType { name: WEB.into(), ..process.clone() });
+    }
 }
 
 fn describe(declared: &[ProcessType], defaults: &[ProcessType]) -> String {
@@ -76,7 +108,8 @@ fn merge(processes: impl Iterator<Item = ProcessType>) -> Vec<ProcessType> {
 }
 
 fn process(api_minor: u32, entry: ProcessEntry) -> Result<ProcessType, String> {
-    let ProcessEntry { name, command, args, direct, working_dir } = entry;
+    let ProcessEntry { name, command, args, direct, working_dir, .. } = entry;
+    let direct = direct || api_minor >= 9;
     if !procfile::is_name(&name) {
         return Err(format!("{name:?} cannot name a process type (1 to 30 letters, digits, - and _)"));
     }
@@ -86,7 +119,7 @@ fn process(api_minor: u32, entry: ProcessEntry) -> Result<ProcessType, String> {
             argv
         }
         // Before 0.9 a command was one line, for a shell unless it was `direct`.
-        Command::Line(line) if api_minor < 9 && !direct && args.is_empty() => vec!["sh".into(), "-c".into(), line],
+        Command::Line(line) if api_minor < 9 && !direct => by_bash(line, args),
         Command::Line(program) if api_minor < 9 => std::iter::once(program).chain(args).collect(),
         Command::Argv(_) | Command::Line(_) => {
             return Err(format!(
@@ -98,7 +131,17 @@ fn process(api_minor: u32, entry: ProcessEntry) -> Result<ProcessType, String> {
         return Err(format!("{name} has no command, or one with a NUL byte"));
     }
     let command = shown(&argv);
-    Ok(ProcessType { name, argv: in_directory(working_dir, argv), command })
+    Ok(ProcessType { name, argv: in_directory(working_dir, argv), command, direct })
+}
+
+/// A line as it is; with arguments, all words are expanded as in double quotes, as the reference lifecycle does.
+fn by_bash(line: String, arguments: Vec<String>) -> Vec<String> {
+    if arguments.is_empty() {
+        return ["bash", "-c", &line].map(str::to_owned).into();
+    }
+    let words = (0..=arguments.len()).map(|n| format!(r#""$(eval echo \"${{{n}}}\")""#));
+    let script = format!("exec {}", words.collect::<Vec<_>>().join(" "));
+    ["bash".to_owned(), "-c".to_owned(), script, line].into_iter().chain(arguments).collect()
 }
 
 /// The line of `sh -c LINE`, otherwise the words, quoted where a shell would need it.

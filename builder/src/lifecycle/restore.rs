@@ -15,11 +15,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::BuildError;
 use super::cache::{Cache, KeptLayer};
 use super::detect::Detected;
 use super::files::{LayerFile, Types, is_layer_name};
 use super::workplace::{Workplace, make_directory, write_file};
+use super::{BuildError, sbom};
 use crate::blocking::Cancel;
 use crate::directory::Directory;
 use crate::{Digest, Layer, blocking, tree};
@@ -57,6 +57,7 @@ pub(super) async fn restore(workplace: &Workplace<'_>, detected: &Detected<'_>) 
         cache: (!request.clean).then(|| request.cache.to_owned()),
         store: request.store.to_owned(),
         previous: previous.unwrap_or_default(),
+        previous_sbom: request.previous_sbom.filter(|_| !request.clean).map(Path::to_owned),
         owner: request.owner,
     };
     let doing = "restoring the layers of the last build";
@@ -101,6 +102,7 @@ struct Sources {
     cache: Option<PathBuf>,
     store: PathBuf,
     previous: Vec<Layer>,
+    previous_sbom: Option<PathBuf>,
     owner: Option<u32>,
 }
 
@@ -127,6 +129,9 @@ fn restore_all(sources: &Sources, targets: &[Target], cancel: &Cancel) -> io::Re
                 sources.cache.as_ref().and_then(|root| Some(cache.layers(root)?.join(&target.directory_name)));
             if restore_layer(sources, target, &layer, moved_from, cancel, &mut restored)? {
                 write_description(&layers, &layer, sources.owner)?;
+                if let Some(kept) = &sources.previous_sbom {
+                    sbom::restore(kept, &target.directory_name, &layer.name, &layers, sources.owner)?;
+                }
             }
         }
     }

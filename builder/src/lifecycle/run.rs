@@ -2,21 +2,22 @@
 
 use tokio::time::timeout;
 
+use super::BuildError;
 use super::detect::Detected;
 use super::files::{self, BuildFile, LaunchFile, LayerFile, StoreFile, Types};
 use super::plan::Requirement;
+use super::processes::{self, Declared};
 use super::workplace::{Workplace, layers_target};
-use super::{BuildError, processes};
 use crate::directory::Directory;
 use crate::environment::{self, BUILD_ROOTS};
-use crate::{Buildpack, EnvChange, Output, ProcessType, Sandbox, StepExit};
+use crate::{Buildpack, EnvChange, Output, Sandbox, StepExit};
 
 /// What a buildpack's build has left.
 pub(super) struct Built {
     pub(super) buildpack: Buildpack,
     /// Those with a type, sorted by name.
     pub(super) layers: Vec<BuiltLayer>,
-    pub(super) processes: Vec<ProcessType>,
+    pub(super) processes: Vec<Declared>,
     pub(super) store: Option<StoreFile>,
     /// What of its plan it leaves to others.
     unmet: Vec<String>,

@@ -16,7 +16,7 @@ use crate::directory::{self, Directory};
 use crate::environment::{self, Environment};
 use crate::order::Candidate;
 use crate::target::Machine;
-use crate::{Bind, Buildpack, Step};
+use crate::{Bind, Buildpack, EnvChange, Step};
 
 const APP: &str = "/home/app/code";
 const LAYERS: &str = "/layers";
@@ -27,6 +27,7 @@ const PLAN: &str = "/cnb/plan";
 pub(super) struct Workplace<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) machine: Machine,
+    build_config: Vec<EnvChange>,
     plans: AtomicUsize,
 }
 
@@ -38,7 +39,8 @@ impl<'a> Workplace<'a> {
     pub(super) fn prepare(request: &'a Request<'a>) -> Result<Self, BuildError> {
         let made = write_platform(request);
         made.map_err(BuildError::io(format!("preparing {}", request.scratch.display())))?;
-        Ok(Self { request, machine: Machine::this(), plans: AtomicUsize::new(0) })
+        let build_config = read_build_config(request.build_config)?;
+        Ok(Self { request, machine: Machine::this(), build_config, plans: AtomicUsize::new(0) })
     }
 
     /// The flat groups to try.
@@ -104,6 +106,9 @@ impl<'a> Workplace<'a> {
                 env.set(name, value.clone());
             }
         }
+        for change in &self.build_config {
+            env.apply(change);
+        }
         for (name, value) in self.machine.variables(buildpack.api_minor()) {
             env.set(name, value);
         }
@@ -166,6 +171,12 @@ pub(super) fn write_file(
     let mut file = parent.create(name, mode)?;
     file.write_all(content.as_bytes())?;
     owner.map_or(Ok(()), |owner| directory::give(&file, owner))
+}
+
+fn read_build_config(directory: Option<&Path>) -> Result<Vec<EnvChange>, BuildError> {
+    let Some(directory) = directory else { return Ok(Vec::new()) };
+    let read = Directory::open(directory).and_then(|directory| environment::of_files(&directory, "env"));
+    read.map_err(BuildError::io(format!("reading {}", directory.display())))
 }
 
 fn bind(source: &Path, target: &str, writable: bool) -> Bind {

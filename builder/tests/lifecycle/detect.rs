@@ -134,6 +134,30 @@ async fn what_a_buildpack_is_told() {
     );
 }
 
+/// The specification's order: the operator's own variables, the user's, build-config, the lifecycle's.
+#[tokio::test]
+async fn who_has_the_last_word_on_the_environment() {
+    let user = |name: &str| (name.to_owned(), "user".to_owned());
+    let script = r#"echo "$OPERATOR ${USER_ONLY:-none} $BOTH ${ADDED:-none} $CNB_BUILDPACK_DIR""#;
+    let mut shop = Workshop::new();
+    let config = shop.path("build-config");
+    fs::create_dir_all(config.join("env")).unwrap();
+    for (file, value) in [("BOTH", "config"), ("ADDED.append", "+config"), ("CNB_BUILDPACK_DIR", "nowhere")] {
+        fs::write(config.join("env").join(file), value).unwrap();
+    }
+    shop.build_config = Some(config);
+    shop.platform_env = ["OPERATOR", "USER_ONLY", "BOTH", "ADDED", "CNB_BUILDPACK_DIR"].map(user).into();
+    shop.buildpack("x", "exit 0", script);
+    shop.build().await.unwrap();
+    let first_line = |shop: &Workshop| shop.printed().lines().next().unwrap().to_owned();
+    let directory = shop.buildpacks[0].directory.display().to_string();
+    assert_eq!(first_line(&shop), format!("user user config user+config {directory}"));
+    shop.buildpacks.clear();
+    shop.buildpack_described("y", "clear-env = true\n", "exit 0", &format!("{script}; cat \"$2/env/USER_ONLY\""));
+    shop.build().await.unwrap();
+    assert!(first_line(&shop).starts_with("yes none config +config "));
+}
+
 #[tokio::test]
 async fn a_plan_that_nobody_satisfies_is_a_failed_detection() {
     let mut shop = Workshop::new();
@@ -188,6 +212,6 @@ async fn process_types_before_api_0_9() {
     let script = r#"printf '[[processes]]\ntype="web"\ncommand="run $PORT"\n[[processes]]\ntype="direct"\ncommand="run"\nargs=["$PORT"]\ndirect=true' > "$1/launch.toml""#;
     shop.buildpack_with_api("x", "0.8", "exit 0", script);
     let image = shop.build().await.unwrap();
-    assert_eq!(image.processes[0].argv, ["sh", "-c", "run $PORT"]);
+    assert_eq!(image.processes[0].argv, ["bash", "-c", "run $PORT"]);
     assert_eq!(image.processes[1].argv, ["run", "$PORT"]);
 }

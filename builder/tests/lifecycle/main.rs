@@ -5,5 +5,6 @@
 mod detect;
 mod export;
 mod groups;
+mod launch;
 mod restore;
 mod workshop;

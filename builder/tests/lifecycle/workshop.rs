@@ -75,6 +75,7 @@ pub(crate) struct Workshop {
     app: PathBuf,
     cache: PathBuf,
     store: PathBuf,
+    sbom: PathBuf,
     pub(crate) buildpacks: Vec<Buildpack>,
     /// Instead of one buildpack after the other.
     pub(crate) order: Option<Order>,
@@ -83,6 +84,7 @@ pub(crate) struct Workshop {
     pub(crate) clean: bool,
     pub(crate) timeout: Duration,
     pub(crate) platform_env: Vec<(String, String)>,
+    pub(crate) build_config: Option<PathBuf>,
     printed: Printed,
     builds: usize,
 }
@@ -101,6 +103,7 @@ impl Workshop {
             app: at("app"),
             cache: at("cache"),
             store: at("store"),
+            sbom: at("sbom"),
             root,
             buildpacks: Vec::new(),
             order: None,
@@ -109,6 +112,7 @@ impl Workshop {
             clean: false,
             timeout: Duration::from_secs(60),
             platform_env: Vec::new(),
+            build_config: None,
             printed: Printed::default(),
             builds: 0,
         };
@@ -225,6 +229,9 @@ impl Workshop {
             tools: &[],
             env,
             platform_env: &self.platform_env,
+            sbom: &self.sbom,
+            previous_sbom: Some(&self.sbom),
+            build_config: self.build_config.as_deref(),
             symlinks: &[],
             clean: self.clean,
             detect_timeout: self.timeout,

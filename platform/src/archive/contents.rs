@@ -132,7 +132,13 @@ pub(super) mod tests {
                 target: "/layers/a_b/env".into(),
                 metadata: None,
             }],
-            processes: vec![ProcessType { name: "web".into(), argv: vec!["sh".into()], command: "sh".into() }],
+            processes: vec![ProcessType {
+                name: "web".into(),
+                argv: vec!["sh".into()],
+                command: "sh".into(),
+                direct: false,
+            }],
+            preparations: Vec::new(),
             env: vec![EnvChange { name: "A".into(), action: EnvAction::Override, value: "b".into(), process: None }],
             buildpacks: Vec::new(),
         };
