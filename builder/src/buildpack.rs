@@ -166,13 +166,13 @@ fn api_minor(api: &str) -> Option<u32> {
 }
 
 /// The specification's grammar, less what would be odd as a directory's name.
-fn is_id(id: &str) -> bool {
+pub(crate) fn is_id(id: &str) -> bool {
     let grammatical = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/' | b'-'));
     let parts_are_names = id.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
     grammatical && parts_are_names && id.len() <= 200 && !matches!(id, "app" | "config" | "generated" | "sbom")
 }
 
-fn is_version(version: &str) -> bool {
+pub(crate) fn is_version(version: &str) -> bool {
     parse_version(version).is_some()
 }
 

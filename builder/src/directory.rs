@@ -12,7 +12,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{self, FileStat, Mode, SFlag};
-use nix::unistd::{self, Gid, Uid};
+use nix::unistd::{self, Gid, Uid, UnlinkatFlags};
 
 /// More names than this in one directory are refused rather than held in memory.
 const MOST_NAMES: usize = 1_000_000;
@@ -138,6 +138,16 @@ impl Directory {
     pub(crate) fn give(&self, name: &[u8], owner: u32) -> io::Result<()> {
         let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
         Ok(unistd::fchownat(&self.0, name, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Removes anything but a directory.
+    pub(crate) fn remove_file(&self, name: &[u8]) -> io::Result<()> {
+        Ok(unistd::unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    /// Removes an empty directory.
+    pub(crate) fn remove_directory(&self, name: &[u8]) -> io::Result<()> {
+        Ok(unistd::unlinkat(&self.0, name, UnlinkatFlags::RemoveDir)?)
     }
 
     /// Puts `from` in the place of `to`.

@@ -53,6 +53,13 @@ pub(crate) const BUILD_ROOTS: &[(&str, &str)] = &[
 /// What a layer's directories mean at launch.
 pub(crate) const LAUNCH_ROOTS: &[(&str, &str)] = &[("bin", "PATH"), ("lib", "LD_LIBRARY_PATH")];
 
+/// Whether a user may set a variable of this name for builds, where it becomes a file's.
+pub(crate) fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'='))
+}
+
 /// Variables that hold search paths, which `/platform/env` adds to rather than replaces.
 pub(crate) fn is_search_path(name: &str) -> bool {
     BUILD_ROOTS.iter().any(|(_, variable)| *variable == name)

@@ -12,6 +12,8 @@ pub mod launcher;
 pub mod lay_out;
 pub mod order;
 pub mod procfile;
+pub mod project;
+pub mod reference;
 pub mod source;
 pub mod store;
 
@@ -29,6 +31,6 @@ mod tree;
 pub use buildpack::{Buildpack, BuildpackError};
 pub use digest::{Digest, InvalidDigest};
 pub use image::{EnvAction, EnvChange, Image, Layer, Preparation, PreparationKind, ProcessType};
-pub use lifecycle::{BuildError, BuildpackVerdict, GroupVerdict, Request, build, cached_layers, explain};
+pub use lifecycle::{BuildError, BuildpackVerdict, GroupVerdict, Request, build, cached_layers, copy_code, explain};
 pub use order::Order;
 pub use sandbox::{Bind, Output, Sandbox, SandboxError, Step, StepExit};

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 pub use self::cache::cached_layers;
 use self::workplace::Workplace;
+use crate::blocking::Cancel;
 use crate::order::{Order, OrderError};
-use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError};
+use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError, tree};
 
 pub use self::detect::{BuildpackVerdict, GroupVerdict};
 
@@ -148,6 +149,11 @@ pub async fn build(request: &Request<'_>, sandbox: &dyn Sandbox, output: &dyn Ou
 /// Nothing but `request.scratch` is changed.
 pub async fn explain(request: &Request<'_>, sandbox: &dyn Sandbox) -> Result<Vec<GroupVerdict>, BuildError> {
     detect::explain(&Workplace::prepare(request)?, sandbox).await
+}
+
+/// Copies code that was built, without following links, to the new directory `to`. Blocks.
+pub fn copy_code(from: &Path, to: &Path, owner: Option<u32>) -> io::Result<()> {
+    Ok(tree::copy(from, to, owner, &Cancel::default())?)
 }
 
 async fn image(

@@ -1,37 +1,24 @@
 //! The build phase: a tree laid out aside, built by buildpacks, and kept under its release's name.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use builder::source::{Layout, SourceError};
-use builder::{BuildError, Buildpack, Image, Order};
+use builder::{BuildError, Buildpack, Image};
 use gitd::Output;
 use tempfile::TempDir;
 
 use crate::failure::{Failure, Result};
-use crate::instance::{ENV, owner};
+use crate::instance::owner;
 use crate::pipeline::Deployment;
 use crate::platform::Platform;
+use crate::recipe::{BUILDPACKS, Recipe, SCRATCH, TMP};
 use crate::release::{self, Manifest, health_path};
 use crate::sandbox::BuildSandbox;
 use crate::source::Source;
 use crate::store::App;
-use crate::toolchain::BuildTools;
 
-/// Bound of all detects of a build.
-const DETECT_LIMIT: Duration = Duration::from_secs(60);
-/// Bound of a build.
-const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Prefix of directories of builds in progress; a start removes what crashes left.
 pub const IN_PROGRESS: &str = ".build-";
-/// The parts of a build's directory beside the release's code: the lifecycle's own space, and what is `/tmp` inside.
-const SCRATCH: &str = "scratch";
-const TMP: &str = "tmp";
-/// The part of a release's directory where its software bills of material are, if there are any.
-const SBOM: &str = "sbom";
-/// The layer that is shown as the virtualenv.
-const ENV_LAYER: &str = "/layers/airstrip_python/env";
-
 /// A build in a directory of its own, removed unless kept.
 pub struct Built {
     directory: TempDir,
@@ -47,18 +34,25 @@ impl Platform {
         output: &Output,
     ) -> Result<Built> {
         let built = self.build_directory(app)?;
-        let directory = &built.directory;
-        let code = release::code(directory.path());
-        tokio::task::block_in_place(|| lay_out(&code, app, source))?;
+        let code = release::code(built.path());
+        let buildpacks = tokio::task::block_in_place(|| {
+            lay_out(&code, app, source)?;
+            self.buildpacks_for(app, built.path())
+        })?;
+        if let Some(described) = buildpacks.described() {
+            output.line(&format!("-----> {described}")).await;
+        }
         let tools = self.toolchain.for_build(output).await;
-        let image = self.run_buildpacks(app, deployment, directory.path(), &tools, output).await?;
+        let toolchain = tools.needed_at_launch.clone();
+        let recipe = self.recipe(app, built.path(), buildpacks, tools, deployment.clean);
+        let image = self.run_buildpacks(app, &recipe, built.path(), output).await?;
         let health_path = health_path(&code)?;
         let manifest = Manifest {
             image,
-            toolchain: tools.needed_at_launch,
+            toolchain,
             health_path,
             commit: deployment.commit.clone(),
-            code: Some(release::list_code(directory.path()).await?),
+            code: Some(release::list_code(built.path()).await?),
         };
         built.finish(&manifest)?;
         Ok(built)
@@ -69,58 +63,29 @@ impl Platform {
         let releases = self.home.app(&app.name).releases();
         let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
         let directory = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&releases).map_err(failed)?;
-        for part in [release::code(directory.path()), directory.path().join(SCRATCH), directory.path().join(TMP)] {
-            std::fs::create_dir(part).map_err(failed)?;
+        std::fs::create_dir(release::code(directory.path())).map_err(failed)?;
+        for part in [SCRATCH, TMP, BUILDPACKS] {
+            std::fs::create_dir(directory.path().join(part)).map_err(failed)?;
         }
         let owner = owner(app.id);
         std::os::unix::fs::lchown(directory.path().join(TMP), owner, owner).map_err(failed)?;
         Ok(Built { directory })
     }
 
-    async fn run_buildpacks(
-        &self,
-        app: &App,
-        deployment: &Deployment<'_>,
-        directory: &Path,
-        tools: &BuildTools,
-        output: &Output,
-    ) -> Result<Image> {
-        let previous = self.current(app).ok();
-        let previous_sbom = previous.as_ref().and_then(|release| Some(release.code.parent()?.join(SBOM)));
-        let previous = previous.map(|release| release.manifest.image);
-        let owner = owner(app.id);
-        let order = Order::of_alternatives(&self.buildpacks);
-        let build_config = Some(self.home.build_config()).filter(|directory| directory.is_dir());
-        let request = builder::Request {
-            source: &release::code(directory),
-            scratch: &directory.join(SCRATCH),
-            cache: &self.home.app(&app.name).cache(),
-            store: &self.home.layers(),
-            previous: previous.as_ref(),
-            order: &order,
-            buildpacks: &self.buildpacks,
-            chosen: false,
-            sbom: &directory.join(SBOM),
-            previous_sbom: previous_sbom.as_deref(),
-            owner,
-            tools: &tools.binds,
-            env: &tools.env,
-            platform_env: &[],
-            build_config: build_config.as_deref(),
-            symlinks: &[(ENV.into(), ENV_LAYER.into())],
-            clean: deployment.clean,
-            detect_timeout: DETECT_LIMIT,
-            build_timeout: BUILD_LIMIT,
-        };
-        let uid = owner.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
-        let (name, tmp) = (&app.name, &directory.join(TMP));
-        let limits = app.terms.limits.of_builds().for_engine();
-        let own_addresses = tools.own_addresses.clone();
-        let sandbox = BuildSandbox { platform: self, app: name, uid, limits, own_addresses, tmp };
-        let to_user = ToUser(output);
+    async fn run_buildpacks(&self, app: &App, recipe: &Recipe, directory: &Path, output: &Output) -> Result<Image> {
+        let tmp = directory.join(TMP);
+        let sandbox = self.build_sandbox(app, recipe, &tmp);
+        let (request, to_user) = (recipe.request(), ToUser(output));
         let build = builder::build(&request, &sandbox, &to_user);
         let result = output.cancelled().run_until_cancelled(build).await;
-        result.ok_or_else(|| Failure::plain("cancelled"))?.map_err(explain)
+        result.ok_or_else(|| Failure::plain("cancelled"))?.map_err(|error| explain(error, app))
+    }
+
+    /// Where the steps of an app's builds run.
+    pub fn build_sandbox<'a>(&'a self, app: &'a App, recipe: &Recipe, tmp: &'a Path) -> BuildSandbox<'a> {
+        let uid = owner(app.id).unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        let limits = app.terms.limits.of_builds().for_engine();
+        BuildSandbox { platform: self, app: &app.name, uid, limits, own_addresses: recipe.own_addresses(), tmp }
     }
 }
 
@@ -137,7 +102,7 @@ impl Built {
 
     /// Removes what the build alone needed, and writes down what it made.
     pub fn finish(&self, manifest: &Manifest) -> Result<()> {
-        for part in [SCRATCH, TMP].map(|part| self.path().join(part)) {
+        for part in [SCRATCH, TMP, BUILDPACKS].map(|part| self.path().join(part)) {
             std::fs::remove_dir_all(&part).map_err(|e| Failure::io(part.display(), &e))?;
         }
         manifest.write(self.path())
@@ -180,7 +145,8 @@ impl ReleaseDirectory {
     }
 }
 
-fn lay_out(code: &Path, app: &App, source: &dyn Source) -> Result<()> {
+/// Writes a tree to the empty directory `code`.
+pub fn lay_out(code: &Path, app: &App, source: &dyn Source) -> Result<()> {
     let mut layout = Layout::new(code, owner(app.id)).map_err(refuse)?;
     source.lay_out(&mut layout)
 }
@@ -200,9 +166,16 @@ const RECOGNISED: &str =
     "a Python app has a requirements.txt (or a wsgi.py) at the root of the repository, an app of any kind a Procfile";
 
 /// A failed build, in words for users. What a buildpack had to say it has said already.
-fn explain(error: BuildError) -> Failure {
+pub fn explain(error: BuildError, app: &App) -> Failure {
     match error {
-        BuildError::NothingDetected => Failure::new("no buildpack recognises this app", RECOGNISED),
+        BuildError::NothingDetected => Failure::new(
+            "no buildpack recognises this app",
+            format!("{RECOGNISED}; why each does not: buildpacks:detect {}", app.name),
+        ),
+        BuildError::Order(error) => Failure::new(
+            error.to_string(),
+            "`buildpacks` lists those that there are; buildpacks:install takes others, as a tar on standard input",
+        ),
         BuildError::Failed { buildpack, how } => {
             Failure::new(format!("build failed: {buildpack} {how}"), "the reason stands above")
         }

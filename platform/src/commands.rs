@@ -5,6 +5,7 @@
 
 mod apps;
 mod arguments;
+mod buildpacks;
 mod config;
 mod console;
 mod data;
@@ -133,6 +134,13 @@ impl Call<'_> {
             C::ResourceLimitClear { app, words } => resources::clear(self, &app, words).await,
             C::Network { app, form } => settings::show_network(self, &app, form).await,
             C::NetworkSet { app, settings } => settings::network(self, &app, &settings).await,
+            C::Buildpacks { app, form } => buildpacks::list(self, app.as_ref(), form).await,
+            C::BuildpacksAdd { app, buildpack, index } => buildpacks::add(self, &app, buildpack, index).await,
+            C::BuildpacksSet { app, buildpack, index } => buildpacks::set(self, &app, buildpack, index).await,
+            C::BuildpacksRemove { app, buildpack, index } => buildpacks::remove(self, &app, buildpack, index).await,
+            C::BuildpacksClear { app } => buildpacks::clear(self, &app).await,
+            C::BuildpacksDetect { app, form } => buildpacks::detect(self, &app, form).await,
+            C::BuildpacksInstall { replace } => buildpacks::install(self, replace).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
             // They take the channel as it is; see `run`.

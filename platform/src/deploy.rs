@@ -73,22 +73,27 @@ impl Platform {
     /// Builds and releases the tip of the deploy branch anew.
     pub async fn rebuild(self: &Arc<Self>, app: &App, actor: &str, output: &Output) -> Result<Receipt> {
         let started = Instant::now();
-        let branch = app.deploy_branch.as_deref().ok_or_else(|| Failure::no_release(&app.name))?;
-        let name = format!("refs/heads/{branch}");
-        let repository = self.open_repository(app)?;
-        let commit = repository.find_ref(&name)?.ok_or_else(|| Failure::no_release(&app.name))?;
-        let text = commit.to_string();
+        let (branch, tip) = self.deploy_tip(app)?.ok_or_else(|| Failure::no_release(&app.name))?;
+        let text = tip.commit.to_string();
         let deployment = Deployment {
-            origin: Origin::Tree(&Committed { repository, commit }),
+            origin: Origin::Tree(&tip),
             actor,
             description: format!("Rebuild {}", &text[..7]),
             commit: Some(text.clone()),
-            moved: Some((name, text)),
+            moved: Some((format!("refs/heads/{branch}"), text)),
             clean: false,
             dry_run: false,
             receive: started.elapsed(),
         };
         self.deploy(app, &deployment, output).await
+    }
+
+    /// The deploy branch and its tip, if there is any.
+    pub fn deploy_tip<'a>(&self, app: &'a App) -> Result<Option<(&'a str, Committed)>> {
+        let Some(branch) = app.deploy_branch.as_deref() else { return Ok(None) };
+        let repository = self.open_repository(app)?;
+        let commit = repository.find_ref(&format!("refs/heads/{branch}"))?;
+        Ok(commit.map(|commit| (branch, Committed { repository, commit })))
     }
 
     /// Deploys a tar or tar.gz: of a tree, or of a release that another server has built.

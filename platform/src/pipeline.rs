@@ -64,7 +64,7 @@ impl Platform {
         let _build = self.turn(&formation.builds, output).await?;
         let _layers = self.uses.layers().await;
         let built = match deployment.origin {
-            Origin::Tree(source) => self.build(app, deployment, source, output).await,
+            Origin::Tree(source) => Box::pin(self.build(app, deployment, source, output)).await,
             Origin::Release(archive) => self.unpack_release(app, archive, output).await,
         };
         let built = built.map_err(|failure| deployment.told(failure))?;

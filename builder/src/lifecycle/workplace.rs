@@ -189,17 +189,11 @@ fn write_platform(request: &Request<'_>) -> io::Result<()> {
     make_directory(&platform, request.owner)?;
     let variables = make_directory(&platform.join("env"), request.owner)?;
     for (name, value) in request.platform_env {
-        if !is_variable(name) {
+        if !environment::is_variable(name) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} cannot name a variable")));
         }
         // They may be secret: for the build's user alone.
         write_file(&variables, name.as_bytes(), value, 0o600, request.owner)?;
     }
     Ok(())
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'='))
 }

@@ -37,6 +37,12 @@ fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("{text:?} is not a number of lines"))
 }
 
+/// A place in a list, counted from 1.
+pub(super) fn place(text: &str) -> Result<usize, String> {
+    let place = text.parse().ok().filter(|place| *place > 0);
+    place.ok_or_else(|| format!("{text:?} is not a place among buildpacks, from 1"))
+}
+
 /// What a key may do with its app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum AppRole {

@@ -22,6 +22,18 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Releases of other servers", &["releases:key", "releases:trusted", "releases:trust", "releases:distrust"]),
+    (
+        "Buildpacks",
+        &[
+            "buildpacks",
+            "buildpacks:add",
+            "buildpacks:set",
+            "buildpacks:remove",
+            "buildpacks:clear",
+            "buildpacks:detect",
+            "buildpacks:install",
+        ],
+    ),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
     ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),

@@ -1,9 +1,10 @@
 //! What can be said: every command, its arguments, and what it needs.
 
+use builder::reference::Reference;
 use clap::{CommandFactory, Parser};
 
 use super::arguments::{
-    AppRole, Assignment, ChecksTimeout, ExportFormat, Form, GitSetting, KeptBuilds, NetworkSetting, Query, Scale,
+    AppRole, Assignment, ChecksTimeout, ExportFormat, Form, GitSetting, KeptBuilds, NetworkSetting, Query, Scale, place,
 };
 use super::help;
 use super::resources::{ClearWord, LimitWord};
@@ -202,6 +203,63 @@ pub(super) enum Command {
     /// Deploy a tar or tar.gz from standard input: of a tree, or of another server's release
     Deploy { app: AppName },
 
+    /// List the buildpacks chosen for an app; without APP those that the server has
+    #[command(visible_alias = "buildpacks:list")]
+    Buildpacks {
+        app: Option<AppName>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Choose one more buildpack for an app's builds, instead of the built-in order
+    #[command(name = "buildpacks:add")]
+    BuildpacksAdd {
+        app: AppName,
+        /// ID or ID@VERSION of one that the server has, or ./DIRECTORY of the app's repository
+        #[arg(value_name = "BUILDPACK")]
+        buildpack: Reference,
+        /// Its place among them, from 1; without it the last
+        #[arg(long, value_name = "N", value_parser = place)]
+        index: Option<usize>,
+    },
+    /// Choose a buildpack instead of the first that is chosen
+    #[command(name = "buildpacks:set")]
+    BuildpacksSet {
+        app: AppName,
+        /// ID or ID@VERSION of one that the server has, or ./DIRECTORY of the app's repository
+        #[arg(value_name = "BUILDPACK")]
+        buildpack: Reference,
+        /// Instead of the Nth
+        #[arg(long, value_name = "N", value_parser = place)]
+        index: Option<usize>,
+    },
+    /// Choose one buildpack less
+    #[command(name = "buildpacks:remove")]
+    BuildpacksRemove {
+        app: AppName,
+        #[arg(value_name = "BUILDPACK")]
+        buildpack: Option<Reference>,
+        /// The Nth
+        #[arg(long, value_name = "N", value_parser = place, conflicts_with = "buildpack")]
+        index: Option<usize>,
+    },
+    /// Choose none: project.toml says which, or the built-in ones are tried
+    #[command(name = "buildpacks:clear")]
+    BuildpacksClear { app: AppName },
+    /// Say which buildpacks would build an app and why others would not, without building
+    #[command(name = "buildpacks:detect")]
+    BuildpacksDetect {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Give the server the buildpacks on standard input: a tar or tar.gz of a directory, or a .cnb
+    #[command(name = "buildpacks:install")]
+    BuildpacksInstall {
+        /// Instead of those of the same name and version
+        #[arg(long)]
+        replace: bool,
+    },
+
     /// Write a tar of the app's data/ to standard output
     #[command(name = "data:export")]
     DataExport { app: AppName },
@@ -333,10 +391,15 @@ impl Command {
         use Command as C;
         match self {
             // They show each actor what it may see.
-            C::Help { .. } | C::Version | C::Apps(_) | C::Keys(_) | C::ReleasesKey | C::SshConfig => {
-                (Need::Nothing, None)
-            }
+            C::Help { .. }
+            | C::Version
+            | C::Apps(_)
+            | C::Buildpacks { app: None, .. }
+            | C::Keys(_)
+            | C::ReleasesKey
+            | C::SshConfig => (Need::Nothing, None),
             C::AppsCreate { .. }
+            | C::BuildpacksInstall { .. }
             | C::KeysAdd { .. }
             | C::KeysRemove { .. }
             | C::ReleasesTrusted(_)
@@ -347,6 +410,8 @@ impl Command {
             C::AppsRename { app, .. } => (Need::Admin, Some(app)),
             C::PsScale { app, wanted, .. } if wanted.is_empty() => (Need::Deploy, Some(app)),
             C::AppsInfo { app, .. }
+            | C::Buildpacks { app: Some(app), .. }
+            | C::BuildpacksDetect { app, .. }
             | C::Url { app }
             | C::Ps { app, .. }
             | C::PsRestart { app, .. }
@@ -371,6 +436,10 @@ impl Command {
             | C::ConfigUnset { app, .. }
             | C::DataExport { app }
             | C::DataImport { app }
+            | C::BuildpacksAdd { app, .. }
+            | C::BuildpacksSet { app, .. }
+            | C::BuildpacksRemove { app, .. }
+            | C::BuildpacksClear { app }
             | C::DomainsAdd { app, .. }
             | C::DomainsRemove { app, .. }
             | C::ChecksSet { app, .. }
@@ -525,6 +594,20 @@ mod tests {
             "maintenance:off a",
             "ssh-config",
             "stop-all",
+            "buildpacks",
+            "buildpacks --json",
+            "buildpacks:list a --json",
+            "buildpacks a",
+            "buildpacks:add a heroku/procfile",
+            "buildpacks:add a heroku/procfile@1.0.0 --index 1",
+            "buildpacks:add a ./buildpacks/mine",
+            "buildpacks:set a b",
+            "buildpacks:set a b --index 2",
+            "buildpacks:remove a b",
+            "buildpacks:remove a --index 1",
+            "buildpacks:clear a",
+            "buildpacks:detect a --json",
+            "buildpacks:install --replace",
         ];
         for line in lines {
             assert!(parse(line).is_ok(), "{line}: {}", shown(line));
@@ -621,6 +704,14 @@ mod tests {
         !     invalid value 'branch' for '<deploy-branch>' [possible values: deploy-branch]
         !     usage: git:set APP deploy-branch NAME (see `help git:set`)
         ");
+        insta::assert_snapshot!(shown("buildpacks:add blog https://example.org/x.git"), @r"
+        !     https://example.org/x.git would have to be fetched: install it (tar cz -C DIRECTORY . | ssh airstrip@HOST buildpacks:install), or put it into the app's repository
+        !     usage: buildpacks:add APP BUILDPACK [OPTIONS] (see `help buildpacks:add`)
+        ");
+        insta::assert_snapshot!(shown("buildpacks:add blog b --index 0"), @r#"
+        !     "0" is not a place among buildpacks, from 1
+        !     usage: buildpacks:add APP BUILDPACK [OPTIONS] (see `help buildpacks:add`)
+        "#);
         insta::assert_snapshot!(shown("config:set blog"), @r"
         !     missing: KEY=VALUE…
         !     usage: config:set APP KEY=VALUE… [OPTIONS] (see `help config:set`)
@@ -659,6 +750,11 @@ mod tests {
             ("ps:scale a", Deploy, Some("a")),
             ("ps:scale a web=2", AppAdmin, Some("a")),
             ("config a", AppAdmin, Some("a")),
+            ("buildpacks", Nothing, None),
+            ("buildpacks a", Deploy, Some("a")),
+            ("buildpacks:detect a", Deploy, Some("a")),
+            ("buildpacks:add a b", AppAdmin, Some("a")),
+            ("buildpacks:install", Admin, None),
             ("config:get a K", AppAdmin, Some("a")),
             ("run a ls", AppAdmin, Some("a")),
             ("enter a", AppAdmin, Some("a")),

@@ -1,5 +1,6 @@
 //! Apps: their names, settings, scale and domains.
 
+use builder::reference::Reference;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Result, Store, StoreError, json, now, parsed};
@@ -37,6 +38,8 @@ pub struct App {
     pub keep: u32,
     /// The terms on which its instances run.
     pub terms: Terms,
+    /// The buildpacks chosen for it, as one group; none: whatever its tree or the server says.
+    pub buildpacks: Vec<Reference>,
     /// Its directory may still have this name.
     pub renamed_from: Option<AppName>,
     /// Its directory is being removed.
@@ -61,6 +64,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
             internal: row.get("internal")?,
             limits: json(row, "limits")?,
         },
+        buildpacks: json(row, "buildpacks")?,
         renamed_from: renamed_from.and_then(|name| name.parse().ok()),
         destroying: row.get("destroying")?,
     })
@@ -149,6 +153,12 @@ impl Store {
         let sql = "UPDATE apps SET engine = ?2, egress = ?3, internal = ?4, limits = ?5 WHERE id = ?1";
         self.connection().execute(sql, params![id.0, engine, egress, terms.internal, limits])?;
         Ok(())
+    }
+
+    /// The buildpacks chosen for it.
+    pub fn set_buildpacks(&self, id: AppId, buildpacks: &[Reference]) -> Result<()> {
+        let text = serde_json::to_string(buildpacks).unwrap_or_default();
+        self.update(id, "UPDATE apps SET buildpacks = ?2 WHERE id = ?1", &text)
     }
 
     /// The branch whose pushes deploy.

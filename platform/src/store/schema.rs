@@ -78,6 +78,8 @@ const MIGRATIONS: &[&str] = &["
         fingerprint TEXT NOT NULL,
         created_at TEXT NOT NULL
     ) STRICT;
+", "
+    ALTER TABLE apps ADD COLUMN buildpacks TEXT NOT NULL DEFAULT '[]';  -- those chosen instead of the built-in order, as JSON
 "];
 
 /// Brings the schema up to date; each step is one transaction.

@@ -1,0 +1,89 @@
+//! Operations on buildpacks themselves: installing them, and explaining which would build an app.
+
+use std::io::{Seek, Write};
+use std::path::Path;
+
+use builder::{Buildpack, GroupVerdict};
+use gitd::Output;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::build::{explain, lay_out};
+use crate::failure::{Failure, Result};
+use crate::instance::owner;
+use crate::packages;
+use crate::platform::Platform;
+use crate::recipe::TMP;
+use crate::release;
+use crate::store::App;
+
+/// Which buildpacks would build an app.
+#[derive(Debug)]
+pub struct Detection {
+    /// What was looked at, and with which buildpacks.
+    pub of: String,
+    /// Every group that there is, in order.
+    pub groups: Vec<GroupVerdict>,
+}
+
+impl Platform {
+    /// Installs the buildpacks of an archive.
+    pub async fn install_buildpacks(
+        &self,
+        mut archive: Box<dyn AsyncRead + Send + Unpin>,
+        replace: bool,
+        output: &Output,
+    ) -> Result<Vec<Buildpack>> {
+        let failed = |e: std::io::Error| Failure::io("receiving the archive", &e);
+        let mut file = tempfile::tempfile_in(self.home.buildpacks()).map_err(failed)?;
+        let receive = async {
+            let mut buffer = vec![0; 64 << 10];
+            let mut received = 0;
+            while let length @ 1.. = archive.read(&mut buffer).await.map_err(failed)? {
+                received += length as u64;
+                if received > packages::MOST_BYTES {
+                    return Err(Failure::plain(format!(
+                        "the archive is larger than {} MiB",
+                        packages::MOST_BYTES >> 20
+                    )));
+                }
+                file.write_all(&buffer[..length]).map_err(failed)?;
+            }
+            file.rewind().map_err(failed)
+        };
+        output.cancelled().run_until_cancelled(receive).await.ok_or_else(|| Failure::plain("cancelled"))??;
+        let home = self.home.clone();
+        let installed = tokio::task::spawn_blocking(move || packages::install(&home, file, replace)).await;
+        installed.map_err(|e| Failure::plain(e.to_string()))?
+    }
+
+    /// Runs only the detects, on the deploy branch's tip or, without one, on the current release's code.
+    pub async fn explain_buildpacks(&self, app: &App, output: &Output) -> Result<Detection> {
+        let directory = self.build_directory(app)?;
+        let (of, buildpacks) = tokio::task::block_in_place(|| {
+            let of = self.lay_out_tip(app, &release::code(directory.path()))?;
+            Ok::<_, Failure>((of, self.buildpacks_for(app, directory.path())?))
+        })?;
+        let with = buildpacks.described().unwrap_or_else(|| "the built-in buildpacks".into());
+        let tools = self.toolchain.for_build(output).await;
+        let recipe = self.recipe(app, directory.path(), buildpacks, tools, true);
+        let tmp = directory.path().join(TMP);
+        let sandbox = self.build_sandbox(app, &recipe, &tmp);
+        let request = recipe.request();
+        let detect = builder::explain(&request, &sandbox);
+        let groups = output.cancelled().run_until_cancelled(detect).await;
+        let groups = groups.ok_or_else(|| Failure::plain("cancelled"))?.map_err(|error| explain(error, app))?;
+        Ok(Detection { of: format!("{of}; {with}"), groups })
+    }
+
+    /// Writes the tree that a build would begin with, and gives its name for people.
+    fn lay_out_tip(&self, app: &App, code: &Path) -> Result<String> {
+        if let Some((branch, tip)) = self.deploy_tip(app)? {
+            lay_out(code, app, &tip)?;
+            return Ok(format!("commit {} of {branch}", &tip.commit.to_string()[..7]));
+        }
+        let release = self.current(app)?;
+        let copied = std::fs::remove_dir(code).and_then(|()| builder::copy_code(&release.code, code, owner(app.id)));
+        copied.map_err(|e| Failure::io(release.code.display(), &e))?;
+        Ok(format!("the code of {}", release.version))
+    }
+}
