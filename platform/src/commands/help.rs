@@ -217,6 +217,15 @@ mod tests {
           releases:trust NAME                Trust releases that are signed with the public key on standard input
           releases:distrust NAME             Trust a signer no more
 
+        Buildpacks
+          buildpacks [APP]                   List the buildpacks chosen for an app; without APP those that the server has (also: buildpacks:list)
+          buildpacks:add APP BUILDPACK       Choose one more buildpack for an app's builds, instead of the built-in order
+          buildpacks:set APP BUILDPACK       Choose a buildpack instead of the first that is chosen
+          buildpacks:remove APP [BUILDPACK]  Choose one buildpack less
+          buildpacks:clear APP               Choose none: project.toml says which, or the built-in ones are tried
+          buildpacks:detect APP              Say which buildpacks would build an app and why others would not, without building
+          buildpacks:install                 Give the server the buildpacks on standard input: a tar or tar.gz of a directory, or a .cnb
+
         Processes
           ps APP                             List an app's instances
           ps:scale APP [TYPE=N…]             Change how many instances run; without TYPE=N show it

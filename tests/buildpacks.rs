@@ -1,0 +1,186 @@
+//! Buildpacks of others: in the app's repository, installed on the server, composed of each other.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{App, PATIENCE, Server, run};
+
+/// A directory of buildpacks of the kind that `buildpacks/samples` has.
+fn samples() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/buildpacks")
+}
+
+/// An archive of one of them, packed by the machine's own tar.
+fn archive(name: &str) -> Vec<u8> {
+    let mut tar = Command::new("tar");
+    run(tar.arg("-C").arg(samples()).args(["-cz", name]), b"", PATIENCE).ok().stdout
+}
+
+/// Copies some of them into an app's repository.
+fn bring(app: &App<'_>, names: &[&str]) {
+    let to = app.directory.join("buildpacks");
+    std::fs::create_dir_all(&to).unwrap();
+    for name in names {
+        run(Command::new("cp").arg("-Rp").arg(samples().join(name)).arg(&to), b"", PATIENCE).ok();
+    }
+}
+
+const SERVER: &str = "\
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        names = self.path.strip('/').split(',')
+        self.wfile.write('\\n'.join(f'{name}={os.environ.get(name)}' for name in names).encode())
+http.server.HTTPServer(('', int(os.environ['PORT'])), Handler).serve_forever()
+";
+
+#[test]
+fn an_app_brings_its_buildpacks_and_says_so_in_project_toml() {
+    let server = Server::start();
+    let project = "\
+[_]
+schema-version = '0.2'
+[io.buildpacks]
+exclude = ['secret.txt', '/docs']
+[[io.buildpacks.group]]
+uri = 'buildpacks/layers'
+[[io.buildpacks.group]]
+uri = './buildpacks/environment'
+[[io.buildpacks.group]]
+uri = './buildpacks/hello-processes'
+[[io.buildpacks.group]]
+id = 'inline/script'
+[io.buildpacks.group.script]
+api = '0.10'
+shell = '/bin/bash'
+inline = 'echo \"---> Inline in ${BASH_VERSION:0:1}x\" | tr 0-9 N'
+[[io.buildpacks.build.env]]
+name = 'SAMPLE_VARIABLE'
+value = 'set'
+";
+    let files = [
+        ("project.toml", project),
+        ("server.py", SERVER),
+        ("secret.txt", "s"),
+        ("docs/a.md", "a"),
+        (".profile", "export FROM_APP=\"$FROM_PROFILE, then the app\"\n"),
+    ];
+    let app = App::new(server.client(), "blog", &files);
+    bring(&app, &["layers", "environment", "hello-processes"]);
+    app.commit("Bring buildpacks");
+    let push = app.push().ok();
+    for line in [
+        "-----> Buildpacks of project.toml: test/layers@1.0.0, test/environment@1.0.0, samples/hello-processes@0.0.1, inline/script@0.0.0",
+        "---> Build number 1, stack known",
+        "---> The compiler says: compiled",
+        "---> The variable is set",
+        "---> Inline in Nx",
+        "       Default types for buildpack -> server, sys-info, web",
+    ] {
+        push.position(line);
+    }
+    let names = "FROM_LAYER,GREETING,ONLY_WEB,FROM_PROFILE";
+    let page = server.http.get("blog.localhost", &format!("/{names}")).ok().body;
+    // The web process is direct: nothing of profile.d.
+    assert_eq!(page, "FROM_LAYER=from a layer\nGREETING=hello nobody in web.1\nONLY_WEB=yes\nFROM_PROFILE=None");
+
+    let client = server.client();
+    let show = "sh -c 'echo $FROM_LAYER, $GREETING, $ONLY_WEB, $FROM_APP'";
+    let one_off = client.airstrip(&format!("run blog {show}")).ok().line();
+    assert!(one_off.starts_with("from a layer, hello nobody in run."), "{one_off}");
+    assert!(one_off.contains(", , hello nobody in run."), "{one_off}");
+    assert!(one_off.ends_with(" by profile, then the app"), "{one_off}");
+    let inside = client.ssh("blog", &["echo $GREETING, $ONLY_WEB, $FROM_APP; ls code"]).ok().out();
+    assert!(
+        inside.starts_with("hello nobody in web.1, yes, hello nobody in web.1 by profile, then the app\n"),
+        "{inside}"
+    );
+    assert!(!inside.contains("secret.txt") && !inside.contains("docs"), "{inside}");
+
+    client.airstrip("config:set blog WHOM=world").ok();
+    assert!(server.http.get("blog.localhost", "/GREETING").ok().body.contains("hello world in web.1"));
+    app.push_file("message", "two").ok().position("---> Build number 2, stack known");
+    let bill = server.home().join("apps/blog/releases/v3/sbom/launch/test_layers/runtime/sbom.cdx.json");
+    assert!(std::fs::read_to_string(bill).unwrap().contains("CycloneDX"));
+}
+
+#[test]
+fn mistakes_in_project_toml_are_named_with_their_line() {
+    let server = Server::start();
+    let app = App::new(server.client(), "blog", &[("project.toml", "[[io.buildpacks.group]]\nid = 'a b'\n")]);
+    app.push().rejected(&["project.toml: line 2", "\"a b\" names no buildpack"]);
+    app.write("project.toml", "[[io.buildpacks.group]]\nid = 'nowhere/to-be-found'\n");
+    app.commit("Another");
+    app.push().rejected(&["there is no buildpack nowhere/to-be-found", "buildpacks:install"]);
+    app.write("project.toml", "[[io.buildpacks.group]]\nuri = './link'\n");
+    std::os::unix::fs::symlink("/etc", app.directory.join("link")).unwrap();
+    app.commit("A link out");
+    app.push().rejected(&["./link"]);
+}
+
+#[test]
+fn buildpacks_are_installed_chosen_and_explained() {
+    let server = Server::start();
+    let client = server.client();
+    let app = App::new(client, "blog", &[("server.py", SERVER)]);
+    client.airstrip("apps:create blog").ok();
+    client
+        .airstrip("buildpacks:add blog samples/hello-universe")
+        .fails(1, &["no buildpack samples/hello-universe", "buildpacks:install"]);
+    for name in ["hello-world", "hello-moon", "hello-universe", "hello-processes"] {
+        client
+            .ssh_with("airstrip", &["buildpacks:install"], &archive(name))
+            .ok()
+            .line()
+            .strip_prefix("-----> Installed samples/hello-")
+            .unwrap();
+    }
+    client
+        .ssh_with("airstrip", &["buildpacks:install"], &archive("hello-moon"))
+        .fails(1, &["is installed already", "--replace"]);
+    client.ssh_with("airstrip", &["buildpacks:install --replace"], &archive("hello-moon")).ok();
+    client.ssh_with("airstrip", &["buildpacks:install"], b"nonsense").fails(1, &["cannot be read"]);
+    let listed = client.airstrip("buildpacks --json").ok().json();
+    let universe = listed.as_array().unwrap().iter().find(|row| row["id"] == "samples/hello-universe").unwrap();
+    assert_eq!(universe["composed_of"][1], "samples/hello-moon@0.0.1");
+
+    client.airstrip("buildpacks:add blog samples/hello-processes").ok();
+    client.airstrip("buildpacks:add blog samples/hello-universe@0.0.1 --index 1").ok();
+    let push = app.push().ok();
+    assert!(push.position("---> Hello World buildpack") < push.position("---> Hello Moon buildpack"));
+    push.position("     phase = \"full\"");
+    assert_eq!(server.http.get("blog.localhost", "/HOME").ok().body, "HOME=/home/app");
+
+    let chosen = client.airstrip("buildpacks blog --json").ok().json();
+    assert_eq!(chosen[0]["buildpack"], "samples/hello-universe@0.0.1");
+    client.airstrip("buildpacks:set blog samples/hello-world --index 1").ok();
+    client.airstrip("buildpacks:remove blog samples/hello-moon").fails(1, &["is not chosen"]);
+    assert!(client.airstrip("ps:rebuild blog").ok().out().contains("---> Hello World buildpack"));
+
+    app.git(&["mv", "server.py", "other.py"]).ok();
+    app.commit("Nothing for hello-processes");
+    app.push().rejected(&["no buildpack recognises this app", "buildpacks:detect blog"]);
+    let explained = client.airstrip("buildpacks:detect blog").ok().out();
+    let would = "-----> samples/hello-world@0.0.1, samples/hello-processes@0.0.1 would build\n";
+    assert!(explained.ends_with(would), "{explained}");
+    client.airstrip("buildpacks:clear blog").ok();
+    let explained = client.airstrip("buildpacks:detect blog").ok().out();
+    assert!(explained.contains("the built-in buildpacks"), "{explained}");
+    assert!(explained.contains("airstrip/python@"), "{explained}");
+    assert_eq!(client.airstrip("buildpacks:detect blog --json").ok().json()[0]["group"], 1);
+}
+
+#[test]
+fn a_profile_of_the_app_is_read_before_its_procfile_processes() {
+    let server = Server::start();
+    let files = [
+        ("server.py", SERVER),
+        (".profile", "export GREETING=hello\n"),
+        ("Procfile", "release: test \"$GREETING\" = hello && echo greeted\nweb: python3 -u server.py\n"),
+    ];
+    let app = App::new(server.client(), "blog", &files);
+    app.push().ok().position("       greeted");
+    assert_eq!(server.http.get("blog.localhost", "/GREETING").ok().body, "GREETING=hello");
+}
