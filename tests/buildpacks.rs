@@ -38,7 +38,10 @@ http.server.HTTPServer(('', int(os.environ['PORT'])), Handler).serve_forever()
 
 #[test]
 fn an_app_brings_its_buildpacks_and_says_so_in_project_toml() {
-    let server = Server::start();
+    apps_own_buildpacks(&Server::start());
+}
+
+pub fn apps_own_buildpacks(server: &Server) {
     let project = "\
 [_]
 schema-version = '0.2'
@@ -183,4 +186,43 @@ fn a_profile_of_the_app_is_read_before_its_procfile_processes() {
     let app = App::new(server.client(), "blog", &files);
     app.push().ok().position("       greeted");
     assert_eq!(server.http.get("blog.localhost", "/GREETING").ok().body, "GREETING=hello");
+}
+
+/// What comes later is read from a copy: an earlier build can neither change it nor put a link to the host in its place.
+#[test]
+fn a_build_cannot_change_the_buildpacks_after_it() {
+    let server = Server::start();
+    let project = "\
+[[io.buildpacks.group]]
+id = 'test/hostile'
+[io.buildpacks.group.script]
+api = '0.10'
+inline = 'rm -rf buildpacks/hello-world && ln -s /root buildpacks/hello-world && ! touch $CNB_BUILDPACK_DIR/x 2>/dev/null'
+[[io.buildpacks.group]]
+uri = 'buildpacks/hello-world'
+";
+    let app = App::new(server.client(), "blog", &[("project.toml", project), ("Procfile", "worker: sleep 86399\n")]);
+    bring(&app, &["hello-world"]);
+    app.commit("Bring it");
+    app.push().ok().position("---> Hello World buildpack");
+}
+
+#[test]
+fn what_was_deployed_as_an_archive_is_explained_too() {
+    let server = Server::start();
+    let client = server.client();
+    let files =
+        [("server.py", SERVER), ("project.toml", "[[io.buildpacks.group]]\nuri = 'buildpacks/hello-processes'\n")];
+    let app = App::new(client, "blog", &files);
+    client.airstrip("apps:create blog").ok();
+    client.airstrip("buildpacks:detect blog").fails(1, &["blog has no release"]);
+    bring(&app, &["hello-processes"]);
+    app.commit("Bring it");
+    let archive = app.git(&["archive", "HEAD"]).ok().stdout;
+    client.ssh_with("airstrip", &["deploy blog"], &archive).ok();
+    let explained = client.airstrip("buildpacks:detect blog").ok().out();
+    assert!(explained.starts_with("=====> blog: the code of v1; Buildpacks of project.toml: "), "{explained}");
+    assert!(explained.contains("-----> samples/hello-processes@0.0.1 would build\n"), "{explained}");
+    client.airstrip("buildpacks:set blog ./buildpacks/none").ok();
+    client.airstrip("buildpacks:detect blog").fails(1, &["./buildpacks/none"]);
 }

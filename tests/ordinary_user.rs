@@ -1,12 +1,19 @@
 //! The main stories with a server that has no privileges. Where the tests themselves have none, all stories are such.
 
 use crate::harness::Server;
-use crate::{clients, crash, faults, push, router, shell, trac};
+use crate::{buildpacks, clients, crash, faults, push, router, shell, trac};
 
 #[test]
 fn for_an_ordinary_user_a_push_becomes_a_page() {
     if let Some(server) = Server::as_ordinary_user() {
         push::hello_becomes_a_page(&server);
+    }
+}
+
+#[test]
+fn for_an_ordinary_user_an_app_brings_its_buildpacks() {
+    if let Some(server) = Server::as_ordinary_user() {
+        buildpacks::apps_own_buildpacks(&server);
     }
 }
 

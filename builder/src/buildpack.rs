@@ -188,6 +188,7 @@ pub(crate) fn parse_version(version: &str) -> Option<[u32; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::fs;
 
     fn opened(descriptor: &str) -> String {
@@ -262,5 +263,16 @@ mod tests {
         assert_eq!(unfit("[[targets]]\narch='arm64'\n[[targets]]\nos='linux'\n"), None);
         let refused = unfit("[[targets]]\nos='windows'\n[[targets]]\narch='arm64'\n").unwrap();
         insta::assert_snapshot!(refused, @"is for windows or arm64, this is linux/amd64 (debian 12)");
+    }
+
+    proptest! {
+        #[test]
+        fn any_descriptor_is_read_or_refused(text in r#"(api = "0\.[0-9]{1,2}"\n)?(\[(buildpack|\[order\]|\[order\.group\]|\[targets\]|metadata)\]\n|(id|version|os|clear-env|optional) = ("[a-z0-9./]{0,6}"|true|1)\n){0,10}"#) {
+            let root = tempfile::tempdir().unwrap();
+            fs::write(root.path().join("buildpack.toml"), text).unwrap();
+            if let Ok(buildpack) = Buildpack::open(root.path()) {
+                prop_assert!(is_id(&buildpack.id) && is_version(&buildpack.version));
+            }
+        }
     }
 }

@@ -171,6 +171,7 @@ impl<'a> Expansion<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// `NAME`, or `NAME = ORDER` for a composite; an order's groups are parted by `/`, `?` marks what is optional.
     fn expanded(known: &[&str], order: &str) -> String {
@@ -282,5 +283,21 @@ mod tests {
         ]);
         let ids: Vec<_> = order.expand(&known).unwrap()[0].iter().map(|member| member.buildpack.id.as_str()).collect();
         assert_eq!(ids, ["b", "c", "d"]);
+    }
+
+    proptest! {
+        /// Whatever names what, expansion ends, and no group has an id twice.
+        #[test]
+        fn any_order_expands_or_is_refused(orders in proptest::collection::vec("[a-e][?]?( [a-e][?]?){0,3}( / [a-e]){0,2}|", 5), order in "[a-e]( [a-e][?]?){0,3}") {
+            let known: Vec<_> = ["a", "b", "c", "d", "e"].iter().zip(&orders).map(|(name, order)| {
+                if order.is_empty() { buildpack(name) } else { buildpack(&format!("{name} = {order}")) }
+            }).collect();
+            if let Ok(groups) = self::order(&order).expand(&known) {
+                for group in groups {
+                    let ids: std::collections::BTreeSet<_> = group.iter().map(|member| &member.buildpack.id).collect();
+                    prop_assert_eq!(ids.len(), group.len());
+                }
+            }
+        }
     }
 }
