@@ -41,7 +41,8 @@ pub(super) async fn discover(
     if declared.is_empty() {
         add_web(&mut defaults, default_type(built));
     }
-    output.write(describe(&declared, &defaults).as_bytes()).await;
+    let told = describe(&declared, &defaults) + &left_out(built);
+    output.write(told.as_bytes()).await;
     Ok(merge(defaults.into_iter().chain(declared)))
 }
 
@@ -53,16 +54,29 @@ pub(super) struct Declared {
     pub(super) default: bool,
 }
 
-/// The process types of a buildpack's `launch.toml`.
-pub(super) fn of_launch_file(buildpack: &Buildpack, launch: LaunchFile) -> Result<Vec<Declared>, BuildError> {
+/// The process types of a buildpack's `launch.toml`; and the names of those that are legal, but not here.
+pub(super) fn of_launch_file(
+    buildpack: &Buildpack,
+    launch: LaunchFile,
+) -> Result<(Vec<Declared>, Vec<String>), BuildError> {
     let malformed = |reason: String| BuildError::malformed(&buildpack.id, "launch.toml", reason);
-    let mut processes = Vec::new();
+    let (mut processes, mut left_out) = (Vec::new(), Vec::new());
     for entry in launch.processes.into_iter().filter(|entry| is_for_us(&entry.exec_env)) {
+        if is_legal(&entry.name) && !procfile::is_name(&entry.name) {
+            left_out.push(entry.name);
+            continue;
+        }
         let default = entry.default;
         let process = process(buildpack.api_minor(), entry).map_err(malformed)?;
         processes.push(Declared { process, default });
     }
-    Ok(processes)
+    Ok((processes, left_out))
+}
+
+/// What the specification allows as the name of a process type, within bounds.
+fn is_legal(name: &str) -> bool {
+    (1..=200).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
 /// The last that says so is the default, unless it is then declared anew without saying so.
@@ -93,6 +107,15 @@ fn describe(declared: &[ProcessType], defaults: &[ProcessType]) -> String {
         return text;
     }
     format!("{text}       Default types for buildpack -> {}\n", default.join(", "))
+}
+
+/// What of the buildpacks' process types cannot be had here.
+fn left_out(built: &[Built]) -> String {
+    let of = |built: &Built, name: &str| {
+        let id = &built.buildpack.id;
+        format!(" !     {name} of {id} is left out: process types have 1 to 30 letters, digits, - and _\n")
+    };
+    built.iter().flat_map(|built| built.left_out.iter().map(|name| of(built, name))).collect()
 }
 
 /// The last definition of a name wins and takes the place of the first.

@@ -18,6 +18,8 @@ pub(super) struct Built {
     /// Those with a type, sorted by name.
     pub(super) layers: Vec<BuiltLayer>,
     pub(super) processes: Vec<Declared>,
+    /// Process types whose names are none here.
+    pub(super) left_out: Vec<String>,
     pub(super) store: Option<StoreFile>,
     /// What of its plan it leaves to others.
     unmet: Vec<String>,
@@ -97,11 +99,13 @@ fn plan_text(entries: &[Requirement]) -> Result<String, BuildError> {
 fn read_results(workplace: &Workplace<'_>, buildpack: &Buildpack) -> Result<Built, BuildError> {
     let layers = open_layers(workplace, buildpack)?;
     let launch = files::read::<LaunchFile>(&layers, &buildpack.id, "launch.toml")?.unwrap_or_default();
+    let (processes, left_out) = processes::of_launch_file(buildpack, launch)?;
     let BuildFile { unmet } = files::read(&layers, &buildpack.id, "build.toml")?.unwrap_or_default();
     Ok(Built {
         buildpack: buildpack.clone(),
         layers: read_layers(&layers, &buildpack.id)?,
-        processes: processes::of_launch_file(buildpack, launch)?,
+        processes,
+        left_out,
         store: files::read(&layers, &buildpack.id, "store.toml")?,
         unmet: unmet.into_iter().map(|entry| entry.name).collect(),
     })

@@ -62,6 +62,19 @@ async fn the_default_process_is_web_if_nobody_names_one() {
 }
 
 #[tokio::test]
+async fn process_types_with_names_that_are_none_here_are_left_out() {
+    let mut shop = Workshop::new();
+    let launch = r#"printf '[[processes]]\ntype = "a.b"\ncommand = ["x"]\n[[processes]]\ntype = "ab"\ncommand = ["x"]\n' > "$1/launch.toml""#;
+    assert_eq!(shop.build_with(launch).await.unwrap().processes.len(), 1);
+    insta::assert_snapshot!(shop.printed(), @"
+    -----> Discovering process types
+           Procfile declares types -> (none)
+           Default types for buildpack -> ab
+     !     a.b of test/x is left out: process types have 1 to 30 letters, digits, - and _
+    ");
+}
+
+#[tokio::test]
 async fn commands_before_api_0_9_are_lines_for_bash() {
     let mut shop = Workshop::new();
     let launch = r#"printf '[[processes]]\ntype = "a"\ncommand = "echo $X"\n[[processes]]\ntype = "b"\ncommand = "echo"\nargs = ["$X", "a  b"]\n[[processes]]\ntype = "c"\ncommand = "echo"\nargs = ["$X"]\ndirect = true\n' > "$1/launch.toml""#;
