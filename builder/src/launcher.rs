@@ -1,17 +1,20 @@
 //! The program that prepares the environment of another, inside: `exec.d` and profile scripts.
 //!
 //! It is this very binary, shown inside and started in front of the words that are to run ([`crate::launch::argv`]), and
-//! becomes them in the end. Images that need no preparation never start it.
+//! becomes them in the end. Images that need no preparation never start it. Preparations run in the app's directory, wherever
+//! the words are to run.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::PreparationKind;
 use crate::buildpack::in_line;
+use crate::lifecycle::app_directory;
 
 /// The first argument by which the binary knows what it is to do.
 pub(crate) const ARGUMENT: &str = "launch-prepared";
@@ -61,7 +64,8 @@ fn launch(arguments: Vec<OsString>) -> Result<std::convert::Infallible, String> 
     }
     let words: Vec<_> = arguments.collect();
     let program = words.first().ok_or("nothing to launch")?.clone();
-    let error = become_program(behind(&scripts, words), &variables);
+    let place = std::env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
+    let error = become_program(behind(&scripts, words, app_directory().as_ref(), &place), &variables);
     Err(format!("{}: {error}", program.display()))
 }
 
@@ -74,6 +78,9 @@ fn run_program(path: &OsString, variables: &Variables) -> Result<BTreeMap<String
     let script = format!("exec 3>&1 1>&{number} {number}>&-; exec \"$0\"");
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(script).arg(path).env_clear().envs(variables);
+    if Path::new(app_directory()).is_dir() {
+        command.current_dir(app_directory());
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(text)?;
     drop(output);
     let mut written = Vec::new();
@@ -114,13 +121,15 @@ fn parse(written: &[u8]) -> Result<BTreeMap<String, String>, String> {
     }
 }
 
-/// The words behind a shell that has read the scripts.
-fn behind(scripts: &[OsString], words: Vec<OsString>) -> Vec<OsString> {
+/// The words behind a shell that has read the scripts in `app` and comes back to `place`.
+fn behind(scripts: &[OsString], words: Vec<OsString>, app: &Path, place: &Path) -> Vec<OsString> {
     if scripts.is_empty() {
         return words;
     }
-    let read = scripts.iter().map(|script| format!(". {}\n", quoted(&script.to_string_lossy())));
-    let script = read.chain(["exec \"$@\"".to_owned()]).collect::<String>();
+    let line = |word: &str, path: &OsStr| format!("{word} {}\n", quoted(&path.to_string_lossy()));
+    let read = scripts.iter().map(|script| line(".", script));
+    let [enter, leave] = [app, place].map(|directory| line("cd", directory.as_os_str()));
+    let script = [enter].into_iter().chain(read).chain([leave, "exec \"$@\"".to_owned()]).collect::<String>();
     let shell = ["bash".into(), "-c".into(), script.into(), "bash".into()];
     shell.into_iter().chain(words).collect()
 }
@@ -166,12 +175,14 @@ mod tests {
     fn scripts_are_read_by_bash_before_the_words_run() {
         let root = tempfile::tempdir().unwrap();
         let script = root.path().join("it's.sh");
-        std::fs::write(&script, "[[ a == a ]] && export GREETING=hello\n").unwrap();
-        let words = ["sh", "-c", "echo $GREETING \"$1\"", "sh", "a b"].map(OsString::from);
-        let words = behind(&[script.into()], words.into());
+        std::fs::write(&script, "[[ a == a ]] && export GREETING=\"hello from $(basename \"$PWD\")\"\n").unwrap();
+        let app = root.path().join("the app");
+        std::fs::create_dir(&app).unwrap();
+        let words = ["sh", "-c", "echo $GREETING in $PWD \"$1\"", "sh", "a b"].map(OsString::from);
+        let words = behind(&[script.into()], words.into(), &app, Path::new("/"));
         let output = Command::new(&words[0]).args(&words[1..]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "hello a b\n");
-        assert_eq!(behind(&[], vec!["x".into()]), ["x"]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "hello from the app in / a b\n");
+        assert_eq!(behind(&[], vec!["x".into()], &app, &app), ["x"]);
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::blocking::Cancel;
 use crate::order::{Order, OrderError};
 use crate::{Bind, Buildpack, Image, Output, Sandbox, SandboxError, tree};
 
+pub(crate) use self::workplace::app_directory;
+
 pub use self::detect::{BuildpackVerdict, GroupVerdict};
 
 /// What to build, with what, and where things are.

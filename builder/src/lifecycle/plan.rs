@@ -33,10 +33,30 @@ struct Provision {
 
 /// An entry of the plan that a buildpack's build reads.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(from = "WrittenRequirement")]
 pub(super) struct Requirement {
     pub(super) name: String,
-    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
     pub(super) metadata: toml::Table,
+}
+
+/// As a detect writes it.
+#[derive(Deserialize)]
+struct WrittenRequirement {
+    name: String,
+    /// The old place of `metadata.version`.
+    version: Option<toml::Value>,
+    #[serde(default)]
+    metadata: toml::Table,
+}
+
+impl From<WrittenRequirement> for Requirement {
+    fn from(WrittenRequirement { name, version, mut metadata }: WrittenRequirement) -> Self {
+        if let Some(version) = version {
+            metadata.entry("version").or_insert(version);
+        }
+        Self { name, metadata }
+    }
 }
 
 /// A buildpack of a group that has passed detection.
@@ -278,5 +298,7 @@ mod tests {
         let plan: PlanFile = toml::from_str(text).unwrap();
         assert_eq!(plan.alternatives().len(), 2);
         assert_eq!(plan.requires[0].metadata["v"].as_str(), Some("1"));
+        let old: PlanFile = toml::from_str("[[requires]]\nname='x'\nversion='3'").unwrap();
+        assert_eq!(old.requires[0].metadata["version"].as_str(), Some("3"));
     }
 }

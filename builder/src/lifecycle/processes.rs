@@ -133,6 +133,7 @@ fn merge(processes: impl Iterator<Item = ProcessType>) -> Vec<ProcessType> {
 fn process(api_minor: u32, entry: ProcessEntry) -> Result<ProcessType, String> {
     let ProcessEntry { name, command, args, direct, working_dir, .. } = entry;
     let direct = direct || api_minor >= 9;
+    let working_dir = working_dir.filter(|_| api_minor >= 8);
     if !procfile::is_name(&name) {
         return Err(format!("{name:?} cannot name a process type (1 to 30 letters, digits, - and _)"));
     }

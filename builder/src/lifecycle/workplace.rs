@@ -148,7 +148,7 @@ pub(super) fn layers_target(buildpack: &Buildpack) -> String {
 }
 
 /// The directory of the app inside.
-pub(super) fn app_directory() -> &'static str {
+pub(crate) fn app_directory() -> &'static str {
     APP
 }
 
