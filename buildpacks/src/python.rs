@@ -3,6 +3,7 @@
 //! The environment is a launch layer of which later builds get the metadata alone. While its key is the same the layer stays as
 //! it is, and neither python nor an installer is started.
 
+mod bundle;
 mod bytecode;
 mod command;
 mod diagnosis;
@@ -11,11 +12,14 @@ mod errors;
 mod index;
 mod installer;
 mod interpreter;
+mod marker;
 mod project;
+mod repository;
 mod reproducible;
 mod requirements;
 mod resolve;
 mod server;
+mod specifier;
 mod version;
 mod web;
 
@@ -26,12 +30,14 @@ use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 
 use crate::output;
-use environment::Environment;
+use environment::{Environment, Previous};
 use errors::PythonError;
 use installer::Installer;
 use interpreter::Interpreter;
+use marker::Machine;
 use project::Project;
 use server::Server;
+use version::Wish;
 
 /// Its `buildpack.toml`.
 pub(crate) const DESCRIPTOR: &str = concat!(
@@ -58,17 +64,23 @@ impl libcnb::Buildpack for PythonBuildpack {
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, PythonError> {
         output::step("Python app detected");
-        let project = Project::read(&context.app_dir).map_err(PythonError::from)?;
-        if let Some(warning) = &project.warning {
+        let previous = Previous::read(&context);
+        let before = previous.as_ref().map(|previous| &previous.python);
+        let wish = Wish::read(&context.app_dir).map_err(PythonError::from)?;
+        let interpreter = Interpreter::find(wish.as_ref(), before).map_err(PythonError::from)?;
+        output::step(&interpreter.describe(wish.as_ref(), before));
+        if let Some(advice) = interpreter.advice(wish.as_ref(), before) {
+            output::detail(&advice);
+        }
+        let project = Project::read(&context.app_dir, &Machine::of(&interpreter)).map_err(PythonError::from)?;
+        for warning in &project.warnings {
             output::step(&format!("Warning: {warning}"));
         }
-        let interpreter = Interpreter::find(project.python.as_ref()).map_err(PythonError::from)?;
-        output::step(&interpreter.describe(project.python.as_ref()));
         let web = web::find(&context.app_dir);
         let server = web.as_ref().map(|web| Server::choose(web.interface, &project.requirements));
         let extra = server.and_then(Server::to_install);
         let installer = Installer::find(&project, extra, &interpreter);
-        Environment::new(&context, &interpreter, &installer).provide()?;
+        Environment::new(&context, &interpreter, &installer, previous).provide()?;
 
         let mut launch = LaunchBuilder::new();
         if let (Some(web), Some(server)) = (web, server) {

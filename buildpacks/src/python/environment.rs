@@ -19,17 +19,45 @@ use sha2::{Digest, Sha256};
 use super::PythonBuildpack;
 use super::bytecode;
 use super::errors::PythonError;
-use super::installer::{InstallError, Installer, Target};
-use super::interpreter::Interpreter;
+use super::installer::{InstallError, Installer, Target, without_passwords};
+use super::interpreter::{Interpreter, Remembered};
 use crate::output;
 
 /// What is in the key and how the layer is laid out. To be raised when either changes.
-const FORMAT: &str = "airstrip python environment 1";
+const FORMAT: &str = "airstrip python environment 2";
 
 /// The layer's metadata.
 #[derive(Debug, Serialize, Deserialize)]
 struct Metadata {
     key: String,
+    python: Remembered,
+}
+
+/// What is read of a layer's file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    metadata: Metadata,
+}
+
+/// What the build before left.
+#[derive(Debug)]
+pub(super) struct Previous {
+    key: String,
+    /// The Python of its environment.
+    pub(super) python: Remembered,
+}
+
+impl Previous {
+    /// None if there was no build before, or it knew less.
+    pub(super) fn read(context: &BuildContext<PythonBuildpack>) -> Option<Self> {
+        let text = fs::read_to_string(metadata_file(context)).ok()?;
+        let Kept { metadata } = toml::from_str(&text).ok()?;
+        Some(Self { key: metadata.key, python: metadata.python })
+    }
+}
+
+fn metadata_file(context: &BuildContext<PythonBuildpack>) -> PathBuf {
+    context.layers_dir.join("env.toml")
 }
 
 /// The environment that a build is to provide.
@@ -37,6 +65,7 @@ pub(super) struct Environment<'a> {
     context: &'a BuildContext<PythonBuildpack>,
     interpreter: &'a Interpreter,
     installer: &'a Installer<'a>,
+    previous: Option<Previous>,
     /// Its path inside: what its programs carry.
     path: PathBuf,
 }
@@ -71,10 +100,11 @@ impl<'a> Environment<'a> {
         context: &'a BuildContext<PythonBuildpack>,
         interpreter: &'a Interpreter,
         installer: &'a Installer<'a>,
+        previous: Option<Previous>,
     ) -> Self {
         let given = std::env::var_os("BP_PYTHON_ENV").filter(|path| !path.is_empty());
         let path = given.map_or_else(|| context.layers_dir.join("env"), PathBuf::from);
-        Self { context, interpreter, installer, path }
+        Self { context, interpreter, installer, previous, path }
     }
 
     /// Keeps the environment of the build before if it would be the same again, else makes it anew.
@@ -89,7 +119,9 @@ impl<'a> Environment<'a> {
                 restored_layer_action: &|_: &GenericMetadata, _| RestoredLayerAction::KeepLayer,
             },
         )?;
-        if self.previous_key().as_ref() == Some(&key) {
+        let project = self.installer.project;
+        let can_be_kept = project.requirements.local.iter().all(|local| local.can_be_kept(&project.directory));
+        if can_be_kept && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
             output::step("Using the environment of the previous release: its requirements are unchanged");
             return Ok(self.keep(&key).map_err(PythonError::from)?);
         }
@@ -97,7 +129,7 @@ impl<'a> Environment<'a> {
             self.context.uncached_layer(layer_name!("env"), UncachedLayerDefinition { build: false, launch: true })?;
         self.make(&layer.path(), &cache.path()).map_err(PythonError::from)?;
         layer.write_env(self.launch_env())?;
-        layer.write_metadata(Metadata { key })
+        layer.write_metadata(self.metadata(key))
     }
 
     /// Names all that the environment's content depends on.
@@ -118,25 +150,26 @@ impl<'a> Environment<'a> {
             add(file.as_os_str().as_encoded_bytes());
             add(content);
         }
-        for path in &project.requirements.local {
-            tree(&project.directory.join(path), &mut add)?;
+        for repository in &project.requirements.repositories {
+            add(repository.commit(&project.directory).as_bytes());
+        }
+        for local in &project.requirements.local {
+            let reading = || format!("reading {}", local.path.display());
+            doing(reading(), local.content(&project.directory, &mut add))?;
         }
         Ok(hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
     }
 
-    fn metadata_file(&self) -> PathBuf {
-        self.context.layers_dir.join("env.toml")
-    }
-
-    fn previous_key(&self) -> Option<String> {
-        let table: toml::Table = fs::read_to_string(self.metadata_file()).ok()?.parse().ok()?;
-        Some(table.get("metadata")?.get("key")?.as_str()?.to_owned())
+    fn metadata(&self, key: String) -> Metadata {
+        Metadata { key, python: Remembered::new(self.interpreter) }
     }
 
     /// A layer's metadata with types, but without a directory, means the previous image's layer.
     fn keep(&self, key: &str) -> Result<(), EnvironmentError> {
-        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = false\n\n[metadata]\nkey = \"{key}\"\n");
-        doing("writing the layer's metadata", fs::write(self.metadata_file(), text))
+        let metadata = toml::to_string(&Kept { metadata: self.metadata(key.to_owned()) }).map_err(io::Error::other);
+        let text = doing("writing the layer's metadata", metadata)?;
+        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = false\n\n{text}");
+        doing("writing the layer's metadata", fs::write(metadata_file(self.context), text))
     }
 
     fn make(&self, layer: &Path, cache: &Path) -> Result<(), EnvironmentError> {
@@ -196,7 +229,8 @@ fn write_lock(layer: &Path, packages: &Path) -> Result<(), EnvironmentError> {
     for entry in doing("reading the installed packages", fs::read_dir(packages))? {
         let name = doing("reading the installed packages", entry)?.file_name();
         let name = name.to_string_lossy();
-        lines.extend(name.strip_suffix(".dist-info").map(|name| format!("{}\n", name.replacen('-', "==", 1))));
+        let pinned = name.strip_suffix(".dist-info").map(|name| name.replacen('-', "==", 1));
+        lines.extend(pinned.map(|pinned| from_repository(&packages.join(&*name), &pinned).unwrap_or(pinned) + "\n"));
     }
     lines.sort();
     doing("writing the lock", fs::write(layer.join("requirements.lock"), lines.concat()))?;
@@ -206,23 +240,12 @@ fn write_lock(layer: &Path, packages: &Path) -> Result<(), EnvironmentError> {
     Ok(())
 }
 
-/// Hands on every name and content below `path`, in order. Symbolic links are not followed.
-fn tree(path: &Path, add: &mut dyn FnMut(&[u8])) -> Result<(), EnvironmentError> {
-    let reading = || format!("reading {}", path.display());
-    let kind = doing(reading(), fs::symlink_metadata(path))?.file_type();
-    add(path.as_os_str().as_encoded_bytes());
-    if kind.is_dir() {
-        let entries: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
-        let mut entries: Vec<_> = doing(reading(), entries)?.iter().map(fs::DirEntry::path).collect();
-        entries.sort();
-        return entries.iter().try_for_each(|entry| tree(entry, add));
-    }
-    if kind.is_symlink() {
-        add(doing(reading(), fs::read_link(path))?.as_os_str().as_encoded_bytes());
-    } else if kind.is_file() {
-        add(&doing(reading(), fs::read(path))?);
-    }
-    Ok(())
+/// `name @ git+URL@COMMIT`, if it was installed from a repository (PEP 610).
+fn from_repository(metadata: &Path, pinned: &str) -> Option<String> {
+    let url: serde_json::Value = serde_json::from_slice(&fs::read(metadata.join("direct_url.json")).ok()?).ok()?;
+    let commit = url.get("vcs_info")?.get("commit_id")?.as_str()?;
+    let name = pinned.split("==").next()?;
+    Some(without_passwords(&format!("{name} @ git+{}@{commit}", url.get("url")?.as_str()?)))
 }
 
 fn doing<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, EnvironmentError> {

@@ -81,16 +81,29 @@ fn project(error: &ProjectError) -> Message {
             &["Delete the one that is not kept up to date."],
         ),
         ProjectError::Unsupported(file) => message(
-            format!("{file} is not supported yet"),
-            format!("The app has {file}, but no requirements.txt."),
+            format!("{file} without a lock"),
+            format!("The app has {file}, but neither a lock file of its tool nor a requirements.txt."),
             &[
-                if *file == "poetry.lock" {
-                    "Write a requirements.txt and commit it: poetry export -f requirements.txt -o requirements.txt"
+                if *file == "Pipfile" {
+                    "Lock it, and commit the lock: pipenv lock"
                 } else {
-                    "Write a requirements.txt and commit it: pipenv requirements > requirements.txt"
+                    "Lock it, and commit the lock: poetry lock"
                 },
-                "Move to uv, and commit its uv.lock: uvx migrate-to-uv",
+                "Write a requirements.txt and commit it.",
             ],
+        ),
+        ProjectError::NoManifest { lock, manifest } => message(
+            format!("{lock} without {manifest}"),
+            format!("{lock} does not say which of its packages the app asks for: that stands in {manifest}."),
+            &["Commit it, too."],
+        ),
+        ProjectError::Stale { lock, manifest } => message(
+            format!("{lock} is out of date"),
+            format!("{manifest} was changed since {lock} was written."),
+            &[match *lock {
+                "Pipfile.lock" => "Run pipenv lock, commit Pipfile.lock, and push again.",
+                _ => "Run poetry lock, commit poetry.lock, and push again.",
+            }],
         ),
         ProjectError::Malformed { file, reason } => {
             message(format!("{file} cannot be read"), reason, &["Correct the file."])
@@ -118,8 +131,16 @@ fn interpreter(error: &InterpreterError) -> Message {
         ),
         InterpreterError::OtherVersion { wish, available } => Message {
             remedies: vec![
-                format!("Ask for the version that is there: write {} into {}.", minor(available), wish.file),
-                format!("Delete {} to use the server's Python.", wish.file),
+                match wish.file {
+                    "pyproject.toml" => {
+                        format!("Loosen what {} asks for, if the app runs with what is there.", wish.file)
+                    }
+                    file => format!("Ask for a version that is there: write {} into {file}.", minor(available)),
+                },
+                match wish.file {
+                    file @ (".python-version" | "runtime.txt") => format!("Delete {file} to use the server's Python."),
+                    _ => "Write a version that is there into .python-version, which comes first.".to_owned(),
+                },
                 format!("Install Python {wish} on the server."),
             ],
             ..message(
@@ -131,8 +152,9 @@ fn interpreter(error: &InterpreterError) -> Message {
     }
 }
 
+/// `3.11` of `3.11.7, 3.13`.
 fn minor(version: &str) -> String {
-    version.split('.').take(2).collect::<Vec<_>>().join(".")
+    version.split(',').next().unwrap_or(version).split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 fn file(doing: &str, error: &io::Error) -> Message {

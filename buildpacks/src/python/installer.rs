@@ -1,5 +1,6 @@
 //! Installs a project's dependencies into an environment: with uv if it is there, else with the interpreter's own pip.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -39,6 +40,16 @@ pub(super) struct Target<'a> {
     /// A directory for this build only.
     pub(super) scratch: &'a Path,
 }
+
+/// A file of requirements, and how it is to be read.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) file: PathBuf,
+    pub(super) options: &'static [&'static str],
+}
+
+/// Of a lock nothing is missing, and each file's hash is known.
+const HASHED: &[&str] = &["--no-deps", "--require-hashes"];
 
 /// Nothing is installed.
 #[derive(Debug, thiserror::Error)]
@@ -87,44 +98,104 @@ impl<'a> Installer<'a> {
 
     /// Installs everything.
     pub(super) fn install(&self, target: &Target<'_>) -> Result<(), InstallError> {
-        match (&self.uv, self.project.source) {
-            (Some(uv), _) => {
+        if let Some(bundle) = &self.project.bundle {
+            output::step(&format!("Using the wheels in {}/ and no package index", bundle.name));
+        }
+        match &self.uv {
+            Some(uv) => {
                 self.announce("uv pip install");
                 resolve::install(self, uv, target)
             }
-            (None, Source::UvLock) => Err(InstallError::NeedsUv("uv.lock")),
-            (None, Source::Pyproject) => Err(InstallError::NeedsUv("pyproject.toml without requirements.txt")),
-            (None, _) => {
+            None if self.project.source == Source::UvLock => Err(InstallError::NeedsUv("uv.lock")),
+            None => {
                 let pip = pip(target.interpreter)?;
                 self.announce("pip install");
-                let mut command = self.pip_install(&pip, target);
-                command.arg("--no-compile").args(self.arguments()).args(self.extra);
-                checked(&mut command, None, "pip install")
+                self.install_with_pip(&pip, target)
             }
         }
     }
 
-    /// What is done in the words of a user's own command (a lock is in fact exported, and what that gives installed).
+    fn install_with_pip(&self, pip: &Path, target: &Target<'_>) -> Result<(), InstallError> {
+        let run = |arguments: &[&OsStr]| {
+            let mut command = self.pip_install(pip, target);
+            command.args(self.index_arguments()).arg("--no-compile").args(arguments);
+            checked(&mut command, None, "pip install")
+        };
+        for list in self.lists(target)? {
+            let mut arguments = vec![OsStr::new("-r"), list.file.as_os_str()];
+            arguments.extend(list.options.iter().map(OsStr::new));
+            run(&arguments)?;
+        }
+        if let Some(arguments) = self.package_arguments() {
+            run(&arguments.iter().map(OsString::as_os_str).collect::<Vec<_>>())?;
+        }
+        self.extra.map_or(Ok(()), |extra| run(&[OsStr::new(extra)]))
+    }
+
+    /// What is done in the words of a user's own command (a lock is in fact translated, and what that gives installed).
     fn announce(&self, command: &str) {
+        let using = |arguments: &[&str]| {
+            let words = [command].into_iter().chain(arguments.iter().copied()).chain(self.extra);
+            words.collect::<Vec<_>>().join(" ")
+        };
         let command = match self.project.source {
             Source::UvLock => "uv sync --locked --no-default-groups".to_owned(),
-            _ => [command]
-                .into_iter()
-                .chain(self.arguments().iter().copied())
-                .chain(self.extra)
-                .collect::<Vec<_>>()
-                .join(" "),
+            Source::Requirements => using(&["-r", "requirements.txt"]),
+            Source::Pyproject => using(&["-r", "pyproject.toml"]),
+            Source::Setup => using(&["."]),
+            Source::PoetryLock | Source::PipfileLock => {
+                return output::step(&format!(
+                    "Installing dependencies from {} using '{command}'",
+                    self.project.file()
+                ));
+            }
+            Source::Nothing => using(&[]),
         };
         output::step(&format!("Installing dependencies using '{command}'"));
     }
 
-    /// What to install, as arguments that uv and pip share.
-    fn arguments(&self) -> &'static [&'static str] {
-        match self.project.source {
-            Source::Requirements => &["-r", "requirements.txt"],
-            Source::Pyproject => &["-r", "pyproject.toml"],
-            Source::UvLock | Source::Nothing => &[],
+    /// What to install, as files of requirements, one after the other.
+    pub(super) fn lists(&self, target: &Target<'_>) -> Result<Vec<List>, InstallError> {
+        let scratch = |name: &str, text: String, options: &'static [&'static str]| {
+            let file = target.scratch.join(name);
+            write(&file, &text).map(|()| List { file, options })
+        };
+        let project = self.project;
+        if let Some(locked) = &project.locked {
+            let lists = [
+                (!locked.hashed.is_empty()).then(|| scratch("locked.txt", locked.hashed_file(), HASHED)),
+                (!locked.plain.is_empty()).then(|| scratch("sources.txt", locked.plain_file(), &["--no-deps"])),
+            ];
+            return lists.into_iter().flatten().collect();
         }
+        let list = match project.source {
+            Source::Requirements => List { file: "requirements.txt".into(), options: &[] },
+            // pip does not read it.
+            Source::Pyproject if self.uv.is_none() => {
+                let texts: Vec<_> = project.requirements.entries.iter().map(|entry| entry.text.clone()).collect();
+                scratch("pyproject.txt", texts.join("\n"), &[])?
+            }
+            Source::Pyproject => List { file: "pyproject.toml".into(), options: &[] },
+            _ => return Ok(Vec::new()),
+        };
+        Ok(vec![list])
+    }
+
+    /// How the project itself is installed. What it needs has been installed by then, if anything else says what that is.
+    pub(super) fn package_arguments(&self) -> Option<Vec<OsString>> {
+        let package = self.project.package.as_ref()?;
+        let no_dependencies = (self.project.source != Source::Setup).then_some("--no-deps");
+        let editable = package.editable.then_some("--editable");
+        let options = no_dependencies.into_iter().chain(editable).map(OsString::from);
+        Some(options.chain([self.project.directory.clone().into_os_string()]).collect())
+    }
+
+    /// Where packages may come from, as arguments that uv and pip share.
+    pub(super) fn index_arguments(&self) -> Vec<OsString> {
+        let bundle = self.project.bundle.as_ref().map(|bundle| self.project.directory.join(bundle.name));
+        let no_index = (bundle.is_some() || self.index.no_index()).then(|| OsString::from("--no-index"));
+        let links = bundle.into_iter().flat_map(|bundle| [OsString::from("--find-links"), bundle.into_os_string()]);
+        no_index.into_iter().chain(links).collect()
     }
 
     /// uv, told all that does not depend on what it is to do. The operator's settings come first.
@@ -235,7 +306,7 @@ fn is_progress(line: &str) -> bool {
 }
 
 /// Hides what stands before the `@` of a URL.
-fn without_passwords(line: &str) -> String {
+pub(super) fn without_passwords(line: &str) -> String {
     let mut shown = String::new();
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("://") {

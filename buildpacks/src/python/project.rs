@@ -1,24 +1,38 @@
-//! What kind of Python project a tree is, and where its dependencies are written down.
+//! What kind of Python project a tree is, and where its dependencies are written down. Each place has a module of its own.
+
+mod lock;
+mod package;
+mod pipfile;
+mod poetry;
+mod pyproject;
+mod uv_lock;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::bundle::Bundle;
+use super::marker::Machine;
 use super::requirements::{Entry, Requirements};
-use super::version::{NoVersion, Wish};
+use super::version::NoVersion;
 use super::web;
+pub(super) use lock::Locked;
+pub(super) use package::Local;
+pub(super) use pyproject::{requires_python, table};
 
 /// Lock files, whose tools are not interchangeable.
-const LOCKS: [&str; 3] = ["uv.lock", "poetry.lock", "Pipfile.lock"];
+const LOCKS: [(&str, Source); 3] =
+    [("uv.lock", Source::UvLock), ("poetry.lock", Source::PoetryLock), ("Pipfile.lock", Source::PipfileLock)];
 
 /// A tree with any of these is a Python app.
-const MARKERS: [&str; 8] = [
+const MARKERS: [&str; 9] = [
     "requirements.txt",
     "uv.lock",
     "poetry.lock",
     "Pipfile.lock",
     "Pipfile",
     "setup.py",
+    "manage.py",
     "runtime.txt",
     ".python-version",
 ];
@@ -30,8 +44,14 @@ pub(super) enum Source {
     Requirements,
     /// `uv.lock` beside `pyproject.toml`.
     UvLock,
+    /// `poetry.lock` beside `pyproject.toml`.
+    PoetryLock,
+    /// `Pipfile.lock`.
+    PipfileLock,
     /// `pyproject.toml` alone.
     Pyproject,
+    /// `setup.py` alone, which only a run tells.
+    Setup,
     /// Nowhere, or there is nothing but comments: the app needs the standard library only.
     Nothing,
 }
@@ -45,21 +65,41 @@ pub(super) struct Project {
     pub(super) source: Source,
     /// What that says.
     pub(super) requirements: Requirements,
-    /// The Python that it asks for.
-    pub(super) python: Option<Wish>,
-    /// What its author should know about the choice that was made.
-    pub(super) warning: Option<String>,
+    /// A lock of another tool, translated.
+    pub(super) locked: Option<Locked>,
+    /// The project itself, if it is a package that is installed.
+    pub(super) package: Option<Local>,
+    /// Wheels that it brings, and nothing else is installed.
+    pub(super) bundle: Option<Bundle>,
+    /// What its author should know about the choices that were made.
+    pub(super) warnings: Vec<String>,
 }
 
 /// The tree cannot be built as it is.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProjectError {
-    /// Two tools claim it.
+    /// Several tools claim it.
     #[error("both {0} and {1}")]
     TwoLocks(&'static str, &'static str),
-    /// A lock of a tool that is not supported.
+    /// A Pipfile that was never locked.
     #[error("{0} is not supported")]
     Unsupported(&'static str),
+    /// A lock without what it locks.
+    #[error("{lock} without {manifest}")]
+    NoManifest {
+        /// The lock.
+        lock: &'static str,
+        /// What is missing.
+        manifest: &'static str,
+    },
+    /// What is asked for was changed since the lock was made.
+    #[error("{lock} is older than {manifest}")]
+    Stale {
+        /// The lock.
+        lock: &'static str,
+        /// What was changed.
+        manifest: &'static str,
+    },
     /// A file is not what its name says.
     #[error("{file}: {reason}")]
     Malformed {
@@ -85,89 +125,93 @@ impl Project {
     /// Whether the tree looks like a Python app.
     pub(super) fn is_python(app: &Path) -> bool {
         MARKERS.iter().any(|file| app.join(file).is_file())
-            || dependencies(app).is_ok_and(|found| found.is_some())
+            || pyproject::dependencies(app).is_ok_and(|found| found.is_some())
             || web::find(app).is_some()
     }
 
-    /// Reads what the build needs to know of it.
-    pub(super) fn read(app: &Path) -> Result<Self, ProjectError> {
-        let python = Wish::read(app)?;
-        let (source, warning) = source(app)?;
-        let requirements = match source {
-            Source::Requirements => Requirements::read(app, Path::new("requirements.txt"))
-                .map_err(|source| ProjectError::Io { file: "requirements.txt", source })?,
-            Source::UvLock | Source::Pyproject => from_pyproject(app, source)?,
-            Source::Nothing => Requirements::default(),
-        };
-        let source = if requirements.is_blank() { Source::Nothing } else { source };
-        Ok(Self { directory: app.to_owned(), source, requirements, python, warning })
+    /// The file that the dependencies are read from, or what stands for it.
+    pub(super) fn file(&self) -> &'static str {
+        match self.source {
+            Source::Requirements | Source::Nothing => "requirements.txt",
+            Source::UvLock => "uv.lock",
+            Source::PoetryLock => "poetry.lock",
+            Source::PipfileLock => "Pipfile.lock",
+            Source::Pyproject => "pyproject.toml",
+            Source::Setup => "setup.py",
+        }
     }
+
+    /// Reads what the build needs to know of it.
+    pub(super) fn read(app: &Path, machine: &Machine) -> Result<Self, ProjectError> {
+        let (source, warnings) = source(app)?;
+        let mut project = Self {
+            directory: app.to_owned(),
+            source,
+            requirements: Requirements::default(),
+            locked: None,
+            package: package::own(app, source)?,
+            bundle: Bundle::find(app),
+            warnings,
+        };
+        match source {
+            Source::Requirements => project.requirements = requirements(app)?,
+            Source::UvLock => project.requirements = uv_lock::read(app)?,
+            Source::PoetryLock => project.take_lock(poetry::read(app, machine)?),
+            Source::PipfileLock => project.take_lock(pipfile::read(app, machine)?),
+            Source::Pyproject => project.requirements = pyproject::read(app)?,
+            Source::Setup | Source::Nothing => {}
+        }
+        project.requirements.local.extend(project.package.clone());
+        if project.requirements.is_blank() && project.package.is_none() {
+            project.source = Source::Nothing;
+        }
+        project.requirements.local.extend(project.bundle.as_ref().map(Bundle::content));
+        Ok(project)
+    }
+
+    fn take_lock(&mut self, mut locked: Locked) {
+        self.warnings.append(&mut locked.notes);
+        let text = locked.hashed_file() + &locked.plain_file();
+        let entries = locked.hashed.iter().chain(&locked.plain).map(|line| Entry::parse(line)).collect();
+        let local = std::mem::take(&mut locked.local);
+        let files = vec![(PathBuf::from("lock"), text.into_bytes())];
+        self.requirements = Requirements { files, entries, local, ..Requirements::default() };
+        self.locked = Some(locked);
+    }
+}
+
+fn requirements(app: &Path) -> Result<Requirements, ProjectError> {
+    let file = "requirements.txt";
+    Requirements::read(app, Path::new(file)).map_err(|source| ProjectError::Io { file, source })
 }
 
 /// Chooses among the files that are there, with a warning where that is a choice.
-fn source(app: &Path) -> Result<(Source, Option<String>), ProjectError> {
+fn source(app: &Path) -> Result<(Source, Vec<String>), ProjectError> {
     let has = |file: &str| app.join(file).is_file();
-    let locks: Vec<_> = LOCKS.into_iter().filter(|lock| has(lock)).collect();
+    let locks: Vec<_> = LOCKS.into_iter().filter(|(lock, _)| has(lock)).collect();
     let source = match (&locks[..], has("requirements.txt")) {
-        (["uv.lock"], false) => Source::UvLock,
-        (["uv.lock"], true) => {
-            return Ok((Source::UvLock, Some("uv.lock is used, requirements.txt is not".to_owned())));
-        }
+        ([(first, _), (second, _), ..], _) => return Err(ProjectError::TwoLocks(first, second)),
+        ([(lock, source)], true) => return Ok((*source, vec![format!("{lock} is used, requirements.txt is not")])),
+        ([(_, source)], false) => *source,
         ([], true) => Source::Requirements,
-        ([first, second, ..], _) => return Err(ProjectError::TwoLocks(first, second)),
-        ([lock], true) => {
-            let warning = format!("requirements.txt is used: {lock} is not supported yet");
-            return Ok((Source::Requirements, Some(warning)));
-        }
-        ([lock], false) => return Err(ProjectError::Unsupported(lock)),
         ([], false) if has("Pipfile") => return Err(ProjectError::Unsupported("Pipfile")),
-        ([], false) if dependencies(app)?.is_some() => Source::Pyproject,
+        ([], false) if pyproject::dependencies(app)?.is_some() => Source::Pyproject,
+        ([], false) if pyproject::is_poetrys(app)? => {
+            return Err(ProjectError::Unsupported("pyproject.toml of Poetry"));
+        }
+        ([], false) if has("setup.py") => Source::Setup,
         ([], false) => Source::Nothing,
     };
-    Ok((source, None))
+    Ok((source, Vec::new()))
 }
 
-/// What `[project]` of `pyproject.toml` needs; none if there is no such table (the file then only configures tools).
-fn dependencies(app: &Path) -> Result<Option<Vec<Entry>>, ProjectError> {
-    let Some(table) = read_toml(app, "pyproject.toml")? else { return Ok(None) };
-    let Some(project) = table.get("project") else { return Ok(None) };
-    let list = project.get("dependencies").and_then(toml::Value::as_array);
-    let texts = list.into_iter().flatten().filter_map(toml::Value::as_str);
-    Ok(Some(texts.map(Entry::parse).collect()))
-}
-
-fn from_pyproject(app: &Path, source: Source) -> Result<Requirements, ProjectError> {
-    let entries = dependencies(app)?.unwrap_or_default();
-    let mut requirements = Requirements { entries, ..Requirements::default() };
-    let files: &[&'static str] =
-        if source == Source::UvLock { &["pyproject.toml", "uv.lock"] } else { &["pyproject.toml"] };
-    for &file in files {
-        let bytes = fs::read(app.join(file)).map_err(|source| ProjectError::Io { file, source })?;
-        requirements.files.push((file.into(), bytes));
+/// A file's text; none if there is no such file.
+fn text(app: &Path, file: &'static str) -> Result<Option<String>, ProjectError> {
+    match fs::read(app.join(file)) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ProjectError::Io { file, source }),
     }
-    if source == Source::UvLock {
-        requirements.local = local_packages(app)?;
-    }
-    Ok(requirements)
-}
-
-/// Directories that `uv.lock` installs from, apart from the project itself, which runs where it is.
-fn local_packages(app: &Path) -> Result<Vec<PathBuf>, ProjectError> {
-    let Some(lock) = read_toml(app, "uv.lock")? else { return Ok(Vec::new()) };
-    let packages = lock.get("package").and_then(toml::Value::as_array).into_iter().flatten();
-    let sources = packages.filter_map(|package| package.get("source"));
-    let paths = sources
-        .filter_map(|source| ["editable", "directory", "path"].iter().find_map(|kind| source.get(kind)?.as_str()));
-    Ok(paths.filter(|path| *path != ".").map(PathBuf::from).collect())
-}
-
-fn read_toml(app: &Path, file: &'static str) -> Result<Option<toml::Table>, ProjectError> {
-    let text = match fs::read_to_string(app.join(file)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(ProjectError::Io { file, source }),
-    };
-    text.parse().map(Some).map_err(|error: toml::de::Error| ProjectError::Malformed { file, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -202,16 +246,20 @@ mod tests {
     fn which_file_counts() {
         let project = ("pyproject.toml", "[project]\nname='a'\ndependencies=['flask>=2']\n");
         let (lock, requirements) = (("uv.lock", ""), ("requirements.txt", "click"));
-        let read = |files: &[_]| Project::read(tree(files).path()).map(|project| project.source);
+        let machine = Machine::with_python("3.11.7");
+        let read = |files: &[_]| Project::read(tree(files).path(), &machine).map(|project| project.source);
         assert_eq!(read(&[requirements, project]).unwrap(), Source::Requirements);
         assert_eq!(read(&[requirements, project, lock]).unwrap(), Source::UvLock);
         assert_eq!(read(&[project]).unwrap(), Source::Pyproject);
         assert_eq!(read(&[]).unwrap(), Source::Nothing);
         assert_eq!(read(&[("requirements.txt", "# none\n")]).unwrap(), Source::Nothing);
-        assert_eq!(read(&[requirements, ("poetry.lock", "")]).unwrap(), Source::Requirements);
+        assert_eq!(read(&[("setup.py", "")]).unwrap(), Source::Setup);
+        let lock_of_pipenv = r#"{"default": {"flask": {"version": "==3"}}}"#;
+        assert_eq!(read(&[requirements, ("Pipfile.lock", lock_of_pipenv)]).unwrap(), Source::PipfileLock);
         let error = read(&[lock, ("poetry.lock", "")]).unwrap_err();
         assert_eq!(error.to_string(), "both uv.lock and poetry.lock");
-        assert_eq!(read(&[("Pipfile.lock", "{}")]).unwrap_err().to_string(), "Pipfile.lock is not supported");
-        assert!(Project::read(tree(&[project]).path()).unwrap().requirements.names("flask"));
+        assert_eq!(read(&[("Pipfile", "")]).unwrap_err().to_string(), "Pipfile is not supported");
+        assert_eq!(read(&[("poetry.lock", "")]).unwrap_err().to_string(), "poetry.lock without pyproject.toml");
+        assert!(Project::read(tree(&[project]).path(), &machine).unwrap().requirements.names("flask"));
     }
 }

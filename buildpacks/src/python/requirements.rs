@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::project::Local;
+use super::repository::Repository;
+
 /// Requirements, with all files that they include.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Requirements {
@@ -14,7 +17,9 @@ pub(super) struct Requirements {
     /// What is asked for, in order.
     pub(super) entries: Vec<Entry>,
     /// Directories and files of the app that are to be installed.
-    pub(super) local: Vec<PathBuf>,
+    pub(super) local: Vec<Local>,
+    /// Repositories that packages come from.
+    pub(super) repositories: Vec<Repository>,
     /// The files by their real paths: they may include each other.
     pub(super) seen: BTreeSet<PathBuf>,
 }
@@ -22,6 +27,8 @@ pub(super) struct Requirements {
 /// One requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
+    /// As it is written.
+    pub(super) text: String,
     /// Normalised name; empty if the line does not tell (a bare URL or a path).
     pub(super) name: String,
     /// Extras in brackets, as written.
@@ -83,19 +90,20 @@ impl Requirements {
         } else if let Some(path) = option(line, "-c", "--constraint") {
             self.include(app, &beside(path), false);
         } else if let Some(path) = option(line, "-e", "--editable") {
-            self.entry_from(app, path, asks);
+            self.entry_from(app, path, asks, true);
         } else if !line.starts_with('-') {
-            self.entry_from(app, line, asks);
+            self.entry_from(app, line, asks, false);
         }
     }
 
-    fn entry_from(&mut self, app: &Path, text: &str, asks: bool) {
+    fn entry_from(&mut self, app: &Path, text: &str, asks: bool, editable: bool) {
         if !asks {
             return;
         }
         if let Some(path) = local_path(app, text) {
-            self.local.push(path);
+            self.local.push(Local { path, editable });
         }
+        self.repositories.extend(Repository::find(text));
         self.entries.push(Entry::parse(text));
     }
 
@@ -124,6 +132,7 @@ impl Entry {
         let specifier = specifier.split([';', ' ']).next().unwrap_or_default();
         let is_name = !name.is_empty() && !rest.starts_with([':', '/', '\\']);
         Self {
+            text: text.to_owned(),
             name: if is_name { normalise(name) } else { String::new() },
             extras,
             pinned: !is_name || hashed || is_exact(rest),
@@ -267,7 +276,9 @@ mod tests {
     fn local_packages_are_seen() {
         let requirements =
             read(&[("requirements.txt", "-e .\n./lib\npkg @ file:./lib\nflask\n"), ("lib/setup.py", "")]);
-        assert_eq!(requirements.local, [Path::new("."), Path::new("./lib"), Path::new("./lib")]);
+        let local: Vec<_> =
+            requirements.local.iter().map(|local| (local.path.to_str().unwrap(), local.editable)).collect();
+        assert_eq!(local, [(".", true), ("./lib", false), ("./lib", false)]);
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::command::Limit;
-use super::installer::{Attempt, InstallError, Installer, Target, attempt, checked, pip, write};
+use super::installer::{Attempt, InstallError, Installer, List, Target, attempt, checked, pip, write};
 use super::project::Source;
 use super::requirements::normalise;
 use crate::output;
@@ -30,23 +30,28 @@ type Versions = BTreeMap<String, String>;
 /// Installs with `uv`.
 pub(super) fn install(installer: &Installer<'_>, uv: &Path, target: &Target<'_>) -> Result<(), InstallError> {
     let uv = Uv { installer, program: uv, target };
+    let (project, requirements) = (installer.project, &installer.project.requirements);
+    let mut lists = installer.lists(target)?;
     let extra = target.scratch.join("extra.txt");
     write(&extra, installer.extra.unwrap_or_default())?;
-    let requirements = &installer.project.requirements;
-    if installer.project.source == Source::UvLock || requirements.is_hashed() {
-        return uv.install_hashed(&extra);
+    // What the buildpack adds has no hash, and no wheel in an app's bundle: then it is installed apart.
+    let bundled = project.bundle.as_ref().zip(installer.extra).is_none_or(|(bundle, extra)| bundle.has(extra));
+    let together = bundled && project.locked.is_none() && project.source != Source::UvLock && !requirements.is_hashed();
+    if project.source == Source::UvLock {
+        lists.push(uv.exported()?);
     }
-    let mut arguments: Vec<&Path> = match installer.project.source {
-        Source::Pyproject => vec!["pyproject.toml".as_ref()],
-        Source::Nothing => vec![],
-        Source::Requirements | Source::UvLock => vec!["requirements.txt".as_ref()],
-    };
-    arguments.extend(installer.extra.map(|_| extra.as_path()));
-    // Of a single one nothing is sacrificed for another.
-    if requirements.open() + usize::from(installer.extra.is_some()) <= 1 {
-        return checked(&mut uv.pip_install(&arguments), None, "uv pip install");
+    if together {
+        uv.install_together(&lists, &extra)?;
+    } else {
+        lists.iter().try_for_each(|list| uv.install_list(list))?;
     }
-    uv.install_newest(&arguments)
+    if let Some(arguments) = installer.package_arguments() {
+        checked(uv.command("install", true).args(arguments), None, "uv pip install")?;
+    }
+    if !together && installer.extra.is_some() {
+        checked(uv.command("install", bundled).arg("-r").arg(&extra), None, "uv pip install")?;
+    }
+    Ok(())
 }
 
 struct Uv<'a> {
@@ -56,24 +61,33 @@ struct Uv<'a> {
 }
 
 impl Uv<'_> {
-    /// Every file must have one of the hashes; what the buildpack adds has none, and is installed apart.
-    fn install_hashed(&self, extra: &Path) -> Result<(), InstallError> {
-        let exported = self.target.scratch.join("exported.txt");
-        let file = if self.installer.project.source == Source::UvLock {
-            checked(&mut self.export(&exported), None, "uv export")?;
-            exported.as_path()
-        } else {
-            Path::new("requirements.txt")
-        };
-        let mut command = self.pip_install(&[file]);
-        if self.installer.project.source == Source::Requirements {
-            command.arg("--require-hashes");
+    /// Unpinned requirements are chosen so that the newest go together.
+    fn install_together(&self, lists: &[List], extra: &Path) -> Result<(), InstallError> {
+        let mut arguments: Vec<&Path> = lists.iter().map(|list| list.file.as_path()).collect();
+        arguments.extend(self.installer.extra.map(|_| extra));
+        let open = self.installer.project.requirements.open() + usize::from(self.installer.extra.is_some());
+        match (arguments.len(), open) {
+            (0, _) => Ok(()),
+            // Of a single one nothing is sacrificed for another.
+            (_, 0 | 1) => checked(&mut self.pip_install(&arguments), None, "uv pip install"),
+            _ => self.install_newest(&arguments),
         }
-        checked(&mut command, None, "uv pip install")?;
-        if self.installer.extra.is_some() {
-            checked(&mut self.pip_install(&[extra]), None, "uv pip install")?;
-        }
-        Ok(())
+    }
+
+    fn install_list(&self, list: &List) -> Result<(), InstallError> {
+        let mut command = self.pip_install(&[&list.file]);
+        command.args(list.options);
+        // As pip does, every file must have a hash as soon as one has.
+        let all = self.installer.project.source == Source::Requirements;
+        command.args((all && self.installer.project.requirements.is_hashed()).then_some("--require-hashes"));
+        checked(&mut command, None, "uv pip install")
+    }
+
+    /// uv's lock as a file of requirements.
+    fn exported(&self) -> Result<List, InstallError> {
+        let file = self.target.scratch.join("exported.txt");
+        checked(&mut self.export(&file), None, "uv export")?;
+        Ok(List { file, options: &["--no-deps"] })
     }
 
     /// See the module.
@@ -117,7 +131,7 @@ impl Uv<'_> {
     /// The newest version of each requirement, whatever it needs; `offline`: by what uv has read before.
     fn newest(&self, arguments: &[&Path], offline: bool) -> Result<Versions, InstallError> {
         let file = self.target.scratch.join("newest.txt");
-        let mut command = self.command("compile");
+        let mut command = self.command("compile", true);
         command.args(["--no-deps", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(&file);
         command.args(offline.then_some("--offline")).args(arguments);
         checked(&mut command, None, "uv pip install")?;
@@ -174,7 +188,7 @@ impl Uv<'_> {
         }
         let report = self.target.scratch.join("report.json");
         let mut command = self.installer.pip_install(&pip(self.target.interpreter)?, self.target);
-        command.args(["--dry-run", "--report"]).arg(&report);
+        command.args(self.installer.index_arguments()).args(["--dry-run", "--report"]).arg(&report);
         for file in arguments {
             command.arg("-r").arg(file);
         }
@@ -185,31 +199,34 @@ impl Uv<'_> {
     }
 
     fn pip_install(&self, files: &[&Path]) -> Command {
-        let mut command = self.command("install");
+        let mut command = self.command("install", true);
         for file in files {
             command.arg("-r").arg(file);
         }
         command
     }
 
-    fn command(&self, verb: &str) -> Command {
+    /// `bundled`: from the app's own wheels only, if it has any.
+    fn command(&self, verb: &str, bundled: bool) -> Command {
         let mut command = self.installer.uv_command(self.program, self.target);
         command.args(["pip", verb, "--python"]).arg(self.target.environment.join("bin/python"));
-        if self.installer.index.no_index() {
-            command.arg("--no-index");
+        if bundled {
+            command.args(self.installer.index_arguments());
+        } else {
+            command.args(self.installer.index.no_index().then_some("--no-index"));
         }
         command
     }
 
-    /// The lock as a requirements file. The project itself runs where it is.
+    /// The lock as a requirements file, without the project itself.
     fn export(&self, file: &Path) -> Command {
         let mut command = self.installer.uv_command(self.program, self.target);
-        command.args(["export", "--quiet", "--locked", "--no-default-groups", "--no-emit-project", "--no-header"]);
+        command.args(["export", "--quiet", "--no-default-groups", "--no-emit-project", "--no-header"]);
+        // Without an index uv cannot check the lock.
+        command.arg(if self.installer.project.bundle.is_some() { "--frozen" } else { "--locked" });
         command.args(["--format", "requirements.txt", "--output-file"]).arg(file);
         command.arg("--python").arg(&self.target.interpreter.program);
-        if self.installer.index.no_index() {
-            command.arg("--no-index");
-        }
+        command.args(self.installer.index.no_index().then_some("--no-index"));
         command
     }
 }

@@ -325,7 +325,7 @@ fn another_python_is_an_error_that_says_what_is_there() {
      !     .python-version asks for Python 3.99. Available on this server: [PYTHON].
      !
      !     What to do, one of:
-     !     1. Ask for the version that is there: write [MINOR] into .python-version.
+     !     1. Ask for a version that is there: write [MINOR] into .python-version.
      !     2. Delete .python-version to use the server's Python.
      !     3. Install Python 3.99 on the server.
     ");
@@ -414,7 +414,7 @@ fn a_uv_lock_is_installed_as_it_is() {
     platform.uv(&["lock"]);
     insta::assert_snapshot!(platform.build().text, @"
     -----> Python app detected
-    -----> Using Python [PYTHON]
+    -----> Using Python [PYTHON] (pyproject.toml asks for >=3.8)
     -----> Installing dependencies using 'uv sync --locked --no-default-groups'
            Resolved 1 package in [TIME]
            Prepared 1 package in [TIME]
@@ -424,7 +424,7 @@ fn a_uv_lock_is_installed_as_it_is() {
     platform.file("pyproject.toml", "[project]\nname = \"shop\"\nversion = \"1\"\nrequires-python = \">=3.8\"\ndependencies = [\"hello\", \"more\"]\n");
     insta::assert_snapshot!(platform.build().text, @"
     -----> Python app detected
-    -----> Using Python [PYTHON]
+    -----> Using Python [PYTHON] (pyproject.toml asks for >=3.8)
     -----> Installing dependencies using 'uv sync --locked --no-default-groups'
      !     Error: There is no package more
      !

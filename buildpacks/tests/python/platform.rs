@@ -35,6 +35,8 @@ impl Platform {
             ("PATH", path),
             ("HOME", at("home").display().to_string()),
             ("BP_PYTHON_ENV", at("home/env").display().to_string()),
+            // None besides the default, whatever this machine has.
+            ("BP_PYTHONS", at("pythons/none").display().to_string()),
             ("PIP_CONFIG_FILE", "/dev/null".to_owned()),
             ("PIP_NO_INDEX", "1".to_owned()),
             ("PIP_FIND_LINKS", at("wheels").display().to_string()),
