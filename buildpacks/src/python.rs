@@ -20,6 +20,7 @@ mod requirements;
 mod resolve;
 mod server;
 mod specifier;
+mod static_files;
 mod version;
 mod web;
 
@@ -38,6 +39,7 @@ use marker::Machine;
 use project::Project;
 use server::Server;
 use version::Wish;
+use web::Web;
 
 /// Its `buildpack.toml`.
 pub(crate) const DESCRIPTOR: &str = concat!(
@@ -76,15 +78,21 @@ impl libcnb::Buildpack for PythonBuildpack {
         for warning in &project.warnings {
             output::step(&format!("Warning: {warning}"));
         }
-        let web = web::find(&context.app_dir);
-        let server = web.as_ref().map(|web| Server::choose(web.interface, &project.requirements));
-        let extra = server.and_then(Server::to_install);
-        let installer = Installer::find(&project, extra, &interpreter);
-        Environment::new(&context, &interpreter, &installer, previous).provide()?;
+        let web = web::find(&context.app_dir, &project.requirements);
+        let server = match &web {
+            Some(Web::Module(module)) => Some(Server::choose(module, &project.requirements)),
+            _ => None,
+        };
+        let installer = Installer::find(&project, server.and_then(Server::to_install), &interpreter);
+        let environment = Environment::new(&context, &interpreter, &installer, previous);
+        environment.provide()?;
+        static_files::collect(&context.app_dir, environment.path()).map_err(PythonError::from)?;
 
         let mut launch = LaunchBuilder::new();
-        if let (Some(web), Some(server)) = (web, server) {
-            launch.process(server.process(&web));
+        match (&web, server) {
+            (Some(Web::Module(module)), Some(server)) => _ = launch.process(server.process(module)),
+            (Some(Web::Program(program)), _) => _ = launch.process(server::run(program)),
+            _ => {}
         }
         BuildResultBuilder::new().launch(launch.build()).build()
     }

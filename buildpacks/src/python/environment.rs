@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use libcnb::build::BuildContext;
 use libcnb::data::layer_name;
 use libcnb::generic::GenericMetadata;
-use libcnb::layer::{CachedLayerDefinition, InvalidMetadataAction, RestoredLayerAction, UncachedLayerDefinition};
+use libcnb::layer::{
+    CachedLayerDefinition, InvalidMetadataAction, LayerRef, RestoredLayerAction, UncachedLayerDefinition,
+};
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,6 +23,7 @@ use super::bytecode;
 use super::errors::PythonError;
 use super::installer::{InstallError, Installer, Target, without_passwords};
 use super::interpreter::{Interpreter, Remembered};
+use super::static_files;
 use crate::output;
 
 /// What is in the key and how the layer is laid out. To be raised when either changes.
@@ -121,15 +124,47 @@ impl<'a> Environment<'a> {
         )?;
         let project = self.installer.project;
         let can_be_kept = project.requirements.local.iter().all(|local| local.can_be_kept(&project.directory));
-        if can_be_kept && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
+        let is_there = !self.is_needed() || self.context.layers_dir.join("env/bin").is_dir();
+        if can_be_kept && is_there && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
             output::step("Using the environment of the previous release: its requirements are unchanged");
             return Ok(self.keep(&key).map_err(PythonError::from)?);
         }
+        if self.is_needed() {
+            let layer = self.context.cached_layer(
+                layer_name!("env"),
+                CachedLayerDefinition {
+                    build: false,
+                    launch: true,
+                    invalid_metadata_action: &|_| InvalidMetadataAction::DeleteLayer,
+                    restored_layer_action: &|_: &GenericMetadata, _| RestoredLayerAction::DeleteLayer,
+                },
+            )?;
+            return self.fill(&layer, key, &cache.path());
+        }
         let layer =
             self.context.uncached_layer(layer_name!("env"), UncachedLayerDefinition { build: false, launch: true })?;
-        self.make(&layer.path(), &cache.path()).map_err(PythonError::from)?;
+        self.fill(&layer, key, &cache.path())
+    }
+
+    fn fill<A, B>(
+        &self,
+        layer: &LayerRef<PythonBuildpack, A, B>,
+        key: String,
+        cache: &Path,
+    ) -> libcnb::Result<(), PythonError> {
+        self.make(&layer.path(), cache).map_err(PythonError::from)?;
         layer.write_env(self.launch_env())?;
         layer.write_metadata(self.metadata(key))
+    }
+
+    /// Its path inside.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this build runs something of it, besides making it. Then it must come back in the next build.
+    fn is_needed(&self) -> bool {
+        static_files::are_wanted(&self.context.app_dir)
     }
 
     /// Names all that the environment's content depends on.
@@ -168,7 +203,7 @@ impl<'a> Environment<'a> {
     fn keep(&self, key: &str) -> Result<(), EnvironmentError> {
         let metadata = toml::to_string(&Kept { metadata: self.metadata(key.to_owned()) }).map_err(io::Error::other);
         let text = doing("writing the layer's metadata", metadata)?;
-        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = false\n\n{text}");
+        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = {}\n\n{text}", self.is_needed());
         doing("writing the layer's metadata", fs::write(metadata_file(self.context), text))
     }
 

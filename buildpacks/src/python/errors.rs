@@ -7,6 +7,7 @@ use super::environment::EnvironmentError;
 use super::installer::InstallError;
 use super::interpreter::InterpreterError;
 use super::project::ProjectError;
+use super::static_files::StaticError;
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(crate) enum PythonError {
     /// The interpreter.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
+    /// Django's static files.
+    #[error(transparent)]
+    Static(#[from] StaticError),
     /// The environment.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -40,6 +44,8 @@ pub(super) fn describe(error: &PythonError) -> Vec<String> {
     let message = match error {
         PythonError::Project(error) => project(error),
         PythonError::Interpreter(error) => interpreter(error),
+        PythonError::Static(StaticError::Io(error)) => file("running manage.py", error),
+        PythonError::Static(StaticError::Failed { log }) => static_files(log),
         PythonError::Environment(EnvironmentError::Install(error)) => install(error),
         PythonError::Environment(EnvironmentError::Io { doing, source }) => file(doing, source),
         PythonError::Environment(error @ EnvironmentError::Elsewhere { .. }) => message(
@@ -66,7 +72,7 @@ impl Message {
         }
         if !self.log.is_empty() {
             let skipped = self.log.len().saturating_sub(Self::LOG);
-            lines.extend([String::new(), "The installer's own words:".to_owned()]);
+            lines.extend([String::new(), "The tool's own words:".to_owned()]);
             lines.extend(self.log.into_iter().skip(skipped).map(|line| format!("  {line}")));
         }
         lines
@@ -149,6 +155,22 @@ fn interpreter(error: &InterpreterError) -> Message {
                 &[],
             )
         },
+    }
+}
+
+/// Django's last line names the fault; for what comes from the configuration it is a missing variable.
+fn static_files(log: &[String]) -> Message {
+    let last = log.iter().rev().find(|line| !line.is_empty()).map_or("it says nothing", String::as_str);
+    let module = last.split_once("No module named ").map(|(_, name)| name.trim_matches('\''));
+    let remedy = match module {
+        Some(name) => format!("Add the package that brings {name} to the requirements."),
+        None => "If a variable is missing, set it for builds: an app's own configuration is not there in a build."
+            .to_owned(),
+    };
+    Message {
+        remedies: vec![remedy, "Set DISABLE_COLLECTSTATIC=1 for builds, if the app needs no static files.".to_owned()],
+        log: log.to_vec(),
+        ..message("The static files cannot be collected", last, &[])
     }
 }
 

@@ -126,7 +126,7 @@ impl Project {
     pub(super) fn is_python(app: &Path) -> bool {
         MARKERS.iter().any(|file| app.join(file).is_file())
             || pyproject::dependencies(app).is_ok_and(|found| found.is_some())
-            || web::find(app).is_some()
+            || web::find(app, &Requirements::default()).is_some()
     }
 
     /// The file that the dependencies are read from, or what stands for it.

@@ -4,7 +4,7 @@ use libcnb::data::launch::{Process, ProcessBuilder};
 use libcnb::data::process_type;
 
 use super::requirements::Requirements;
-use super::web::{Interface, Web};
+use super::web::{Interface, Module, Program};
 use crate::output;
 
 /// A web server and how it is started. All of them take the number of workers from `WEB_CONCURRENCY`, or have no workers.
@@ -32,9 +32,10 @@ const ASGI: [(&str, &str); 5] = [
 ];
 
 impl Server {
-    /// The first that the app asks for, else gunicorn.
-    pub(super) fn choose(interface: Interface, requirements: &Requirements) -> Self {
-        let servers: &[(&'static str, &'static str)] = match interface {
+    /// The first that the app asks for, else gunicorn, which alone calls a function for the application.
+    pub(super) fn choose(module: &Module, requirements: &Requirements) -> Self {
+        let servers: &[(&'static str, &'static str)] = match module.interface {
+            Interface::Wsgi if module.target.ends_with(')') => &WSGI[..1],
             Interface::Wsgi => &WSGI,
             Interface::Asgi => &ASGI,
         };
@@ -49,20 +50,26 @@ impl Server {
         (!self.brought).then_some(self.name)
     }
 
-    /// The command line.
-    fn command(self, web: &Web) -> String {
-        self.command.replace("{}", &web.target)
-    }
-
     /// The `web` process; says what was chosen and why.
-    pub(super) fn process(self, web: &Web) -> Process {
-        let command = self.command(web);
+    pub(super) fn process(self, module: &Module) -> Process {
+        let target = &module.target;
+        let target = if target.contains('(') { format!("'{target}'") } else { target.clone() };
         let why = if self.brought { "" } else { ", which the requirements do not bring" };
-        output::step(&format!("Serving {} of {} with {}{why}", web.target, web.found_in, self.name));
-        output::detail(&format!("web: {command}"));
-        let mut process = ProcessBuilder::new(process_type!("web"), ["sh", "-c"]);
-        process.arg(format!("exec {command}")).default(true).build()
+        output::step(&format!("Serving {} of {} with {}{why}", module.target, module.found_in, self.name));
+        web(&self.command.replace("{}", &target))
     }
+}
+
+/// The `web` process of a framework that serves by itself.
+pub(super) fn run(program: &Program) -> Process {
+    output::step(&format!("Serving {} with {}, which it imports", program.found_in, program.name));
+    web(&program.command)
+}
+
+fn web(command: &str) -> Process {
+    output::detail(&format!("web: {command}"));
+    let mut process = ProcessBuilder::new(process_type!("web"), ["sh", "-c"]);
+    process.arg(format!("exec {command}")).default(true).build()
 }
 
 fn brings(requirements: &Requirements, server: &str) -> bool {
@@ -90,7 +97,8 @@ mod tests {
         ];
         for (interface, requirement, name, brought) in cases {
             let requirements = Requirements { entries: vec![Entry::parse(requirement)], ..Requirements::default() };
-            let server = Server::choose(interface, &requirements);
+            let module = Module { target: "a:b".to_owned(), interface, found_in: String::new() };
+            let server = Server::choose(&module, &requirements);
             assert_eq!((server.name, server.brought), (name, brought), "{requirement}");
         }
     }

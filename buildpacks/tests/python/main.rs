@@ -6,7 +6,24 @@
     reason = "a test may panic, and says where; one that skips says why"
 )]
 
+macro_rules! platform {
+    () => {
+        match uv() {
+            Some(uv) => Platform::new(&uv),
+            None => return,
+        }
+    };
+    (wheels) => {
+        match uv() {
+            Some(uv) => Platform::with_wheels(&uv),
+            None => return,
+        }
+    };
+}
+
+mod locks;
 mod platform;
+mod web;
 mod wheel;
 
 use std::fs;
@@ -15,15 +32,6 @@ use std::io::{BufRead, BufReader, Write};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use platform::{PROGRAM, Platform, SOABI, VERSION, ask_python, uv};
-
-macro_rules! platform {
-    () => {
-        match uv() {
-            Some(uv) => Platform::new(&uv),
-            None => return,
-        }
-    };
-}
 
 #[test]
 fn detects() {
@@ -220,7 +228,7 @@ fn hashes_are_checked() {
      !     1. If you changed the version, update its hashes, for example with: uv pip compile --generate-hashes
      !     2. If you did not, find out why the file changed before you trust it.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: Failed to download `hello==1.0`
      !         cause: Hash mismatch for `hello==1.0`
      !
@@ -254,7 +262,7 @@ fn failures_name_what_is_wrong_and_what_to_do() {
      !     1. Check the spelling in the requirements.
      !     2. If it comes from an index of your own, name that with --extra-index-url.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: No solution found when resolving dependencies
      !         cause: Because no-such-package was not found in the provided package locations and you require no-such-package, we can conclude that your requirements are unsatisfiable.
     ");
@@ -267,7 +275,7 @@ fn failures_name_what_is_wrong_and_what_to_do() {
      !     1. Ask for a version that exists.
      !     2. Ask for a Python that the version supports, in .python-version.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: No solution found when resolving dependencies
      !         cause: Because there is no version of hello==7 and you require hello==7, we can conclude that your requirements are unsatisfiable.
     ");
@@ -280,7 +288,7 @@ fn failures_name_what_is_wrong_and_what_to_do() {
      !     1. Loosen one of the requirements that are named.
      !     2. Remove the version from the one that matters least.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: No solution found when resolving dependencies
      !         cause: Because all versions of hello depend on greeting>=2 and you require hello, we can conclude that you require greeting>=2.
      !                And because you require greeting<2, we can conclude that your requirements are unsatisfiable.
@@ -293,7 +301,7 @@ fn failures_name_what_is_wrong_and_what_to_do() {
      !
      !     Write one requirement a line, such as: flask>=3.0
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: Couldn't parse requirement in `requirements.txt` at position 6
      !         cause: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `b`
      !                foo bar baz
@@ -308,7 +316,7 @@ fn failures_name_what_is_wrong_and_what_to_do() {
      !     1. Commit the file, and push again.
      !     2. Remove the line that includes it.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: Error parsing included file in `requirements.txt` at position 0
      !         cause: failed to read from file `[T]/app/other.txt`: No such file or directory (os error 2)
     ");
@@ -360,7 +368,7 @@ fn pip_installs_where_there_is_no_uv() {
      !     1. Check the spelling in the requirements.
      !     2. If it comes from an index of your own, name that with --extra-index-url.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       ERROR: Could not find a version that satisfies the requirement no-such-package (from versions: none)
      !       ERROR: No matching distribution found for no-such-package
     ");
@@ -434,7 +442,7 @@ fn a_uv_lock_is_installed_as_it_is() {
      !     1. Check the spelling in the requirements.
      !     2. If it comes from an index of your own, name that with --extra-index-url.
      !
-     !     The installer's own words:
+     !     The tool's own words:
      !       error: No solution found when resolving dependencies
      !         cause: Because more was not found in the provided package locations and your project depends on more, we can conclude that your project's requirements are unsatisfiable.
     ");
@@ -457,4 +465,10 @@ fn boto3_is_current() {
     let version: Vec<u32> = boto3.split('.').map(|part| part.parse().unwrap()).collect();
     assert!(version >= vec![1, 40], "{lock}");
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+/// `3.11`
+fn minor() -> String {
+    let version = ask_python(VERSION);
+    version.rsplit_once('.').unwrap().0.to_owned()
 }

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use buildpacks::BUILT_IN;
 use tempfile::TempDir;
 
+use super::wheel;
+
 /// One app's builds. Removed with all its directories when dropped.
 pub(crate) struct Platform {
     root: TempDir,
@@ -42,6 +44,46 @@ impl Platform {
             ("PIP_FIND_LINKS", at("wheels").display().to_string()),
         ];
         Self { env: env.map(|(name, value)| (name.to_owned(), value)).into(), root }
+    }
+
+    /// With the packages that fixtures are made of.
+    pub(crate) fn with_wheels(uv: &Path) -> Self {
+        let platform = Self::new(uv);
+        fs::remove_dir(platform.path("wheels")).unwrap();
+        symlink(wheel::all(), platform.path("wheels")).unwrap();
+        platform
+    }
+
+    /// What a build of these files prints. Built again, they must cost nothing.
+    pub(crate) fn good(&self, files: &[(&str, &str)]) -> String {
+        self.fresh(files);
+        let first = self.build();
+        assert!(first.ok, "{}", first.text);
+        self.restore();
+        let second = self.build();
+        assert!(second.ok && second.text.contains("Using the environment of the previous release"), "{}", second.text);
+        assert!(!second.text.contains("Installing"), "{}", second.text);
+        first.text
+    }
+
+    /// What a build of these files prints that must fail.
+    pub(crate) fn bad(&self, files: &[(&str, &str)]) -> String {
+        self.fresh(files);
+        let build = self.build();
+        assert!(!build.ok, "{}", build.text);
+        build.text
+    }
+
+    /// Replaces the app, and forgets what was built.
+    pub(crate) fn fresh(&self, files: &[(&str, &str)]) {
+        for directory in ["app", "layers", "kept"] {
+            let _not_there = fs::remove_dir_all(self.path(directory));
+        }
+        fs::create_dir_all(self.path("app")).unwrap();
+        fs::create_dir_all(self.path("layers")).unwrap();
+        for (path, text) in files {
+            self.file(path, text);
+        }
     }
 
     /// Lets the package index be reached, by the operator's own settings.
@@ -144,7 +186,9 @@ impl Platform {
     /// Returns where the layer is kept.
     pub(crate) fn restore(&self) -> PathBuf {
         let kept = self.path("kept");
-        if self.path("layers/env").exists() {
+        let described: toml::Table = self.read("layers/env.toml").parse().unwrap();
+        let is_cached = described["types"]["cache"].as_bool() == Some(true);
+        if self.path("layers/env").exists() && !is_cached {
             let _ = fs::remove_dir_all(&kept);
             fs::rename(self.path("layers/env"), &kept).unwrap();
         }

@@ -122,7 +122,10 @@ pub(in super::super) fn tree(path: &Path, add: &mut dyn FnMut(&[u8])) -> io::Res
 
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries: io::Result<Vec<_>> = fs::read_dir(directory).and_then(Iterator::collect);
-    let mut paths: Vec<_> = entries?.iter().map(fs::DirEntry::path).collect();
+    let entries = entries?;
+    // What a build before has left counts for nothing.
+    let left = |path: &PathBuf| path.ends_with("__pycache__") || path.extension().is_some_and(|end| end == "egg-info");
+    let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|path| !left(path)).collect();
     paths.sort();
     Ok(paths)
 }
