@@ -43,10 +43,10 @@ impl Platform {
             output.line(&format!("-----> {described}")).await;
         }
         let tools = self.toolchain.for_build(output).await;
-        let toolchain = tools.needed_at_launch.clone();
         let recipe = self.recipe(app, built.path(), buildpacks, tools, deployment.clean);
         let image = self.run_buildpacks(app, &recipe, built.path(), output).await?;
         let health_path = health_path(&code)?;
+        let toolchain = recipe.tools.needed_at_launch(&image, &self.home.layers());
         let manifest = Manifest {
             image,
             toolchain,

@@ -51,8 +51,9 @@ pub enum Chooser {
 
 /// All of a build but the tree's own content.
 pub struct Recipe {
+    /// What of this machine takes part.
+    pub tools: BuildTools,
     buildpacks: Buildpacks,
-    tools: BuildTools,
     parts: Parts,
     cache: PathBuf,
     store: PathBuf,

@@ -1,14 +1,15 @@
 //! What builds find on this machine: the Python interpreter, the installer, and the operator's settings for package tools.
 //!
-//! Interpreters are probed once, at start, on the host (they are the operator's, not an app's). The installer is fetched
-//! once from the package index, pinned by hash, if the machine has none.
+//! The default interpreter is probed once, at start, on the host (it is the operator's, not an app's); others are looked for by name
+//! and shown, and a build that wants one asks it. The installer is fetched once from the package index, pinned by hash, if the
+//! machine has none.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use builder::Bind;
+use builder::{Bind, Image};
 use gitd::Output;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -45,6 +46,8 @@ const PASSED: [&str; 14] = [
 #[derive(Debug)]
 pub struct Toolchain {
     python: Option<Python>,
+    /// Interpreters besides the default one: programs like `python3.12`.
+    others: Vec<PathBuf>,
     program: PathBuf,
     tools: PathBuf,
     installer: OnceCell<Option<PathBuf>>,
@@ -79,8 +82,21 @@ pub struct BuildTools {
     pub env: Vec<(String, String)>,
     /// The operator's own proxies and indexes, which builds may reach wherever they are.
     pub own_addresses: Vec<SocketAddr>,
-    /// Directories that a release built with them needs at the same path.
-    pub needed_at_launch: Vec<PathBuf>,
+    /// Where interpreters are, the default one's first, as far as they are no part of the base system.
+    interpreters: Vec<PathBuf>,
+}
+
+impl BuildTools {
+    /// Directories that a release needs at the same path: those of the interpreters that its layers lead to, else the default one's.
+    pub fn needed_at_launch(&self, image: &Image, store: &Path) -> Vec<PathBuf> {
+        let program = |layer: &builder::Layer| store.join(layer.digest.as_str()).join("bin/python").read_link().ok();
+        let programs: Vec<PathBuf> = image.layers.iter().filter_map(program).collect();
+        if programs.is_empty() {
+            return self.interpreters.iter().take(1).cloned().collect();
+        }
+        let is_used = |prefix: &&PathBuf| programs.iter().any(|program| program.starts_with(prefix));
+        self.interpreters.iter().filter(is_used).cloned().collect()
+    }
 }
 
 impl Toolchain {
@@ -94,7 +110,9 @@ impl Toolchain {
             }
             Err(reason) => tracing::warn!(reason, "no python3: Python apps cannot be built"),
         }
-        Ok(Self { python: python.ok(), program, tools, installer: OnceCell::new() })
+        let python = python.ok();
+        let others = other_pythons(python.as_ref());
+        Ok(Self { python, others, program, tools, installer: OnceCell::new() })
     }
 
     /// This program's file, if it is there now.
@@ -121,6 +139,7 @@ impl Toolchain {
             python.give(&mut given, &mut path);
         }
         given.env.push(("HOME".into(), crate::instance::USER_HOME.into()));
+        self.give_others(&mut given);
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
         given.env.push(("PATH".into(), path.join(":")));
         let files = operator_files(&given.env);
@@ -128,6 +147,19 @@ impl Toolchain {
         given.own_addresses = network::operators_own(&given.env, &named).await;
         given.binds.extend(files);
         given
+    }
+
+    fn give_others(&self, given: &mut BuildTools) {
+        for prefix in self.others.iter().filter_map(|program| prefix_of(program)) {
+            if !in_base_system(prefix) && !given.interpreters.iter().any(|known| known == prefix) {
+                given.binds.push(read_only(prefix, &prefix.to_string_lossy()));
+                given.interpreters.push(prefix.to_owned());
+            }
+        }
+        let programs = std::env::join_paths(&self.others).unwrap_or_default();
+        // A name that is nowhere keeps a build from looking for others by itself.
+        let list = if programs.is_empty() { "none".into() } else { programs.to_string_lossy().into_owned() };
+        given.env.push(("BP_PYTHONS".into(), list));
     }
 
     /// The installer outside, if it must be shown; None if it is part of the base system or cannot be had.
@@ -186,7 +218,7 @@ impl Python {
     fn give(&self, given: &mut BuildTools, path: &mut Vec<String>) {
         if !in_base_system(&self.prefix) {
             given.binds.push(read_only(&self.prefix, &self.prefix.to_string_lossy()));
-            given.needed_at_launch.push(self.prefix.clone());
+            given.interpreters.push(self.prefix.clone());
             path.push(self.prefix.join("bin").to_string_lossy().into_owned());
         }
         given.env.push(("BP_PYTHON".into(), self.executable.to_string_lossy().into_owned()));
@@ -194,6 +226,48 @@ impl Python {
         given.env.push(("BP_PYTHON_SOABI".into(), self.soabi.clone()));
         given.env.push(("BP_PYTHON_ENV".into(), crate::instance::ENV.into()));
     }
+}
+
+/// Programs named like `python3.12`, on the `PATH` and where version managers keep them. Nothing is started.
+fn other_pythons(default: Option<&Python>) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found: Vec<PathBuf> = Vec::new();
+    for directory in managed_versions().into_iter().chain(std::env::split_paths(&path)) {
+        let programs = listed(&directory).into_iter().filter(|program| is_python(program) && is_native(program));
+        for program in programs.filter_map(|program| program.canonicalize().ok()) {
+            if default.is_none_or(|default| default.executable != program) && !found.contains(&program) {
+                found.push(program);
+            }
+        }
+    }
+    found
+}
+
+/// Where pyenv and uv keep their interpreters.
+fn managed_versions() -> Vec<PathBuf> {
+    let home = std::env::home_dir().unwrap_or_default();
+    let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
+    let managed = [pyenv.join("versions"), home.join(".local/share/uv/python")];
+    managed.iter().flat_map(|directory| listed(directory)).map(|version| version.join("bin")).collect()
+}
+
+/// What is in a directory, in order.
+fn listed(directory: &Path) -> Vec<PathBuf> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// By its name: `python3.12`.
+fn is_python(program: &Path) -> bool {
+    let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.strip_prefix("python3.").is_some_and(|minor| minor.parse::<u32>().is_ok())
+}
+
+/// `/usr` of `/usr/bin/python3.12`.
+fn prefix_of(program: &Path) -> Option<&Path> {
+    program.parent()?.parent()
 }
 
 async fn probe_python() -> std::result::Result<Python, String> {
@@ -282,6 +356,35 @@ mod tests {
         assert!(is_native(&python.executable), "{python:?}");
         assert!(python.executable.starts_with(&python.prefix), "{python:?}");
         assert_eq!(python.version.split('.').count(), 3);
+    }
+
+    #[test]
+    fn other_interpreters_are_real_ones_and_not_the_default() {
+        let others = other_pythons(None);
+        assert!(others.iter().all(|program| is_native(program) && is_python(program)), "{others:?}");
+        let Some(first) = others.first() else {
+            println!("skipped: no python3.N on this machine");
+            return;
+        };
+        let default =
+            Python { executable: first.clone(), prefix: PathBuf::new(), version: String::new(), soabi: String::new() };
+        assert!(!other_pythons(Some(&default)).contains(first));
+    }
+
+    #[test]
+    fn a_release_needs_the_interpreter_that_it_was_built_with() {
+        let store = tempfile::tempdir().unwrap();
+        let interpreters = ["/opt/3.11", "/opt/3.12"].map(PathBuf::from).to_vec();
+        let tools = BuildTools { interpreters, ..BuildTools::default() };
+        let mut image = Image::default();
+        assert_eq!(tools.needed_at_launch(&image, store.path()), [Path::new("/opt/3.11")]);
+        let digest = builder::Digest::try_from(format!("sha256-{}", "0".repeat(64))).unwrap();
+        std::fs::create_dir_all(store.path().join(digest.as_str()).join("bin")).unwrap();
+        let program = store.path().join(digest.as_str()).join("bin/python");
+        std::os::unix::fs::symlink("/opt/3.12/bin/python3.12", program).unwrap();
+        let (buildpack, name, target) = ("airstrip/python".into(), "env".into(), "/layers/env".into());
+        image.layers.push(builder::Layer { buildpack, name, digest, target, metadata: None });
+        assert_eq!(tools.needed_at_launch(&image, store.path()), [Path::new("/opt/3.12")]);
     }
 
     #[tokio::test]
