@@ -2,24 +2,34 @@
 //!
 //! Both speak for people, and change their words: whatever is not recognised here is shown as it is.
 
-use super::errors::{Message, disk_full, message};
+mod names;
+mod sources;
+mod versions;
 
-/// Recognises what an installer says. The first that fits counts.
-pub(super) fn failed(log: &[String]) -> Option<Message> {
+use super::errors::{Message, disk_full, message};
+pub(super) use versions::missing_version;
+
+/// Recognises what an installer says; `near` are versions that exist beside one that does not. The first that fits counts.
+pub(super) fn failed(log: &[String], near: &[String]) -> Option<Message> {
     let text = log.join("\n");
     // Sentences may be broken anywhere.
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     full(&flat)
+        .or_else(|| sources::repository(&flat))
         .or_else(|| unreachable_index(&flat))
+        .or_else(|| refused(&flat))
         .or_else(|| hash(&flat))
         .or_else(|| syntax(&text))
         .or_else(|| missing_file(&flat))
         .or_else(|| stale_lock(&flat))
-        .or_else(|| compiler(&flat))
-        .or_else(|| no_package(&flat))
-        .or_else(|| no_version(&flat))
-        .or_else(|| metadata(&flat))
-        .or_else(|| conflict(&flat))
+        .or_else(|| sources::build(&flat))
+        .or_else(|| names::foreign_file(&flat))
+        .or_else(|| names::unknown(&flat))
+        .or_else(|| versions::platform(&flat))
+        .or_else(|| versions::python(&flat))
+        .or_else(|| versions::missing(&flat, near))
+        .or_else(|| versions::metadata(&flat))
+        .or_else(|| versions::conflict(&flat))
 }
 
 fn has(text: &str, any: &[&str]) -> bool {
@@ -34,6 +44,17 @@ fn between<'a>(text: &'a str, before: &str, after: &[char]) -> Option<&'a str> {
 
 fn full(text: &str) -> Option<Message> {
     has(text, &["No space left on device", "Disk quota exceeded", "os error 28", "os error 122"]).then(disk_full)
+}
+
+fn refused(text: &str) -> Option<Message> {
+    let refused = has(text, &["401 Unauthorized", "403 Forbidden", "401 Client Error", "403 Client Error"]);
+    refused.then(|| {
+        message(
+            "The package index wants a password",
+            "It refuses what it is asked for without the right user and password.",
+            &["Set PIP_EXTRA_INDEX_URL or UV_INDEX with both for builds: https://USER:PASSWORD@HOST/simple"],
+        )
+    })
 }
 
 fn unreachable_index(text: &str) -> Option<Message> {
@@ -89,7 +110,7 @@ fn hash(text: &str) -> Option<Message> {
     let signs = ["Hash-checking is required", "Hashes are required in --require-hashes mode", "--require-hashes"];
     has(text, &signs).then(|| {
         let package = between(text, "no trusted hash was provided for: ", &[' ']);
-        let package = package.or(between(text, "all requirements must have their versions pinned with ==", &[' ']));
+        let package = package.or(between(text, "but found: ", &[' ']));
         let package = package.filter(|name| !name.is_empty()).unwrap_or("a package");
         message(
             format!("No hash for {package}"),
@@ -164,88 +185,6 @@ fn stale_lock(text: &str) -> Option<Message> {
     )
 }
 
-fn compiler(text: &str) -> Option<Message> {
-    let build =
-        has(text, &["Failed to build", "failed to build", "Failed building wheel", "metadata-generation-failed"]);
-    if !build {
-        return None;
-    }
-    let package = between(text, "Failed to build ", &[' ']).or(between(text, "Failed building wheel for ", &[' ']));
-    let package = package.unwrap_or("a package");
-    let lacking =
-        has(text, &["No such file or directory", "not found", "not installed", "Unable to find", "cannot find"]);
-    let cause = if lacking {
-        "There is no ready-made file of it for this Python and machine, and the server lacks what it takes to build it."
-    } else {
-        "There is no ready-made file of it for this Python and machine, and building it from its source failed."
-    };
-    Some(message(
-        format!("{package} cannot be built"),
-        cause,
-        &[
-            "Ask for a version that has a wheel for this Python (a newer one, often).",
-            "Ask for its binary variant if there is one, such as psycopg[binary] or psycopg2-binary.",
-            "Install a compiler and the headers that it needs on the server, for example: apt-get install gcc python3-dev",
-        ],
-    ))
-}
-
-fn no_package(text: &str) -> Option<Message> {
-    let uv = text.split(" was not found in the ").next().filter(|before| before.len() < text.len());
-    let name = uv.and_then(|before| before.split(' ').next_back());
-    let pip = text
-        .contains("(from versions: none)")
-        .then(|| between(text, "No matching distribution found for ", &[' ', ';']));
-    let name = name.or(pip.flatten())?.trim_matches('`');
-    Some(message(
-        format!("There is no package {name}"),
-        format!("The package index does not know {name}."),
-        &[
-            "Check the spelling in the requirements.",
-            "If it comes from an index of your own, name that with --extra-index-url.",
-        ],
-    ))
-}
-
-fn no_version(text: &str) -> Option<Message> {
-    let uv =
-        between(text, "there is no version of ", &[' ']).or(between(text, "only the following versions of ", &[' ']));
-    let python = has(text, &["does not satisfy Python", "Requires-Python"]);
-    let wanted = uv.or(between(text, "No matching distribution found for ", &[' ', ';']))?;
-    Some(message(
-        format!("No such version: {wanted}"),
-        if python {
-            "The package index has it, but not for this Python."
-        } else {
-            "The package index knows the package, but no such version of it for this Python and machine."
-        },
-        &["Ask for a version that exists.", "Ask for a Python that the version supports, in .python-version."],
-    ))
-}
-
-/// Old releases were published with what is an error today.
-fn metadata(text: &str) -> Option<Message> {
-    let package = text.split(" has invalid metadata").next().filter(|before| before.len() < text.len())?;
-    let package = package.split(' ').next_back().unwrap_or_default();
-    Some(message(
-        format!("{package} cannot be installed"),
-        "Its description of itself breaks the rules that installers follow today.",
-        &["Ask for a newer version of it."],
-    ))
-}
-
-fn conflict(text: &str) -> Option<Message> {
-    let signs =
-        ["requirements are unsatisfiable", "ResolutionImpossible", "conflicting dependencies", "No solution found"];
-    has(text, &signs).then(|| {
-        message(
-            "The requirements contradict each other",
-            "There are no versions that fit all of them; which do not fit stands below.",
-            &["Loosen one of the requirements that are named.", "Remove the version from the one that matters least."],
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,7 +225,11 @@ mod tests {
             ),
             (
                 "  x Failed to build `psycopg2==2.7`\n error: command 'gcc' failed: No such file or directory",
-                "psycopg2==2.7 cannot be built",
+                "psycopg2==2.7 cannot be built without a C compiler",
+            ),
+            (
+                "error: HTTP status client error (401 Unauthorized) for url (https://h/simple/x/)",
+                "The package index wants a password",
             ),
             (
                 "Because pandas==0.20.0 has invalid metadata and you require pandas==0.20",
@@ -300,16 +243,16 @@ mod tests {
         ];
         for (log, title) in cases {
             let log: Vec<_> = log.lines().map(str::to_owned).collect();
-            assert_eq!(failed(&log).map(|message| message.title).as_deref(), Some(title));
+            assert_eq!(failed(&log, &[]).map(|message| message.title).as_deref(), Some(title));
         }
-        assert!(failed(&["something else".to_owned()]).is_none());
+        assert!(failed(&["something else".to_owned()], &[]).is_none());
     }
 
     proptest! {
         #[test]
         fn nothing_makes_it_panic(words in proptest::collection::vec("\\PC{0,20}|at position |requirement in `|Couldn't parse|\\^|\n|Invalid requirement: |Failed to build |was not found in the |No matching distribution found for ", 0..12)) {
-            failed(&words);
-            failed(&[words.concat()]);
+            failed(&words, &[]);
+            failed(&[words.concat()], &[]);
         }
     }
 }

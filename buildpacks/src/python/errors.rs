@@ -207,8 +207,8 @@ fn install(error: &InstallError) -> Message {
             &["Install uv on the server.", "Write a requirements.txt and commit it."],
         ),
         InstallError::Io { doing, source } => file(doing, source),
-        InstallError::Failed { command, log } => {
-            Message { log: log.clone(), ..failed(log).unwrap_or_else(|| unknown(command)) }
+        InstallError::Failed { command, log, near } => {
+            Message { log: log.clone(), ..failed(log, near).unwrap_or_else(|| unknown(command)) }
         }
     }
 }

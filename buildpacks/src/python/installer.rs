@@ -67,6 +67,8 @@ pub(crate) enum InstallError {
         command: String,
         /// What it printed, progress left out.
         log: Vec<String>,
+        /// Versions that exist beside one that does not.
+        near: Vec<String>,
     },
     /// It could not be run, or files not be read or written.
     #[error("{doing}: {source}")]
@@ -76,6 +78,12 @@ pub(crate) enum InstallError {
         /// The operating system's answer.
         source: io::Error,
     },
+}
+
+impl InstallError {
+    pub(super) fn failed(command: &str, log: Vec<String>) -> Self {
+        Self::Failed { command: command.to_owned(), log, near: Vec::new() }
+    }
 }
 
 impl<'a> Installer<'a> {
@@ -256,8 +264,8 @@ pub(super) fn pip(interpreter: &Interpreter) -> Result<PathBuf, InstallError> {
 pub(super) fn checked(command: &mut Command, limit: Option<Limit>, name: &str) -> Result<(), InstallError> {
     match attempt(command, limit, name)? {
         Attempt::Done => Ok(()),
-        Attempt::Failed(log) => Err(InstallError::Failed { command: name.to_owned(), log }),
-        Attempt::TimedOut => Err(InstallError::Failed { command: name.to_owned(), log: vec!["timed out".to_owned()] }),
+        Attempt::Failed(log) => Err(InstallError::failed(name, log)),
+        Attempt::TimedOut => Err(InstallError::failed(name, vec!["timed out".to_owned()])),
     }
 }
 

@@ -182,7 +182,10 @@ impl Project {
 
 fn requirements(app: &Path) -> Result<Requirements, ProjectError> {
     let file = "requirements.txt";
-    Requirements::read(app, Path::new(file)).map_err(|source| ProjectError::Io { file, source })
+    Requirements::read(app, Path::new(file)).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => ProjectError::Malformed { file, reason: source.to_string() },
+        _ => ProjectError::Io { file, source },
+    })
 }
 
 /// Chooses among the files that are there, with a warning where that is a choice.

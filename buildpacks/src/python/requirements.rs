@@ -44,6 +44,10 @@ impl Requirements {
     pub(super) fn read(app: &Path, file: &Path) -> io::Result<Self> {
         let mut requirements = Self::default();
         let bytes = fs::read(app.join(file))?;
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            let reason = "It is UTF-16, as PowerShell writes it; installers read UTF-8.";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
         requirements.seen.extend(app.join(file).canonicalize());
         requirements.add(app, file, bytes, true);
         Ok(requirements)

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::command::Limit;
+use super::diagnosis::missing_version;
 use super::installer::{Attempt, InstallError, Installer, List, Target, attempt, checked, pip, write};
 use super::project::Source;
 use super::requirements::normalise;
@@ -30,6 +31,11 @@ type Versions = BTreeMap<String, String>;
 /// Installs with `uv`.
 pub(super) fn install(installer: &Installer<'_>, uv: &Path, target: &Target<'_>) -> Result<(), InstallError> {
     let uv = Uv { installer, program: uv, target };
+    install_all(&uv).map_err(|error| uv.with_versions_near(error))
+}
+
+fn install_all(uv: &Uv<'_>) -> Result<(), InstallError> {
+    let Uv { installer, target, .. } = uv;
     let (project, requirements) = (installer.project, &installer.project.requirements);
     let mut lists = installer.lists(target)?;
     let extra = target.scratch.join("extra.txt");
@@ -140,6 +146,33 @@ impl Uv<'_> {
         Ok(pins(&text))
     }
 
+    /// A version that does not exist is missed less with those beside it at hand.
+    fn with_versions_near(&self, error: InstallError) -> InstallError {
+        let InstallError::Failed { command, log, .. } = error else { return error };
+        let text = log.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+        let near = missing_version(&text).and_then(|wanted| wanted.split_once("==")).map(|(name, version)| {
+            let asked = [("<", "highest"), (">", "lowest"), (">=0,!=", "highest")];
+            let found = asked.map(|(sign, order)| self.one(&format!("{name}{sign}{version}\n"), order));
+            let mut found: Vec<_> = found.into_iter().flatten().collect();
+            found.dedup();
+            found
+        });
+        InstallError::Failed { command, log, near: near.unwrap_or_default() }
+    }
+
+    /// The version that a requirement comes to, by what uv has read before.
+    fn one(&self, requirement: &str, order: &str) -> Option<String> {
+        let (asked, found) = (self.target.scratch.join("near.in"), self.target.scratch.join("near.txt"));
+        write(&asked, requirement).ok()?;
+        let mut command = self.command("compile", true);
+        command.args(["--no-deps", "--quiet", "--no-header", "--no-annotate", "--offline", "--resolution", order]);
+        command.arg("--output-file").arg(&found).arg(&asked);
+        match attempt(&mut command, Some(RESOLVING), "uv pip compile").ok()? {
+            Attempt::Done => pins(&std::fs::read_to_string(&found).ok()?).into_values().next(),
+            Attempt::Failed(_) | Attempt::TimedOut => None,
+        }
+    }
+
     fn are_installed(&self, versions: &Versions) -> bool {
         let python = format!("lib/python{}", self.target.interpreter.minor());
         let packages = self.target.environment.join(python).join("site-packages");
@@ -232,7 +265,7 @@ impl Uv<'_> {
 }
 
 fn failed(log: Vec<String>) -> InstallError {
-    InstallError::Failed { command: "uv pip install".to_owned(), log }
+    InstallError::failed("uv pip install", log)
 }
 
 /// Whether other versions would change nothing: there is no answer at all, or no index.

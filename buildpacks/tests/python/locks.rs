@@ -236,8 +236,8 @@ fn pipenvs_locks_need_no_pipenv() {
 }
 
 /// A build backend in the tree, so that none must be fetched.
-const BACKEND: &str = include_str!("backend.py");
-const LOCAL: &str = "[project]\nname = 'local'\nversion = '1.0'\n[project.scripts]\nlocal = 'local:main'\n[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
+pub(crate) const BACKEND: &str = include_str!("backend.py");
+pub(crate) const LOCAL: &str = "[project]\nname = 'local'\nversion = '1.0'\n[project.scripts]\nlocal = 'local:main'\n[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n";
 
 #[test]
 fn a_project_that_is_a_package_runs_where_it_is() {

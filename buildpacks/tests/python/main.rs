@@ -21,8 +21,11 @@ macro_rules! platform {
     };
 }
 
+mod failures;
 mod locks;
 mod platform;
+mod requirements;
+mod versions;
 mod web;
 mod wheel;
 
@@ -256,11 +259,11 @@ fn failures_name_what_is_wrong_and_what_to_do() {
     insta::assert_snapshot!(failure("hello\nno-such-package\n"), @"
     Error: There is no package no-such-package
      !
-     !     The package index does not know no-such-package.
+     !     None of the places that packages may come from has no-such-package; an index is not among them.
      !
      !     What to do, one of:
      !     1. Check the spelling in the requirements.
-     !     2. If it comes from an index of your own, name that with --extra-index-url.
+     !     2. If the app brings its wheels, add this one: pip wheel --wheel-dir wheelhouse -r requirements.txt
      !
      !     The tool's own words:
      !       error: No solution found when resolving dependencies
@@ -269,7 +272,7 @@ fn failures_name_what_is_wrong_and_what_to_do() {
     insta::assert_snapshot!(failure("hello==7\n"), @"
     Error: No such version: hello==7
      !
-     !     The package index knows the package, but no such version of it for this Python and machine.
+     !     The package index knows the package, but no such version of it for this Python and machine. There are: 1.0.
      !
      !     What to do, one of:
      !     1. Ask for a version that exists.
@@ -282,7 +285,10 @@ fn failures_name_what_is_wrong_and_what_to_do() {
     insta::assert_snapshot!(failure("hello\ngreeting<2\n"), @"
     Error: The requirements contradict each other
      !
-     !     There are no versions that fit all of them; which do not fit stands below.
+     !     There are no versions that fit all of them:
+     !       hello needs greeting>=2
+     !       the app asks for hello
+     !       the app asks for greeting<2
      !
      !     What to do, one of:
      !     1. Loosen one of the requirements that are named.
@@ -366,7 +372,7 @@ fn pip_installs_where_there_is_no_uv() {
      !
      !     What to do, one of:
      !     1. Check the spelling in the requirements.
-     !     2. If it comes from an index of your own, name that with --extra-index-url.
+     !     2. If it comes from an index of your own, name that with --extra-index-url, and user and password if it wants them.
      !
      !     The tool's own words:
      !       ERROR: Could not find a version that satisfies the requirement no-such-package (from versions: none)
@@ -436,11 +442,11 @@ fn a_uv_lock_is_installed_as_it_is() {
     -----> Installing dependencies using 'uv sync --locked --no-default-groups'
      !     Error: There is no package more
      !
-     !     The package index does not know more.
+     !     None of the places that packages may come from has more; an index is not among them.
      !
      !     What to do, one of:
      !     1. Check the spelling in the requirements.
-     !     2. If it comes from an index of your own, name that with --extra-index-url.
+     !     2. If the app brings its wheels, add this one: pip wheel --wheel-dir wheelhouse -r requirements.txt
      !
      !     The tool's own words:
      !       error: No solution found when resolving dependencies
