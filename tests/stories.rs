@@ -31,6 +31,7 @@ mod limits;
 mod network;
 mod ordinary_user;
 mod processes;
+mod projects;
 mod push;
 mod python;
 mod releases;
