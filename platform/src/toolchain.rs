@@ -122,7 +122,9 @@ impl Toolchain {
 
     /// Whether there is something at this path that instances can be shown: of the base system, or of an interpreter.
     pub fn has(&self, path: &Path) -> bool {
-        let of_python = self.python.iter().any(|python| path.starts_with(&python.prefix));
+        let default = self.python.iter().map(|python| python.prefix.as_path());
+        let others = self.others.iter().filter_map(|program| prefix_of(program));
+        let of_python = default.chain(others).any(|prefix| path.starts_with(prefix));
         (of_python || in_base_system(path)) && path.exists()
     }
 
