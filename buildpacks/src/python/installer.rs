@@ -96,7 +96,7 @@ impl<'a> Installer<'a> {
     pub(super) fn identity(&self) -> String {
         let uv = self.uv.as_ref().and_then(|uv| uv.metadata().ok());
         let tool = uv.map_or_else(|| "pip".to_owned(), |file| format!("uv {} {}", file.size(), file.mtime()));
-        format!("{tool} {:?} {:?} {:?}", self.project.source, self.extra, self.index)
+        format!("{tool} {:?} {:?} {:?} {:?}", self.project.source, self.extra, self.index, settings())
     }
 
     /// Whether there is anything to install.
@@ -247,6 +247,15 @@ impl<'a> Installer<'a> {
         }
         command
     }
+}
+
+/// What the environment tells uv, in order, as far as it may decide about the result.
+fn settings() -> Vec<(String, String)> {
+    let vars =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut settings: Vec<_> = vars.filter(|(name, _)| name.starts_with("UV_") && !name.ends_with("_DIR")).collect();
+    settings.sort();
+    settings
 }
 
 /// The directory of the interpreter's pip, which can be run as a program: so any pip installs into an environment that has none.

@@ -134,6 +134,7 @@ fn digests(pipfile: &toml::Table, meta: &Meta) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const LOCK: &str = r#"{"_meta": {"hash": {"sha256": "HASH"}, "sources": [{"name": "pypi", "url": "https://i/simple", "verify_ssl": true},
         {"name": "own", "url": "https://$USER:${PASSWORD}@own/simple", "verify_ssl": true}]},
@@ -177,6 +178,17 @@ mod tests {
         let env = |name: &str| (name == "A").then(|| "x".to_owned());
         for (url, expected) in [("h$A/${A}y", "hx/xy"), ("$", ""), ("${A", "{A"), ("$B-", "-")] {
             assert_eq!(expanded(url, env), expected, "{url}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC*", name in "[a-z@:/.{}$ ]{0,12}", key in "git|path|file|version|markers") {
+            let machine = Machine::with_python("3.11.7");
+            let lock = format!(r#"{{"_meta": {{"sources": [{{"url": "{name}"}}]}}, "default": {{"a": {{"{key}": "{name}"}}}}}}"#);
+            for text in [&text, &lock] {
+                let _ = translate(text, Some(&toml::Table::new()), &machine);
+            }
         }
     }
 }

@@ -267,6 +267,7 @@ fn to_json(value: &toml::Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn content_hashes_of_several_versions() {
@@ -334,5 +335,23 @@ mod tests {
         };
         assert_eq!(with_credentials("https://h/simple", "my-index", env), "https://user:secret@h/simple");
         assert_eq!(with_credentials("https://h/simple", "other", env), "https://h/simple");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC*", name in "[a-z@:/.{}$ ]{0,12}", groups in "(groups = \\['main'\\]\n|markers = 'x'\n|\\[package.source\\]\ntype = 'git'\nurl = 'a@b:c'\n|\\[package.dependencies\\]\na = '\\^'\n)?") {
+            let machine = Machine::with_python("3.11.7");
+            let lock = format!("[[package]]\nname = '{name}'\nversion = '{name}'\n{groups}");
+            for text in [&text, &lock] {
+                let _ = translate(text, &toml::Table::new(), &machine);
+                if let Ok(lock) = toml::from_str::<Lock>(text) {
+                    by_groups(&lock, &machine);
+                    let pyproject = format!("[tool.poetry.dependencies]\n\"{name}\" = '*'\n").parse().unwrap_or_default();
+                    for package in by_walking(&lock, &pyproject, &machine) {
+                        add(package, &lock.metadata, &mut Locked::default());
+                    }
+                }
+            }
+        }
     }
 }
