@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{App, Live, PATIENCE, Server, wait_until};
+use crate::harness::{App, DockerEngine, Live, PATIENCE, Reply, Server, run, skipped, tool, wait_until};
 
 /// A layer without packages from an index, so that these stories need none.
 const LOCAL_PACKAGE: &[(&str, &str)] = &[
@@ -227,4 +228,37 @@ fn a_release_is_carried_to_another_server_and_runs_there_without_a_build() {
     let own = other.client().airstrip("releases:export shop --format tar").ok().stdout;
     deploy(&own).ok();
     assert_eq!(layers(&other).len(), 1, "what is there already is not stored again");
+}
+
+#[test]
+fn an_exported_image_runs_in_docker() {
+    let Some(engine) = DockerEngine::start() else { return };
+    let (Some(installer), true) = (tool("uv", "uv"), PathBuf::from("/usr/bin/python3").exists()) else {
+        return skipped("no python3 in /usr, or no installer");
+    };
+    // An interpreter of the system is not part of the image, and is shown in the container as in an instance.
+    let path = format!("/usr/bin:/bin:{}", installer.parent().unwrap().display());
+    let server = Server::start_with_variables(&[("PATH", &path)]);
+    App::new(server.client(), "blog", LOCAL_PACKAGE).push().ok();
+    let docker = |arguments: &[&str], stdin: &[u8]| -> Reply {
+        run(Command::new("docker").arg("--host").arg(engine.host()).args(arguments), stdin, PATIENCE * 4)
+    };
+    let tar = run(Command::new("tar").args(["c", "-C", "/etc", "hostname"]), b"", PATIENCE).ok().stdout;
+    docker(&["import", "-", "base:1"], &tar).ok();
+    let base = docker(&["save", "base:1"], b"").ok().stdout;
+    let image = server.client().ssh_with("airstrip", &["releases:export blog --base -"], &base).ok().stdout;
+    let again = server.client().ssh_with("airstrip", &["releases:export blog v1 --base -"], &base).ok().stdout;
+    assert!(image == again, "equal releases make equal images");
+    docker(&["load"], &image).ok();
+    let system = ["/usr", "/bin", "/lib", "/lib64"].map(|path| format!("--volume={path}:{path}:ro"));
+    let options = system.iter().map(String::as_str).chain(["--rm", "--network=none", "--entrypoint=python"]);
+    let ask = "import greeting, os; print(greeting.TEXT, open('page').read(), os.getuid(), os.environ['PORT'], os.path.exists('/hostname'))";
+    let arguments: Vec<&str> = std::iter::once("run").chain(options).chain(["blog:v1", "-c", ask]).collect();
+    assert_eq!(docker(&arguments, b"").ok().line(), "hello one 1000 5000 True");
+    let inspected = docker(&["inspect", "blog:v1"], b"").ok().json();
+    assert_eq!(inspected[0]["Config"]["Entrypoint"], serde_json::json!(["sh", "-c", "python -m http.server $PORT"]));
+    server
+        .client()
+        .ssh_with("airstrip", &["releases:export blog --base -"], b"nonsense")
+        .fails(1, &["the base image cannot be read"]);
 }
