@@ -29,6 +29,23 @@ fn layers(server: &Server) -> Vec<PathBuf> {
     layers
 }
 
+/// Without git: the tree itself, plain or packed.
+#[test]
+fn a_tar_of_a_tree_is_deployed() {
+    let server = Server::start();
+    let app = App::probe(server.client(), "unused");
+    for (mode, message) in [("c", "plain"), ("cz", "packed")] {
+        app.write("message", message);
+        let mut tar = Command::new("tar");
+        let tar = run(tar.arg(mode).arg("-C").arg(&app.directory).args(["--exclude=.git", "."]), b"", PATIENCE);
+        server.client().ssh_with("airstrip", &["deploy blog"], &tar.ok().stdout).ok();
+        assert_eq!(server.http.get("blog.localhost", "/").ok().body, message);
+    }
+    server.client().ssh_with("airstrip", &["deploy blog"], b"nonsense").fails(1, &["the archive cannot be read"]);
+    server.client().ssh_with("airstrip", &["deploy blog"], b"").fails(1, &["the archive is empty"]);
+    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "packed");
+}
+
 #[test]
 fn verify_names_every_file_that_is_not_as_it_was() {
     let server = Server::start();

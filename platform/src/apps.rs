@@ -37,7 +37,7 @@ impl Platform {
         self.store.begin_destroy(app.id)?;
         self.empty(app.id).await;
         self.finish_destroy(app)?;
-        self.uses.idle.notify_one();
+        self.uses.look_through_layers();
         Ok(())
     }
 

@@ -32,6 +32,7 @@ type Running = BTreeMap<AppId, BTreeSet<Version>>;
 pub async fn collector(platform: Arc<Platform>) {
     while platform.shutdown.run_until_cancelled(platform.uses.idle.notified()).await.is_some() {
         if let Err(error) = platform.collect().await {
+            platform.uses.keep_stale();
             tracing::warn!(%error, "taking away what nobody needs");
         }
     }
@@ -43,7 +44,11 @@ impl Platform {
         for app in self.store.apps()?.into_iter().filter(|app| !app.destroying) {
             let runs = running.get(&app.id).cloned().unwrap_or_default();
             let gone = self.collect_releases(&app, &runs)?.into_iter().chain(self.collect_cache(&app));
-            remove(gone.collect()).await?;
+            let gone: Vec<PathBuf> = gone.collect();
+            if !gone.is_empty() {
+                self.uses.look_through_layers();
+            }
+            remove(gone).await?;
         }
         self.collect_layers().await
     }
@@ -95,7 +100,7 @@ impl Platform {
 
     /// Layers of no release, unless somebody is using layers: then its end calls again.
     async fn collect_layers(&self) -> Result<()> {
-        let Some(guard) = self.uses.unused_layers() else { return Ok(()) };
+        let Some(guard) = self.uses.stale_layers() else { return Ok(()) };
         let (apps, layers) = (self.home.apps(), self.home.layers());
         let work = move || {
             let used = layers_in_use(&apps)?;
@@ -138,9 +143,6 @@ fn aside(directory: &Path) -> Result<Option<PathBuf>> {
 }
 
 async fn remove(gone: Vec<PathBuf>) -> Result<()> {
-    if gone.is_empty() {
-        return Ok(());
-    }
     let removed = tokio::task::spawn_blocking(move || {
         gone.iter().try_for_each(|path| std::fs::remove_dir_all(path).map_err(|e| Failure::io(path.display(), &e)))
     });

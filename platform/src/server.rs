@@ -83,7 +83,7 @@ async fn start(settings: Settings) -> Result<Running> {
     platform.reconcile().await?;
     platform.tasks.spawn(platform.clone().watch_data());
     platform.tasks.spawn(collector(platform.clone()));
-    platform.uses.idle.notify_one();
+    platform.uses.look_through_layers();
     let http = platform.edge.open(settings.http).map_err(|e| Failure::plain(e.to_string()))?;
     platform.address.http_port.store(http.port(), Ordering::Relaxed);
     let doorkeeper = Arc::new(Doorkeeper(platform.clone()));

@@ -2,6 +2,7 @@
 //! (What serves is in the store, and instances are known to the engine.)
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::{Control, EngineError, Exit, Process, WindowSize};
@@ -15,6 +16,8 @@ use crate::store::AppId;
 pub struct Uses {
     code: Arc<Mutex<Counts>>,
     layers: Arc<RwLock<()>>,
+    /// Whether a layer may have lost its last release since they were looked through.
+    stale: Arc<AtomicBool>,
     /// Asks for a collection of what nobody needs; see [`crate::collect`].
     pub idle: Arc<Notify>,
 }
@@ -37,12 +40,25 @@ impl Uses {
     /// Keeps every layer that is there, and that comes meanwhile, until the guard is dropped: for builds, and for whoever reads
     /// layers.
     pub async fn layers(&self) -> LayersInUse {
-        LayersInUse { guard: Some(self.layers.clone().read_owned().await), idle: self.idle.clone() }
+        let guard = Some(self.layers.clone().read_owned().await);
+        LayersInUse { guard, stale: self.stale.clone(), idle: self.idle.clone() }
     }
 
-    /// Keeps others from using layers; None if somebody does.
-    pub fn unused_layers(&self) -> Option<OwnedRwLockWriteGuard<()>> {
-        self.layers.clone().try_write_owned().ok()
+    /// Asks for a collection of layers, too: releases have gone.
+    pub fn look_through_layers(&self) {
+        self.stale.store(true, Ordering::SeqCst);
+        self.idle.notify_one();
+    }
+
+    /// They could not be looked through: the next occasion is to try again.
+    pub fn keep_stale(&self) {
+        self.stale.store(true, Ordering::SeqCst);
+    }
+
+    /// Keeps others from using layers; None if somebody does, whose end asks again, or if all are known to be needed.
+    pub fn stale_layers(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        let guard = self.layers.clone().try_write_owned().ok()?;
+        self.stale.swap(false, Ordering::SeqCst).then_some(guard)
     }
 }
 
@@ -83,11 +99,13 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub struct LayersInUse {
     guard: Option<OwnedRwLockReadGuard<()>>,
+    stale: Arc<AtomicBool>,
     idle: Arc<Notify>,
 }
 
 impl Drop for LayersInUse {
     fn drop(&mut self) {
+        self.stale.store(true, Ordering::SeqCst);
         drop(self.guard.take());
         self.idle.notify_one();
     }
@@ -128,8 +146,11 @@ mod tests {
         assert!(uses.code().is_empty());
         let (build, reader) = (uses.layers().await, uses.layers().await);
         drop(build);
-        assert!(uses.unused_layers().is_none());
+        assert!(uses.stale_layers().is_none());
         drop(reader);
-        assert!(uses.unused_layers().is_some());
+        assert!(uses.stale_layers().is_some());
+        assert!(uses.stale_layers().is_none(), "they have been looked through");
+        uses.look_through_layers();
+        assert!(uses.stale_layers().is_some());
     }
 }
