@@ -147,6 +147,16 @@ fn releases_before_the_last_builds_are_taken_away_with_their_layers() {
     wait_until("nothing is left of it", PATIENCE, || {
         kept(&server, "blog") == ["v2"] && !server.home().join("layers/.gone-x").exists()
     });
+
+    // The cache of an app that was not built for long.
+    let cache = server.home().join("apps/blog/cache");
+    let entries = || fs::read_dir(&cache).map_or(0, Iterator::count);
+    assert!(entries() > 0);
+    for entry in fs::read_dir(&cache).unwrap() {
+        run(Command::new("touch").args(["-d", "40 days ago"]).arg(entry.unwrap().path()), b"", PATIENCE).ok();
+    }
+    server.client().airstrip("releases:keep blog 2").ok();
+    wait_until("the cache is empty", PATIENCE, || entries() == 0 && cache.is_dir());
     server.client().airstrip("apps:destroy blog --force").ok();
     wait_until("no layer is left", PATIENCE, || layers(&server).is_empty());
 }
