@@ -261,6 +261,14 @@ struct OneOff {
 
 #[async_trait]
 impl Control for OneOff {
+    fn kill(&self) -> Result<(), EngineError> {
+        self.inner.kill()
+    }
+
+    fn was_refused_processes(&self) -> bool {
+        self.inner.was_refused_processes()
+    }
+
     fn signal(&self, signal: i32) -> Result<(), EngineError> {
         self.inner.signal(signal)
     }

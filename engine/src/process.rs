@@ -79,6 +79,10 @@ pub trait Control: Send + Sync {
     fn signal(&self, signal: i32) -> Result<(), EngineError>;
     /// Tells the terminal its new size; without a terminal it does nothing.
     fn resize(&self, size: WindowSize) -> Result<(), EngineError>;
+    /// Kills the program and, if it is a one-off's, everything else in the sandbox.
+    fn kill(&self) -> Result<(), EngineError>;
+    /// Whether the kernel has refused it a process because of its limit; known once it has ended, of one-offs.
+    fn was_refused_processes(&self) -> bool;
     /// Waits for the end.
     async fn wait(&self) -> Result<Exit, EngineError>;
 }

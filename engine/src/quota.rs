@@ -163,6 +163,29 @@ pub fn measure(directory: &Path, mut enough: impl FnMut(u64) -> bool) -> Result<
     Ok(Measured { bytes, complete })
 }
 
+/// What [`weigh`] found so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Bytes, of each file those on the disk or those that whoever reads it gets, whichever are more: holes count.
+    pub bytes: u64,
+    /// Files, directories and all else.
+    pub files: u64,
+}
+
+/// What a directory and everything in it may cost whoever has to read it, or to keep it. `enough` ends the search, as in [`measure`].
+pub fn weigh(directory: &Path, mut enough: impl FnMut(Weight) -> bool) -> Result<Weight, EngineError> {
+    let mut weight = Weight::default();
+    let mut see = |entry: Entry<'_>| {
+        let (Entry::Directory(_, found) | Entry::Other { found, .. }) = entry;
+        let length = u64::try_from(found.st_size).unwrap_or(0);
+        weight.bytes = weight.bytes.saturating_add(own_bytes(found).max(length));
+        weight.files += 1;
+        Ok(if enough(weight) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    let _all = walk(directory, &mut see).map_err(doing("measure", directory))?;
+    Ok(weight)
+}
+
 /// Each name of a file takes its share. (A directory's links are its subdirectories.)
 fn own_bytes(found: &libc::stat) -> u64 {
     let is_directory = found.st_mode & libc::S_IFMT == libc::S_IFDIR;
@@ -213,6 +236,19 @@ mod tests {
         }
         let found = measure(directory.path(), |bytes| bytes > 250_000).unwrap();
         assert!((250_000..400_000).contains(&found.bytes) && !found.complete, "{found:?}");
+    }
+
+    #[test]
+    fn holes_and_empty_files_have_weight() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("a")).unwrap();
+        fs::write(path("a/empty"), "").unwrap();
+        symlink("nowhere", path("link")).unwrap();
+        fs::File::create(path("sparse")).unwrap().set_len(1 << 40).unwrap();
+        let found = weigh(directory.path(), |_| false).unwrap();
+        assert!(found.files == 5 && (1 << 40..(1 << 40) + 20_000).contains(&found.bytes), "{found:?}");
+        assert_eq!(weigh(directory.path(), |weight| weight.files > 2).unwrap().files, 3);
     }
 
     #[test]

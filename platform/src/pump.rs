@@ -171,6 +171,12 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Control for Handle {
+        fn kill(&self) -> Result<(), engine::EngineError> {
+            Ok(())
+        }
+        fn was_refused_processes(&self) -> bool {
+            false
+        }
         fn signal(&self, signal: i32) -> Result<(), EngineError> {
             self.hear(format!("signal {signal}"));
             Ok(())

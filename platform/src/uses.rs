@@ -119,6 +119,14 @@ struct Leased {
 
 #[async_trait::async_trait]
 impl Control for Leased {
+    fn kill(&self) -> Result<(), EngineError> {
+        self.control.kill()
+    }
+
+    fn was_refused_processes(&self) -> bool {
+        self.control.was_refused_processes()
+    }
+
     fn signal(&self, signal: i32) -> Result<(), EngineError> {
         self.control.signal(signal)
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::fchown;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -91,7 +92,8 @@ pub(super) fn process(
         (None, Some(master)) => Streams::Terminal { input: Box::new(master.clone()), output: Box::new(master.clone()) },
         (None, None) => return Err(setup(id, "receive the terminal", "it was not sent")),
     };
-    let control = Held { id: id.clone(), channel, terminal: master, ended: OnceCell::new(), _outbound: outbound };
+    let (id, ended, refused_processes) = (id.clone(), OnceCell::new(), AtomicBool::default());
+    let control = Held { id, channel, terminal: master, ended, refused_processes, _outbound: outbound };
     Ok(Process { streams: Some(streams), control: Box::new(control) })
 }
 
@@ -109,6 +111,7 @@ struct Held {
     channel: Channel,
     terminal: Option<Terminal>,
     ended: OnceCell<Exit>,
+    refused_processes: AtomicBool,
     /// Its way out, if nobody else looks after that.
     _outbound: Option<Outbound>,
 }
@@ -125,6 +128,19 @@ impl Control for Held {
         })
     }
 
+    fn kill(&self) -> Result<(), EngineError> {
+        match self.channel.send(Request::Kill) {
+            Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+                Err(EngineError::Io { doing: format!("kill {}", self.id), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn was_refused_processes(&self) -> bool {
+        self.refused_processes.load(Ordering::Relaxed)
+    }
+
     fn resize(&self, size: WindowSize) -> Result<(), EngineError> {
         let Some(terminal) = &self.terminal else { return Ok(()) };
         sys::resize_terminal(terminal.0.as_fd(), size).map_err(|error| EngineError::Io {
@@ -138,6 +154,7 @@ impl Control for Held {
             loop {
                 match self.channel.receive::<Reply>().await? {
                     Some((Reply::Ended(exit), _)) => return Ok(exit),
+                    Some((Reply::ProcessesRefused, _)) => self.refused_processes.store(true, Ordering::Relaxed),
                     Some(_) => {}
                     None => return Ok(Exit::Lost),
                 }

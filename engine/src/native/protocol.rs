@@ -125,6 +125,8 @@ pub(super) enum Reply {
     Failed(Failure),
     /// Its first process, as seen from the host.
     Running { pid: i32 },
+    /// The sandbox wanted more processes than it may have.
+    ProcessesRefused,
     /// The program has ended.
     Ended(Exit),
 }

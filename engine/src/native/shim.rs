@@ -195,6 +195,9 @@ fn one_off(start: &Start, stdio: Option<Stdio>, daemon: &OwnedFd) -> Result<(), 
     };
     let told = relay(daemon, channel, outbound.as_mut(), watched, kill);
     let exit = first.wait(told);
+    if first.watched.was_refused_processes() {
+        let _ = send(daemon.as_fd(), &Reply::ProcessesRefused, &[]);
+    }
     let _ = send(daemon.as_fd(), &Reply::Ended(exit), &[]);
     Ok(())
 }

@@ -17,6 +17,8 @@ use crate::world::{
 
 cases![
     too_little_memory_to_start,
+    a_one_off_tells_of_processes_refused,
+    what_is_killed_has_ended,
     private_space_is_shared_and_bounded,
     scratch_space_is_bounded_apart,
     many_empty_files,
@@ -39,6 +41,28 @@ async fn too_little_memory_to_start(world: Arc<World>) {
     let limits = Limits { memory: Some(4096), ..Limits::default() };
     let error = world.engine.launch(&id("a"), &limited(&world, "exit 0", limits), "").await.unwrap_err();
     assert!(error.to_string().contains("4096 bytes of memory are not enough"), "{error}");
+}
+
+async fn a_one_off_tells_of_processes_refused(world: Arc<World>) {
+    if lacks(&world, |abilities| abilities.pids) {
+        return;
+    }
+    let limits = Limits { pids: Some(20), ..Limits::default() };
+    for (script, refused) in [("for i in 1 2 3; do sleep 0; done", false), ("for i in $(seq 30); do sleep 9 & done", true)] {
+        let process = world.engine.attach(&id("a"), &limited(&world, script, limits), None).await.unwrap();
+        process.control.wait().await.unwrap();
+        assert_eq!(process.control.was_refused_processes(), refused, "{script}");
+    }
+}
+
+async fn what_is_killed_has_ended(world: Arc<World>) {
+    let script = "(setsid sh -c 'sleep 86454 & sleep 86454' &); trap '' TERM INT HUP; sleep 86454";
+    let process = world.engine.attach(&id("a"), &world.spec(script), None).await.unwrap();
+    until(|| with_command_line("sleep 86454").len() == 3).await;
+    process.control.kill().unwrap();
+    process.control.wait().await.unwrap();
+    assert_eq!(with_command_line("sleep 86454"), Vec::<u32>::new());
+    process.control.kill().unwrap();
 }
 
 async fn private_space_is_shared_and_bounded(world: Arc<World>) {

@@ -161,6 +161,12 @@ impl Group {
         self.part(Controller::Freezer).is_some()
     }
 
+    /// Whether a process was refused because there were as many as there may be. Both versions count that in the same way.
+    pub(super) fn has_refused_processes(&self) -> bool {
+        let events = self.part(Controller::Pids).and_then(|part| fs::read_to_string(part.dir.join("pids.events")).ok());
+        events.and_then(|events| v2::number(&events, "max")).is_some_and(|count| count > 0)
+    }
+
     /// Where the group has this controller.
     pub(super) fn part(&self, controller: Controller) -> Option<&Place> {
         self.0.iter().find(|part| part.controllers.contains(&controller))

@@ -18,13 +18,14 @@ pub(in crate::native) struct Watched {
     /// Version 1 tells of a want of memory and kills a single process; version 2 kills them all and counts.
     shortage: Option<EventFd>,
     ran_out: bool,
+    refused_processes: bool,
 }
 
 impl Watched {
     /// Makes the group.
     pub(in crate::native) fn make(plan: &Plan, limits: &Limits, freezable: bool) -> Result<Self, Failure> {
         let group = Group::make(plan, limits, freezable)?;
-        let mut watched = Self { group, memory: limits.memory, shortage: None, ran_out: false };
+        let mut watched = Self { group, memory: limits.memory, shortage: None, ran_out: false, refused_processes: false };
         if let Some(Place { version: Version::One, dir, .. }) = watched.group.part(Controller::Memory) {
             let event = v1::watch_memory(dir).step(|| format!("watch the memory of {}", dir.display()))?;
             watched.shortage = Some(event);
@@ -71,11 +72,17 @@ impl Watched {
     /// After the end of every process in it: removes the group, and says how the sandbox ended, given how its program did.
     pub(in crate::native) fn finish(&mut self, told: Exit) -> Exit {
         let ran_out = self.ran_out();
+        self.refused_processes = self.group.has_refused_processes();
         self.group.remove();
         match self.memory {
             Some(limit) if ran_out && !told.success() => Exit::OutOfMemory(limit),
             _ => told,
         }
+    }
+
+    /// Whether a process was refused because there were as many as there may be. Known after [`Watched::finish`].
+    pub(in crate::native) fn was_refused_processes(&self) -> bool {
+        self.refused_processes
     }
 }
 
