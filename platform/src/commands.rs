@@ -103,10 +103,12 @@ impl Call<'_> {
             C::PsRebuild { app } => releases::rebuild(self, &app).await,
             C::StopAll => ps::stop_all(self).await,
             C::Logs { app, query } => logs::show(self, &app, query).await,
-            C::Config { app, form } => config::list(self, &app, form).await,
-            C::ConfigGet { app, key } => config::get(self, &app, &key).await,
-            C::ConfigSet { app, assignments, no_restart } => config::set(self, &app, assignments, no_restart).await,
-            C::ConfigUnset { app, keys, no_restart } => config::unset(self, &app, keys, no_restart).await,
+            C::Config { app, scope, form } => config::list(self, &app, scope, form).await,
+            C::ConfigGet { app, key, scope } => config::get(self, &app, &key, scope).await,
+            C::ConfigSet { app, assignments, scope, no_restart } => {
+                config::set(self, &app, assignments, scope, no_restart).await
+            }
+            C::ConfigUnset { app, keys, scope, no_restart } => config::unset(self, &app, keys, scope, no_restart).await,
             C::Releases { app, form } => releases::list(self, &app, form).await,
             C::ReleasesVerify { app, version, form } => releases::verify(self, &app, version, form).await,
             C::ReleasesKeep { app, builds } => releases::keep(self, &app, builds).await,

@@ -1,5 +1,6 @@
 //! What an app's build is made with: its buildpacks, variables, and what is kept of builds before.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub struct Buildpacks {
     pub selection: Selection,
     /// Who chose it; None: nobody, it is the built-in one.
     pub chosen_by: Option<Chooser>,
-    /// Variables of the build that the tree asks for.
+    /// Variables of the build: those that the tree asks for, and those that are set for the app's builds.
     pub env: Vec<(String, String)>,
 }
 
@@ -86,7 +87,14 @@ impl Platform {
         let known = if chosen_by.is_some() { self.known_buildpacks()? } else { self.buildpacks.clone() };
         let built_in = Order::of_alternatives(&self.buildpacks);
         let selection = choice.select(&built_in, known, &code, &directory.join(BUILDPACKS)).map_err(unfollowed)?;
-        Ok(Buildpacks { selection, chosen_by, env: project.env })
+        Ok(Buildpacks { selection, chosen_by, env: self.variables(app, project.env)? })
+    }
+
+    /// What is set for an app's builds counts before what its tree says.
+    fn variables(&self, app: &App, tree: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+        let set = self.store.build_config(app.id)?.into_iter().map(|(key, value)| (String::from(key), value));
+        let merged: BTreeMap<_, _> = tree.into_iter().chain(set).collect();
+        Ok(merged.into_iter().collect())
     }
 
     /// Every buildpack that is installed, the built-in ones too.

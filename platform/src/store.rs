@@ -107,7 +107,7 @@ fn json<T: serde::de::DeserializeOwned>(row: &rusqlite::Row<'_>, column: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Version;
+    use crate::names::{ConfigKey, Version};
 
     fn store() -> Store {
         Store::prepare(Connection::open_in_memory().unwrap()).unwrap()
@@ -145,6 +145,27 @@ mod tests {
         assert!(matches!(store.create_app(&name), Err(StoreError::Exists(_))));
         store.delete_app(first.id).unwrap();
         assert_ne!(store.create_app(&name).unwrap().id, first.id);
+    }
+
+    #[test]
+    fn what_builds_are_given_is_no_releases() {
+        let store = store();
+        let app = store.create_app(&"blog".parse().unwrap()).unwrap();
+        let change = |key: &str, value: Option<&str>| {
+            store.change_build_config(app.id, &[(key.parse().unwrap(), value.map(str::to_owned))]).unwrap();
+        };
+        change("TOKEN", Some("one"));
+        change("TOKEN", Some("two"));
+        change("OTHER", Some(""));
+        change("OTHER", None);
+        let version = release(&store, app.id, &[("A", "1")]);
+        let given = store.build_config(app.id).unwrap();
+        assert_eq!(given.values().collect::<Vec<_>>(), ["two"]);
+        for config in [store.config(app.id).unwrap(), store.release_config(app.id, version).unwrap()] {
+            assert_eq!(config.keys().map(ConfigKey::as_str).collect::<Vec<_>>(), ["A"]);
+        }
+        store.delete_app(app.id).unwrap();
+        assert!(store.build_config(app.id).unwrap().is_empty());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! An app's configuration. Values are secret: they are shown to who asks for them, and nowhere else.
+//! An app's configuration: that of what runs, or with `--build` that of its builds. Values are secret: they are shown to who asks for them,
+//! and nowhere else.
 
 use super::Call;
 use super::arguments::{Assignment, Form};
@@ -6,26 +7,51 @@ use crate::dotenv;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;
 use crate::names::{AppName, ConfigKey};
+use crate::store::{App, Config};
 
 /// Longest dotenv file.
 const LIMIT: u64 = 1 << 20;
 
-pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+/// Whose configuration, and what becomes of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub(super) struct Scope {
+    /// Of the app's builds, which are given nothing else, instead of what runs of it
+    #[arg(long)]
+    pub(super) build: bool,
+}
+
+impl Scope {
+    fn of(self, call: &Call<'_>, app: &App) -> Result<Config> {
+        let store = &call.platform.store;
+        Ok(if self.build { store.build_config(app.id)? } else { store.config(app.id)? })
+    }
+
+    /// As a command's option.
+    fn option(self) -> &'static str {
+        if self.build { " --build" } else { "" }
+    }
+
+    fn missing(self, name: &AppName, key: &ConfigKey) -> Failure {
+        let whose = if self.build { "gives its builds no variable" } else { "has no variable" };
+        Failure::new(format!("{name} {whose} {key}"), format!("see `config {name}{}`", self.option()))
+    }
+}
+
+pub(super) async fn list(call: &mut Call<'_>, name: &AppName, scope: Scope, form: Form) -> Result<()> {
     let app = call.app(name)?;
-    let empty = format!("Empty: config:set {name} KEY=VALUE");
-    let mut listing = Listing::new(format!("{name} config"), ["key", "value"], empty);
-    for (key, value) in call.platform.store.config(app.id)? {
+    let empty = format!("Empty: config:set {name}{} KEY=VALUE", scope.option());
+    let heading = if scope.build { format!("{name} config of builds") } else { format!("{name} config") };
+    let mut listing = Listing::new(heading, ["key", "value"], empty);
+    for (key, value) in scope.of(call, &app)? {
         listing.row([key.as_str().into(), value.into()]);
     }
     call.console.print(&listing.render(form.json)).await;
     Ok(())
 }
 
-pub(super) async fn get(call: &mut Call<'_>, name: &AppName, key: &ConfigKey) -> Result<()> {
+pub(super) async fn get(call: &mut Call<'_>, name: &AppName, key: &ConfigKey, scope: Scope) -> Result<()> {
     let app = call.app(name)?;
-    let value = call.platform.store.config(app.id)?.remove(key);
-    let value =
-        value.ok_or_else(|| Failure::new(format!("{name} has no variable {key}"), format!("see `config {name}`")))?;
+    let value = scope.of(call, &app)?.remove(key).ok_or_else(|| scope.missing(name, key))?;
     call.console.print(&format!("{value}\n")).await;
     Ok(())
 }
@@ -34,6 +60,7 @@ pub(super) async fn set(
     call: &mut Call<'_>,
     name: &AppName,
     assignments: Vec<Assignment>,
+    scope: Scope,
     no_restart: bool,
 ) -> Result<()> {
     let mut changes = Vec::new();
@@ -43,7 +70,7 @@ pub(super) async fn set(
             Assignment::Stdin => changes.extend(read_dotenv(call).await?),
         }
     }
-    change(call, name, "Setting", &changes, no_restart).await
+    change(call, name, "Setting", &changes, scope, no_restart).await
 }
 
 async fn read_dotenv(call: &mut Call<'_>) -> Result<impl Iterator<Item = (ConfigKey, Option<String>)> + use<>> {
@@ -52,14 +79,20 @@ async fn read_dotenv(call: &mut Call<'_>) -> Result<impl Iterator<Item = (Config
     Ok(variables.into_iter().map(|(key, value)| (key, Some(value))))
 }
 
-pub(super) async fn unset(call: &mut Call<'_>, name: &AppName, keys: Vec<ConfigKey>, no_restart: bool) -> Result<()> {
+pub(super) async fn unset(
+    call: &mut Call<'_>,
+    name: &AppName,
+    keys: Vec<ConfigKey>,
+    scope: Scope,
+    no_restart: bool,
+) -> Result<()> {
     let app = call.app(name)?;
-    let config = call.platform.store.config(app.id)?;
+    let config = scope.of(call, &app)?;
     if let Some(missing) = keys.iter().find(|key| !config.contains_key(key)) {
-        return Err(Failure::new(format!("{name} has no variable {missing}"), format!("see `config {name}`")));
+        return Err(scope.missing(name, missing));
     }
     let changes: Vec<_> = keys.into_iter().map(|key| (key, None)).collect();
-    change(call, name, "Unsetting", &changes, no_restart).await
+    change(call, name, "Unsetting", &changes, scope, no_restart).await
 }
 
 async fn change(
@@ -67,6 +100,7 @@ async fn change(
     name: &AppName,
     verb: &str,
     changes: &[(ConfigKey, Option<String>)],
+    scope: Scope,
     no_restart: bool,
 ) -> Result<()> {
     let app = call.app(name)?;
@@ -74,7 +108,13 @@ async fn change(
         return Err(Failure::plain("there is nothing to set"));
     }
     let keys: Vec<&str> = changes.iter().map(|(key, _)| key.as_str()).collect();
-    call.console.print(&format!("-----> {verb} {}\n", keys.join(", "))).await;
+    let whose = if scope.build { " for builds" } else { "" };
+    call.console.print(&format!("-----> {verb} {}{whose}\n", keys.join(", "))).await;
+    if scope.build {
+        call.platform.store.change_build_config(app.id, changes)?;
+        call.console.print("       Counts from the next build\n").await;
+        return Ok(());
+    }
     let (output, text) = call.console.output();
     let work = call.platform.change_config(&app, changes, !no_restart, &call.actor.name, &output);
     if call.console.during(text, work).await?.is_none() {

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser};
 use super::arguments::{
     AppRole, Assignment, ChecksTimeout, ExportFormat, Form, GitSetting, KeptBuilds, NetworkSetting, Query, Scale, place,
 };
+use super::config::Scope;
 use super::help;
 use super::resources::{ClearWord, LimitWord};
 use crate::access::Need;
@@ -118,17 +119,26 @@ pub(super) enum Command {
     Config {
         app: AppName,
         #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
         form: Form,
     },
     /// Show one value
     #[command(name = "config:get")]
-    ConfigGet { app: AppName, key: ConfigKey },
+    ConfigGet {
+        app: AppName,
+        key: ConfigKey,
+        #[command(flatten)]
+        scope: Scope,
+    },
     /// Set variables; `-` reads a dotenv file from standard input
     #[command(name = "config:set")]
     ConfigSet {
         app: AppName,
         #[arg(required = true, value_name = "KEY=VALUE")]
         assignments: Vec<Assignment>,
+        #[command(flatten)]
+        scope: Scope,
         /// Keep it for the next release
         #[arg(long)]
         no_restart: bool,
@@ -139,6 +149,8 @@ pub(super) enum Command {
         app: AppName,
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<ConfigKey>,
+        #[command(flatten)]
+        scope: Scope,
         /// Keep it for the next release
         #[arg(long)]
         no_restart: bool,
@@ -339,7 +351,9 @@ pub(super) enum Command {
         /// PROC: a process type, `run` for one-offs, `build` for builds; without it whatever runs.
         /// memory=512M, cpu=1.5 (processors), pids=256 (processes and threads), files=65536 (open at once),
         /// tmp=256M (in /tmp and the home), code=256M (written over the code), log=5M (each of two files),
-        /// data=1G (in data/, which all of an app share: without PROC); memory, cpu, pids and data may be `none`
+        /// data=1G (in data/, which all of an app share: without PROC); memory, cpu, pids and data may be `none`.
+        /// Builds only: time=15m, detect-time=60s (for finding out what builds it), disk=10G and inodes=1000000 (code, layers
+        /// and /tmp together), log=16M (what one prints)
         #[arg(required = true, value_name = "[PROC] K=V")]
         words: Vec<LimitWord>,
     },
@@ -563,6 +577,11 @@ mod tests {
             "config:set a K=V L=",
             "config:set a -",
             "config:set a K=V --no-restart",
+            "config:unset a K --build",
+            "config:set a - --build",
+            "config:set a --build K=V",
+            "config:get a K --build",
+            "config a --build",
             "config:unset a K L",
             "releases a",
             "releases a --json",
@@ -619,7 +638,7 @@ mod tests {
         for line in ["ps -a blog", "ps --app blog", "ps --app=blog", "ps blog"] {
             assert!(matches!(parse(line), Ok(Command::Ps { app, .. }) if app.as_str() == "blog"), "{line}");
         }
-        insta::assert_snapshot!(shown("config:set A=1 -a blog B=2"), @r#"ConfigSet { app: AppName("blog"), assignments: [A=…, B=…], no_restart: false }"#);
+        insta::assert_snapshot!(shown("config:set A=1 -a blog B=2"), @r#"ConfigSet { app: AppName("blog"), assignments: [A=…, B=…], scope: Scope { build: false }, no_restart: false }"#);
         insta::assert_snapshot!(shown("run -a blog ls -a x"), @r#"Run { app: AppName("blog"), command: ["ls", "-a", "x"] }"#);
         insta::assert_snapshot!(shown("keys:add me --app blog"), @r#"KeysAdd { name: KeyName("me"), app: Some(AppName("blog")), role: None }"#);
         insta::assert_snapshot!(shown("ps -a"), @r"

@@ -148,6 +148,32 @@ impl Store {
     pub fn set_config(&self, app: AppId, config: &Config) -> Result<()> {
         self.transaction(|transaction| replace_config(transaction, app, config))
     }
+
+    /// The variables that an app's builds are given, and nothing else is.
+    pub fn build_config(&self, app: AppId) -> Result<Config> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached("SELECT key, value FROM build_config WHERE app = ?1")?;
+        collect_config(statement.query_map([app.0], pair)?)
+    }
+
+    /// Changes some of those variables, all or none; None removes one.
+    pub fn change_build_config(&self, app: AppId, changes: &[(ConfigKey, Option<String>)]) -> Result<()> {
+        self.transaction(|transaction| {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => transaction.execute(
+                        "INSERT OR REPLACE INTO build_config (app, key, value) VALUES (?1, ?2, ?3)",
+                        params![app.0, key.as_str(), value],
+                    )?,
+                    None => transaction.execute(
+                        "DELETE FROM build_config WHERE app = ?1 AND key = ?2",
+                        params![app.0, key.as_str()],
+                    )?,
+                };
+            }
+            Ok(())
+        })
+    }
 }
 
 fn insert_release(transaction: &Transaction<'_>, app: AppId, new: &Release, starts: bool) -> Result<()> {

@@ -80,6 +80,13 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
 ", "
     ALTER TABLE apps ADD COLUMN buildpacks TEXT NOT NULL DEFAULT '[]';  -- those chosen instead of the built-in order, as JSON
+", "
+    CREATE TABLE build_config (                 -- what builds are given; no release has it
+        app INTEGER NOT NULL REFERENCES apps(id) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (app, key)
+    ) STRICT;
 "];
 
 /// Brings the schema up to date; each step is one transaction.
