@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use builder::source::{Layout, SourceError};
 use builder::{BuildError, Buildpack, Image};
 use gitd::Output;
-use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 
+use crate::bounds::Bounds;
 use crate::failure::{Failure, Result};
+use crate::home::remove_tree;
 use crate::instance::owner;
+use crate::listing::printable;
 use crate::pipeline::Deployment;
 use crate::platform::Platform;
 use crate::recipe::{BUILDPACKS, Recipe, SCRATCH, TMP};
@@ -21,7 +24,29 @@ use crate::store::App;
 pub const IN_PROGRESS: &str = ".build-";
 /// A build in a directory of its own, removed unless kept.
 pub struct Built {
-    directory: TempDir,
+    directory: BuildDirectory,
+}
+
+/// Removed unless kept.
+struct BuildDirectory {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl BuildDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for BuildDirectory {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = remove_tree(&self.path)
+        {
+            tracing::warn!(directory = %self.path.display(), %error, "removing a build");
+        }
+    }
 }
 
 impl Platform {
@@ -63,6 +88,7 @@ impl Platform {
         let releases = self.home.app(&app.name).releases();
         let failed = |e: std::io::Error| Failure::io(releases.display(), &e);
         let directory = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&releases).map_err(failed)?;
+        let directory = BuildDirectory { path: directory.keep(), kept: false };
         std::fs::create_dir(release::code(directory.path())).map_err(failed)?;
         for part in [SCRATCH, TMP, BUILDPACKS] {
             std::fs::create_dir(directory.path().join(part)).map_err(failed)?;
@@ -73,19 +99,38 @@ impl Platform {
     }
 
     async fn run_buildpacks(&self, app: &App, recipe: &Recipe, directory: &Path, output: &Output) -> Result<Image> {
-        let tmp = directory.join(TMP);
-        let sandbox = self.build_sandbox(app, recipe, &tmp);
+        let bounds = Bounds::new(&app.name, app.terms.limits.of_builds());
+        let sandbox = self.build_sandbox(app, recipe, &bounds, directory);
         let (request, to_user) = (recipe.request(), ToUser(output));
         let build = builder::build(&request, &sandbox, &to_user);
-        let result = output.cancelled().run_until_cancelled(build).await;
-        result.ok_or_else(|| Failure::plain("cancelled"))?.map_err(|error| explain(error, app))
+        let result = bounds.hold(build, directory, output.cancelled()).await;
+        sandbox.ended().await;
+        if bounds.is_disk_concerned() {
+            // What the build had been given of the cache is there again, and may be what is too large.
+            self.drop_cache(app);
+        }
+        bounds.judge(result)?.map_err(|error| explain(error, app))
     }
 
     /// Where the steps of an app's builds run.
-    pub fn build_sandbox<'a>(&'a self, app: &'a App, recipe: &Recipe, tmp: &'a Path) -> BuildSandbox<'a> {
+    pub fn build_sandbox<'a>(
+        &'a self,
+        app: &'a App,
+        recipe: &Recipe,
+        bounds: &'a Bounds,
+        directory: &'a Path,
+    ) -> BuildSandbox<'a> {
         let uid = owner(app.id).unwrap_or_else(|| nix::unistd::geteuid().as_raw());
-        let limits = app.terms.limits.of_builds().for_engine();
-        BuildSandbox { platform: self, app: &app.name, uid, limits, own_addresses: recipe.own_addresses(), tmp }
+        let (own_addresses, tmp, steps) = (recipe.own_addresses(), directory.join(TMP), TaskTracker::new());
+        BuildSandbox { platform: self, app: &app.name, uid, bounds, own_addresses, directory, tmp, steps }
+    }
+
+    fn drop_cache(&self, app: &App) {
+        let home = self.home.app(&app.name);
+        let dropped = remove_tree(&home.cache()).map_err(|error| error.to_string());
+        if let Err(error) = dropped.and_then(|()| home.make(owner(app.id)).map_err(|error| error.to_string())) {
+            tracing::warn!(app = %app.name, error, "dropping the build cache");
+        }
     }
 }
 
@@ -103,17 +148,17 @@ impl Built {
     /// Removes what the build alone needed, and writes down what it made.
     pub fn finish(&self, manifest: &Manifest) -> Result<()> {
         for part in [SCRATCH, TMP, BUILDPACKS].map(|part| self.path().join(part)) {
-            std::fs::remove_dir_all(&part).map_err(|e| Failure::io(part.display(), &e))?;
+            remove_tree(&part).map_err(|e| Failure::io(part.display(), &e))?;
         }
         manifest.write(self.path())
     }
 
     /// Gives the directory its release's name. It is durable after [`ReleaseDirectory::sync`].
-    pub fn keep_as(self, release: &Path) -> Result<ReleaseDirectory> {
+    pub fn keep_as(mut self, release: &Path) -> Result<ReleaseDirectory> {
         let failed = |e: std::io::Error| Failure::io(release.display(), &e);
         let _left_by_a_crash = std::fs::remove_dir_all(release);
-        std::fs::rename(self.directory.path(), release).map_err(failed)?;
-        let _renamed = self.directory.keep();
+        std::fs::rename(&self.directory.path, release).map_err(failed)?;
+        self.directory.kept = true;
         let kept = ReleaseDirectory(release.to_owned());
         std::fs::set_permissions(release, std::os::unix::fs::PermissionsExt::from_mode(0o711)).map_err(failed)?;
         Ok(kept)
@@ -179,15 +224,13 @@ pub fn explain(error: BuildError, app: &App) -> Failure {
         BuildError::Failed { buildpack, how } => {
             Failure::new(format!("build failed: {buildpack} {how}"), "the reason stands above")
         }
-        BuildError::TimedOut { phase, limit } => {
-            Failure::new(format!("{phase} took longer than {} s", limit.as_secs()), "what it printed last stands above")
-        }
         BuildError::Procfile(error) => Failure::new(
             format!("Procfile: {error}"),
             "write one `NAME: COMMAND` a line, such as `web: gunicorn app:app`",
         ),
-        BuildError::Io { doing, source } => Failure::io(doing, &source),
-        other => Failure::plain(format!("build failed: {other}")),
+        // Names of files are the build's to choose.
+        BuildError::Io { doing, source } => Failure::io(printable(&doing), &source),
+        other => Failure::plain(printable(&format!("build failed: {other}"))),
     }
 }
 

@@ -7,12 +7,12 @@ use builder::{Buildpack, GroupVerdict};
 use gitd::Output;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::bounds::Bounds;
 use crate::build::{explain, lay_out};
 use crate::failure::{Failure, Result};
 use crate::instance::owner;
 use crate::packages;
 use crate::platform::Platform;
-use crate::recipe::TMP;
 use crate::release;
 use crate::store::App;
 
@@ -66,12 +66,13 @@ impl Platform {
         let with = buildpacks.described().unwrap_or_else(|| "the built-in buildpacks".into());
         let tools = self.toolchain.for_build(output).await;
         let recipe = self.recipe(app, directory.path(), buildpacks, tools, true);
-        let tmp = directory.path().join(TMP);
-        let sandbox = self.build_sandbox(app, &recipe, &tmp);
+        let bounds = Bounds::new(&app.name, app.terms.limits.of_builds());
+        let sandbox = self.build_sandbox(app, &recipe, &bounds, directory.path());
         let request = recipe.request();
         let detect = builder::explain(&request, &sandbox);
-        let groups = output.cancelled().run_until_cancelled(detect).await;
-        let groups = groups.ok_or_else(|| Failure::plain("cancelled"))?.map_err(|error| explain(error, app))?;
+        let groups = bounds.hold(detect, directory.path(), output.cancelled()).await;
+        sandbox.ended().await;
+        let groups = bounds.judge(groups)?.map_err(|error| explain(error, app))?;
         Ok(Detection { of: format!("{of}; {with}"), groups })
     }
 

@@ -230,6 +230,29 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), HomeError> {
     Ok(())
 }
 
+/// Removes a directory with everything in it, also where a build took away its own user's permission to change it: only root
+/// does not mind. Nobody may be changing it meanwhile.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            permit(path)?;
+            std::fs::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+fn permit(directory: &Path) -> io::Result<()> {
+    std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            permit(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in a directory durable.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod apps;
 pub mod archive;
+pub mod bounds;
 pub mod build;
 pub mod buildpacks;
 pub mod change;

@@ -1,12 +1,18 @@
-//! How much of the machine an app's instances may use: what is set, for the app and for single process types, and what
-//! holds by it. Enforcing it is the engine's.
+//! How much of the machine an app's instances and builds may use: what is set, for the app and for single process types, and what
+//! holds by it. Enforcing it is the engine's, and for what only builds have [`crate::bounds`]'.
+
+mod amount;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use amount::{parse_bytes, parse_count, parse_seconds, parse_thousandths};
+pub use amount::{show_bytes, show_rough_bytes, show_seconds, show_thousandths};
 
 use crate::names::{AppName, ProcessType};
 
@@ -26,10 +32,18 @@ pub enum Resource {
     Tmp,
     /// Bytes written over the code.
     Code,
-    /// Bytes of one log file; each place has two.
+    /// Bytes of one log file; each place has two. Of a build: bytes that it prints.
     Log,
     /// Bytes in `data/`, which all instances of an app share.
     Data,
+    /// Seconds that the build may take, of a build.
+    Time,
+    /// Seconds that finding out what builds it may take, of a build.
+    DetectTime,
+    /// Bytes on the disk of a build: code, layers and `/tmp` together.
+    Disk,
+    /// Files and directories of a build there.
+    Inodes,
 }
 
 use Resource as R;
@@ -39,11 +53,29 @@ pub const BUILD: &str = "build";
 
 impl Resource {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [R::Memory, R::Cpu, R::Pids, R::Files, R::Tmp, R::Code, R::Log, R::Data];
+    pub const ALL: [Self; 12] = [
+        R::Memory,
+        R::Cpu,
+        R::Pids,
+        R::Files,
+        R::Tmp,
+        R::Code,
+        R::Log,
+        R::Data,
+        R::Time,
+        R::DetectTime,
+        R::Disk,
+        R::Inodes,
+    ];
 
     /// Whether an app has one limit for all that runs of it, instead of one for each instance.
     pub fn is_shared(self) -> bool {
         self == R::Data
+    }
+
+    /// Whether only builds have it.
+    pub fn is_of_builds(self) -> bool {
+        matches!(self, R::Time | R::DetectTime | R::Disk | R::Inodes)
     }
 
     /// As it is written.
@@ -57,6 +89,10 @@ impl Resource {
             R::Code => "code",
             R::Log => "log",
             R::Data => "data",
+            R::Time => "time",
+            R::DetectTime => "detect-time",
+            R::Disk => "disk",
+            R::Inodes => "inodes",
         }
     }
 
@@ -67,8 +103,10 @@ impl Resource {
             R::Cpu => 10..=1_024_000,
             R::Pids => 8..=4_194_304,
             R::Files => 64..=1_048_576,
-            R::Tmp | R::Code | R::Data => 1 << 20..=64 << 40,
+            R::Tmp | R::Code | R::Data | R::Disk => 1 << 20..=64 << 40,
             R::Log => 64 << 10..=1 << 40,
+            R::Time | R::DetectTime => 1..=24 * 3600,
+            R::Inodes => 100..=1_000_000_000,
         }
     }
 
@@ -86,6 +124,7 @@ impl Resource {
             R::Files => Some(65_536),
             R::Tmp | R::Code => Some(256 << 20),
             R::Log => Some(5 << 20),
+            R::Time | R::DetectTime | R::Disk | R::Inodes => self.usual_in_builds(),
         }
     }
 
@@ -93,27 +132,33 @@ impl Resource {
     fn usual_in_builds(self) -> Option<u64> {
         match self {
             R::Memory => Some(2 << 30),
-            R::Pids => Some(1024),
             R::Tmp | R::Code => Some(1 << 30),
+            R::Log => Some(16 << 20),
+            R::Time => Some(15 * 60),
+            R::DetectTime => Some(60),
+            R::Disk => Some(10 << 30),
+            R::Inodes => Some(1_000_000),
             other => other.usual(),
         }
     }
 
     fn parse_amount(self, text: &str) -> Option<u64> {
         match self {
-            R::Memory | R::Tmp | R::Code | R::Log | R::Data => parse_bytes(text),
+            R::Memory | R::Tmp | R::Code | R::Log | R::Data | R::Disk => parse_bytes(text),
             R::Cpu => parse_thousandths(text),
-            R::Pids | R::Files => parse_count(text),
+            R::Pids | R::Files | R::Inodes => parse_count(text),
+            R::Time | R::DetectTime => parse_seconds(text),
         }
     }
 
     /// An amount of it, as [`Limit`] reads it.
     fn show(self, amount: Option<u64>) -> String {
-        match (amount, self) {
-            (None, _) => "none".to_owned(),
-            (Some(amount), R::Memory | R::Tmp | R::Code | R::Log | R::Data) => show_bytes(amount),
-            (Some(amount), R::Cpu) => show_thousandths(amount),
-            (Some(amount), R::Pids | R::Files) => amount.to_string(),
+        let Some(amount) = amount else { return "none".to_owned() };
+        match self {
+            R::Memory | R::Tmp | R::Code | R::Log | R::Data | R::Disk => show_bytes(amount),
+            R::Cpu => show_thousandths(amount),
+            R::Pids | R::Files | R::Inodes => amount.to_string(),
+            R::Time | R::DetectTime => show_seconds(amount),
         }
     }
 
@@ -126,6 +171,10 @@ impl Resource {
             R::Tmp | R::Code => "256M",
             R::Log => "5M",
             R::Data => "1G",
+            R::Time => "15m",
+            R::DetectTime => "60s",
+            R::Disk => "10G",
+            R::Inodes => "1000000",
         }
     }
 }
@@ -138,7 +187,9 @@ impl fmt::Display for Resource {
 
 /// The text names nothing that is limited.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no limit: there are memory, cpu, pids, files, tmp, code, log and data")]
+#[error(
+    "{0:?} is no limit: there are memory, cpu, pids, files, tmp, code, log and data, and for builds time, detect-time, disk and inodes"
+)]
 pub struct NoSuchResource(String);
 
 impl FromStr for Resource {
@@ -192,60 +243,19 @@ impl fmt::Display for Limit {
     }
 }
 
+impl Limit {
+    /// Twice as much, as far as that makes sense.
+    #[must_use]
+    pub fn twice(self) -> Self {
+        let most = *self.resource.range().end();
+        Self { amount: self.amount.map(|amount| amount.saturating_mul(2).min(most)), ..self }
+    }
+}
+
 /// What to do about a process of this type that needed more memory than `limit`.
 pub fn more_memory(app: &AppName, process: &str, limit: u64) -> String {
     let more = show_bytes(limit.saturating_mul(2));
     format!("if it really needs more: `resource:limit {app} {process} memory={more}`")
-}
-
-const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
-
-/// `512M`, `512MB`, `512MiB`, `1048576B`: always powers of 1024. A number alone could mean anything.
-fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.to_ascii_uppercase();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..)? {
-        "B" => 0,
-        unit => {
-            let letter = unit.strip_suffix("IB").or_else(|| unit.strip_suffix(['I', 'B'])).unwrap_or(unit);
-            UNITS.into_iter().find(|(known, _)| letter.chars().eq([*known]))?.1
-        }
-    };
-    parse_count(digits)?.checked_mul(1 << shift)
-}
-
-/// `512M`: in the largest unit that needs no fraction.
-pub fn show_bytes(bytes: u64) -> String {
-    let unit = UNITS.into_iter().find(|(_, shift)| bytes != 0 && bytes.trailing_zeros() >= *shift);
-    unit.map_or_else(|| format!("{bytes}B"), |(letter, shift)| format!("{}{letter}", bytes >> shift))
-}
-
-/// `12.3M`: of what was counted nobody wants to know every byte.
-pub fn show_rough_bytes(bytes: u64) -> String {
-    let Some((letter, shift)) = UNITS.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
-        return format!("{bytes}B");
-    };
-    let tenths = (u128::from(bytes) * 10) >> shift;
-    format!("{}.{}{letter}", tenths / 10, tenths % 10)
-}
-
-/// `2`, `0.5`, to three places.
-fn parse_thousandths(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let places = u32::try_from(part.len()).ok().filter(|places| (1..=3).contains(places))?;
-    let part = parse_count(part)?.checked_mul(10_u64.pow(3 - places))?;
-    parse_count(whole)?.checked_mul(1000)?.checked_add(part)
-}
-
-/// `1.5`
-pub fn show_thousandths(amount: u64) -> String {
-    let text = format!("{}.{:03}", amount / 1000, amount % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Without the sign that the standard library would take.
-fn parse_count(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// Limits that were set, by resource.
@@ -293,7 +303,8 @@ impl Settings {
     /// What holds for instances of a process type.
     pub fn of(&self, process: &str) -> Limits {
         let set = |resource| self.own(process).and_then(|own| own.get(&resource)).or_else(|| self.app.get(&resource));
-        Limits::by(|resource| set(resource).copied().unwrap_or_else(|| resource.usual()))
+        let own = R::ALL.into_iter().filter(|resource| !resource.is_shared() && !resource.is_of_builds());
+        Limits::by(own, |resource| set(resource).copied().unwrap_or_else(|| resource.usual()))
     }
 
     /// What `data/` may hold; None: as much as the disk has room for.
@@ -304,7 +315,8 @@ impl Settings {
     /// What holds for builds. What is set for the app is meant for what it runs.
     pub fn of_builds(&self) -> Limits {
         let set = |resource| self.own(BUILD).and_then(|own| own.get(&resource));
-        Limits::by(|resource| set(resource).copied().unwrap_or_else(|| resource.usual_in_builds()))
+        let own = R::ALL.into_iter().filter(|resource| !resource.is_shared());
+        Limits::by(own, |resource| set(resource).copied().unwrap_or_else(|| resource.usual_in_builds()))
     }
 
     fn own(&self, process: &str) -> Option<&Set> {
@@ -322,14 +334,18 @@ const WORKER_BYTES: u64 = 128 << 20;
 const MOST_WORKERS: u64 = 8;
 
 impl Limits {
-    fn by(amount: impl Fn(Resource) -> Option<u64>) -> Self {
-        let own = R::ALL.into_iter().filter(|resource| !resource.is_shared());
+    fn by(own: impl Iterator<Item = Resource>, amount: impl Fn(Resource) -> Option<u64>) -> Self {
         Self(own.map(|resource| (resource, amount(resource))).collect())
     }
 
     /// Of one resource; None: no limit.
     pub fn get(&self, resource: Resource) -> Option<u64> {
         self.0.get(&resource).copied().flatten()
+    }
+
+    /// Of a resource that is time.
+    pub fn time(&self, resource: Resource) -> Duration {
+        self.get(resource).map_or(Duration::MAX, Duration::from_secs)
     }
 
     /// Bound of one log file.
@@ -390,6 +406,12 @@ mod tests {
             ("log=64K", Some(64 << 10), "log=64K"),
             ("data=1024M", Some(1 << 30), "data=1G"),
             ("data=none", None, "data=none"),
+            ("time=90s", Some(90), "time=90s"),
+            ("time=900s", Some(900), "time=15m"),
+            ("time=120m", Some(7200), "time=2h"),
+            ("detect-time=1m", Some(60), "detect-time=1m"),
+            ("disk=10G", Some(10 << 30), "disk=10G"),
+            ("inodes=5000", Some(5000), "inodes=5000"),
         ];
         for (text, amount, shown) in cases {
             assert_eq!((limit(text).amount, limit(text).to_string().as_str()), (amount, shown), "{text}");
@@ -421,7 +443,16 @@ mod tests {
             "memory=512X",
             "memory=512MBi",
             "memory=99999999999999999999G",
-            "disk=1G",
+            "room=1G",
+            "time=15",
+            "time=0s",
+            "time=25h",
+            "time=1.5h",
+            "time=none",
+            "time=m",
+            "detect_time=1m",
+            "disk=none",
+            "inodes=10",
             "cpu=0",
             "cpu=.5",
             "cpu=1.",
@@ -443,6 +474,21 @@ mod tests {
         }
         let said = "memory=15M".parse::<Limit>().unwrap_err().to_string();
         assert_eq!(said, "memory=\"15M\": it is from 16M to 64T, such as memory=512M");
+        let said = "time=15".parse::<Limit>().unwrap_err().to_string();
+        assert_eq!(said, "time=\"15\": it is from 1s to 24h, such as time=15m");
+    }
+
+    #[test]
+    fn only_builds_have_a_time() {
+        let build: ProcessType = BUILD.parse().unwrap();
+        let mut settings = Settings::default();
+        let before = (settings.of("web"), settings.of_builds());
+        assert_eq!((before.0.get(R::Time), before.1.get(R::Time)), (None, Some(900)));
+        settings.set(Some(&build), &[limit("time=20m"), limit("disk=1G")]);
+        assert_eq!(settings.of("web"), before.0);
+        assert_eq!((settings.of_builds().get(R::Time), settings.of_builds().get(R::Disk)), (Some(1200), Some(1 << 30)));
+        assert_eq!(limit("time=20h").twice().to_string(), "time=24h");
+        assert_eq!(limit("disk=3G").twice().to_string(), "disk=6G");
     }
 
     #[test]
@@ -501,7 +547,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_limit_or_refused(text in "(memory|cpu|pids|files|tmp|code|log|data)?=?[0-9.]{0,22}[a-zA-Z]{0,4}\\PC{0,3}") {
+        fn any_text_is_a_limit_or_refused(text in "(memory|cpu|pids|files|tmp|code|log|data|time|detect-time|disk|inodes)?=?[0-9.]{0,22}[a-zA-Z]{0,4}\\PC{0,3}") {
             if let Ok(limit) = text.parse::<Limit>() {
                 prop_assert_eq!(limit.to_string().parse::<Limit>(), Ok(limit));
             }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::limits::{show_bytes, show_rough_bytes, show_thousandths};
+use crate::limits::{show_bytes, show_rough_bytes, show_seconds, show_thousandths};
 
 /// One value: how it is written depends on the reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Cell {
     Size(u64),
     /// Bytes that were counted; for people rounded.
     Rough(u64),
+    /// Seconds; for people in a unit.
+    Seconds(u64),
     /// A number with three decimal places.
     Thousandths(u64),
     /// `yes` or `-`, true or false.
@@ -75,6 +77,7 @@ impl Cell {
             Self::Text(text) => printable(text),
             Self::Number(number) => number.to_string().into(),
             Self::Size(bytes) => show_bytes(*bytes).into(),
+            Self::Seconds(seconds) => show_seconds(*seconds).into(),
             Self::Rough(bytes) => show_rough_bytes(*bytes).into(),
             Self::Thousandths(number) => show_thousandths(*number).into(),
             Self::Flag(true) => "yes".into(),
@@ -88,7 +91,9 @@ impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) | Self::Size(number) | Self::Rough(number) => serializer.serialize_u64(*number),
+            Self::Number(number) | Self::Size(number) | Self::Rough(number) | Self::Seconds(number) => {
+                serializer.serialize_u64(*number)
+            }
             Self::Thousandths(number) => match show_thousandths(*number).parse::<f64>() {
                 Ok(number) => serializer.serialize_f64(number),
                 Err(_) => serializer.serialize_none(),

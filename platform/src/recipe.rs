@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use builder::project::{Project, ProjectError};
 use builder::reference::{Choice, ChoiceError, Selection};
@@ -10,15 +9,12 @@ use builder::{Buildpack, Image, Order};
 
 use crate::failure::{Failure, Result};
 use crate::instance::{ENV, owner};
+use crate::limits::{Limits, Resource};
 use crate::platform::Platform;
 use crate::release;
 use crate::store::App;
 use crate::toolchain::BuildTools;
 
-/// Bound of all detects of a build.
-const DETECT_LIMIT: Duration = Duration::from_secs(60);
-/// Bound of a build.
-const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The layer that is shown as the virtualenv.
 const ENV_LAYER: &str = "/layers/airstrip_python/env";
 /// The part of a build's directory that is the lifecycle's own space.
@@ -62,6 +58,7 @@ pub struct Recipe {
     previous: Option<Image>,
     previous_sbom: Option<PathBuf>,
     owner: Option<u32>,
+    limits: Limits,
     clean: bool,
     symlinks: Vec<(PathBuf, PathBuf)>,
 }
@@ -137,6 +134,7 @@ impl Platform {
             previous_sbom: previous.as_ref().and_then(|release| Some(release.code.parent()?.join(SBOM))),
             previous: previous.map(|release| release.manifest.image),
             owner: owner(app.id),
+            limits: app.terms.limits.of_builds(),
             clean,
             symlinks: vec![(ENV.into(), ENV_LAYER.into())],
         }
@@ -164,8 +162,8 @@ impl Recipe {
             build_config: self.build_config.as_deref(),
             symlinks: &self.symlinks,
             clean: self.clean,
-            detect_timeout: DETECT_LIMIT,
-            build_timeout: BUILD_LIMIT,
+            detect_timeout: self.limits.time(Resource::DetectTime),
+            build_timeout: self.limits.time(Resource::Time),
         }
     }
 

@@ -1,18 +1,25 @@
 //! The builder's sandbox, made by the engine.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use builder::{Output, SandboxError, Step, StepExit};
-use engine::{Command, Exit, InstanceId, Mount, MountKind, Spec, Streams, Symlink};
+use engine::{Command, Control, Egress, EngineError, Exit, InstanceId, Mount, MountKind, Spec, Streams, Symlink};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::bounds::Bounds;
 use crate::instance::suffix;
-use crate::limits::{BUILD, more_memory};
+use crate::limits::Resource;
 use crate::names::AppName;
 use crate::platform::Platform;
 
-/// Runs the steps of one app's builds.
+/// How long the kernel may take to end what was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs the steps of one build.
 pub struct BuildSandbox<'a> {
     /// Whose engine.
     pub platform: &'a Platform,
@@ -20,12 +27,16 @@ pub struct BuildSandbox<'a> {
     pub app: &'a AppName,
     /// The user outside.
     pub uid: u32,
-    /// How much of the machine a step may use.
-    pub limits: engine::Limits,
+    /// How much of the machine the build may use.
+    pub bounds: &'a Bounds,
     /// What a step may reach besides public addresses.
     pub own_addresses: Vec<SocketAddr>,
+    /// What the build writes is below it.
+    pub directory: &'a Path,
     /// What is `/tmp` inside: builds unpack more than the memory of an instance's own `/tmp` should hold.
-    pub tmp: &'a Path,
+    pub tmp: PathBuf,
+    /// Those who wait for the steps' ends, whoever else does not.
+    pub steps: TaskTracker,
 }
 
 #[async_trait::async_trait]
@@ -34,21 +45,40 @@ impl builder::Sandbox for BuildSandbox<'_> {
         let failed = |error: &dyn std::fmt::Display| SandboxError(error.to_string());
         let id = InstanceId::new(format!("{}.build.{}", self.app, suffix())).map_err(|e| failed(&e))?;
         let mut process = self.platform.engine.attach(&id, &self.spec(step), None).await.map_err(|e| failed(&e))?;
-        if let Some(Streams::Pipes { stdin, stdout, stderr }) = process.streams.take() {
+        let streams = process.streams.take();
+        let over = self.bounds.over().child_token();
+        let ended = self.steps.spawn(end(process.control, over.clone()));
+        let _not_waited_for = over.drop_guard();
+        if let Some(Streams::Pipes { stdin, stdout, stderr }) = streams {
             drop(stdin);
-            tokio::join!(copy(stdout, output), copy(stderr, output));
+            tokio::join!(self.copy(stdout, output), self.copy(stderr, output));
         }
-        match process.control.wait().await.map_err(|e| failed(&e))? {
+        let (exit, refused_processes) = ended.await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+        self.bounds.look_after_step(self.directory).await;
+        match exit {
+            Exit::OutOfMemory(_) => self.bounds.pass(Resource::Memory),
+            other if refused_processes && !other.success() => self.bounds.pass(Resource::Pids),
+            _ => {}
+        }
+        match exit {
+            _ if self.bounds.over().is_cancelled() => Err(SandboxError(format!("{} has passed a bound", step.name))),
             Exit::Status(status) => Ok(StepExit::Status(status)),
             Exit::Signal(signal) => Ok(StepExit::Signal(signal)),
-            exit @ Exit::OutOfMemory(limit) => {
-                let remedy = more_memory(self.app, BUILD, limit);
-                output.write(format!(" !     {} {exit}\n !     {remedy}\n", step.name).as_bytes()).await;
-                Ok(StepExit::Signal(nix::libc::SIGKILL))
-            }
-            Exit::Lost => Err(SandboxError(format!("{} was lost", step.name))),
+            Exit::OutOfMemory(_) | Exit::Lost => Err(SandboxError(format!("{} was lost", step.name))),
         }
     }
+}
+
+/// Waits for the end of a program and of all that it has started; once `stop` is cancelled, kills them. Says whether the sandbox was
+/// refused processes, too.
+async fn end(control: Box<dyn Control>, stop: CancellationToken) -> Result<(Exit, bool), EngineError> {
+    let exit = if let Some(exit) = stop.run_until_cancelled(control.wait()).await {
+        exit?
+    } else {
+        control.kill()?;
+        tokio::time::timeout(KILL_LIMIT, control.wait()).await.unwrap_or(Ok(Exit::Lost))?
+    };
+    Ok((exit, control.was_refused_processes()))
 }
 
 impl BuildSandbox<'_> {
@@ -58,7 +88,7 @@ impl BuildSandbox<'_> {
             target: bind.target.clone(),
             kind: if bind.writable { MountKind::ReadWrite } else { MountKind::ReadOnly },
         };
-        let tmp = Mount { source: self.tmp.to_owned(), target: "/tmp".into(), kind: MountKind::ReadWrite };
+        let tmp = Mount { source: self.tmp.clone(), target: "/tmp".into(), kind: MountKind::ReadWrite };
         let symlink = |(link, target): &(std::path::PathBuf, std::path::PathBuf)| Symlink {
             link: link.clone(),
             target: target.clone(),
@@ -70,17 +100,28 @@ impl BuildSandbox<'_> {
             symlinks: step.symlinks.iter().map(symlink).collect(),
             command: Command { argv: step.argv.clone(), env: step.env.clone(), cwd: step.cwd.clone() },
             log: None,
-            limits: self.limits,
-            egress: engine::Egress::default(),
-            egress_exceptions: self.own_addresses.clone(),
+            limits: self.bounds.for_engine(),
+            egress: if step.network { Egress::Internet } else { Egress::None },
+            egress_exceptions: if step.network { self.own_addresses.clone() } else { Vec::new() },
             internal: None,
         }
     }
-}
 
-async fn copy(mut from: Box<dyn AsyncRead + Send + Unpin>, to: &dyn Output) {
-    let mut buffer = vec![0; 16 << 10];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        to.write(&buffer[..length]).await;
+    /// To its end, or as far as the bound lets it.
+    async fn copy(&self, mut from: Box<dyn AsyncRead + Send + Unpin>, to: &dyn Output) {
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let shown = self.bounds.print(&buffer[..length]);
+            to.write(&buffer[..shown]).await;
+            if shown < length {
+                return;
+            }
+        }
+    }
+
+    /// Kills what still runs of the build, and waits for its end.
+    pub async fn ended(self) {
+        self.steps.close();
+        self.steps.wait().await;
     }
 }

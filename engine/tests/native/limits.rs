@@ -48,7 +48,9 @@ async fn a_one_off_tells_of_processes_refused(world: Arc<World>) {
         return;
     }
     let limits = Limits { pids: Some(20), ..Limits::default() };
-    for (script, refused) in [("for i in 1 2 3; do sleep 0; done", false), ("for i in $(seq 30); do sleep 9 & done", true)] {
+    for (script, refused) in
+        [("for i in 1 2 3; do sleep 0; done", false), ("for i in $(seq 30); do sleep 9 & done", true)]
+    {
         let process = world.engine.attach(&id("a"), &limited(&world, script, limits), None).await.unwrap();
         process.control.wait().await.unwrap();
         assert_eq!(process.control.was_refused_processes(), refused, "{script}");

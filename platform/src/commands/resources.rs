@@ -52,8 +52,23 @@ impl FromStr for ClearWord {
 
 pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
-    let columns =
-        ["process", "memory", "cpu", "pids", "files", "tmp", "code", "log", "data", "data_used", "not_enforced"];
+    let columns = [
+        "process",
+        "memory",
+        "cpu",
+        "pids",
+        "files",
+        "tmp",
+        "code",
+        "log",
+        "data",
+        "data_used",
+        "time",
+        "detect_time",
+        "disk",
+        "inodes",
+        "not_enforced",
+    ];
     let mut listing =
         Listing::new(format!("{name} limits (for each instance, but data: for all together)"), columns, "");
     let in_builds = call.platform.engines.unenforced(engine_of(&app, BUILD)).await;
@@ -110,8 +125,9 @@ async fn tell_unenforced(call: &mut Call<'_>, unenforced: &[(Resource, String)])
     }
 }
 
-fn row(process: String, limits: &Limits, data: Option<&DataUse>, unenforced: &[(Resource, String)]) -> [Cell; 11] {
+fn row(process: String, limits: &Limits, data: Option<&DataUse>, unenforced: &[(Resource, String)]) -> [Cell; 15] {
     let size = |resource| limits.get(resource).map(Cell::Size);
+    let time = |resource| limits.get(resource).map(Cell::Seconds);
     [
         process.into(),
         size(Resource::Memory).into(),
@@ -123,6 +139,10 @@ fn row(process: String, limits: &Limits, data: Option<&DataUse>, unenforced: &[(
         size(Resource::Log).into(),
         data.map(|data| Cell::Size(data.limit)).into(),
         data.and_then(|data| data.used.clone().ok()).map(Cell::Rough).into(),
+        time(Resource::Time).into(),
+        time(Resource::DetectTime).into(),
+        size(Resource::Disk).into(),
+        limits.get(Resource::Inodes).into(),
         unenforced.iter().map(|(resource, _)| resource.to_string()).collect::<Vec<_>>().into(),
     ]
 }
@@ -158,6 +178,13 @@ pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitW
         return Err(Failure::new(
             format!("{process} has no {} of its own: all that runs of {name} shares it", shared.resource),
             format!("leave {process} out: `resource:limit {name} {shared}`"),
+        ));
+    }
+    let of_builds = limits.iter().find(|limit| limit.resource.is_of_builds());
+    if let Some(limit) = of_builds.filter(|_| process.as_ref().is_none_or(|process| process.as_str() != BUILD)) {
+        return Err(Failure::new(
+            format!("only builds have a limit of {}", limit.resource),
+            format!("say so: `resource:limit {name} {BUILD} {limit}`"),
         ));
     }
     let shown: Vec<String> = limits.iter().map(ToString::to_string).collect();

@@ -25,7 +25,8 @@ impl Watched {
     /// Makes the group.
     pub(in crate::native) fn make(plan: &Plan, limits: &Limits, freezable: bool) -> Result<Self, Failure> {
         let group = Group::make(plan, limits, freezable)?;
-        let mut watched = Self { group, memory: limits.memory, shortage: None, ran_out: false, refused_processes: false };
+        let mut watched =
+            Self { group, memory: limits.memory, shortage: None, ran_out: false, refused_processes: false };
         if let Some(Place { version: Version::One, dir, .. }) = watched.group.part(Controller::Memory) {
             let event = v1::watch_memory(dir).step(|| format!("watch the memory of {}", dir.display()))?;
             watched.shortage = Some(event);
