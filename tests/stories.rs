@@ -16,6 +16,7 @@
 mod harness;
 
 mod bad_input;
+mod bounds;
 mod buildpacks;
 mod clients;
 mod commands;

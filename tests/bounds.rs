@@ -1,0 +1,514 @@
+//! What a build is given, what it may take, and what hostile ones do not get: their buildpack is a shell script.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::harness::{App, INTERNET, PATIENCE, Push, Server, skipped, wait_until, with_outside};
+
+/// A worker that needs nothing.
+const PROCFILE: &str = "worker: exec sleep 86361\n";
+
+fn with_blog() -> Server {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    server
+}
+
+/// From now on these scripts are what recognises Python apps, and what builds them: `$1` is the directory of layers.
+fn builds_by(server: &Server, detect: &str, build: &str) {
+    let versions = server.home().join("buildpacks/airstrip_python");
+    let version = fs::read_dir(versions).unwrap().next().unwrap().unwrap().path();
+    for (program, script) in [("detect", detect), ("build", build)] {
+        let path = version.join("bin").join(program);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// What must be as before when a build came to nothing.
+fn state(server: &Server, app: &App<'_>) -> (Vec<String>, Option<String>, String) {
+    let page = server.http.get("blog.localhost", "/instance").ok().body;
+    (server.directories(), app.branch_on_server("main"), page)
+}
+
+/// Pushes anew, which must fail with these words and leave nothing.
+#[track_caller]
+fn comes_to_nothing(server: &Server, words: &[&str]) -> Push {
+    let app = App::opened(server.client(), "blog");
+    let (before, processes) = (state(server, &app), server.processes().len());
+    app.commit("Again");
+    let push = app.push();
+    push.check_rejected(words);
+    assert_eq!(state(server, &app), before, "{}", push.reply);
+    wait_until("the build's shims end", PATIENCE, || server.processes().len() <= processes);
+    push
+}
+
+/// Every file below a directory that has `text` in it.
+fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().filter_map(Result::ok) {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if kind.is_file() && fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes()) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn variables_for_builds_are_given_to_builds_alone() {
+    let server = with_blog();
+    let client = server.client();
+    client.airstrip("config:set blog OF_THE_APP=app-4711").ok();
+    let instance = || server.http.get("blog.localhost", "/instance").ok().body;
+    let releases = || client.airstrip("releases blog --json").ok().json().as_array().unwrap().len();
+    let before = (instance(), releases());
+    let said = client.airstrip("config:set blog --build TOKEN=build-4712 EMPTY=").ok().out();
+    assert!(said.contains("TOKEN, EMPTY for builds") && said.contains("Counts from the next build"), "{said}");
+    client.ssh_with("airstrip", &["config:set blog - --build"], b"# a file\nLINES=\"one\\ntwo\"\n").ok();
+    assert_eq!((instance(), releases()), before, "it is no release and restarts nothing");
+    assert_eq!(client.airstrip("config:get blog TOKEN --build").ok().line(), "build-4712");
+    client.airstrip("config:get blog TOKEN").fails(1, &["no variable TOKEN"]);
+    let listed = client.airstrip("config blog --build --json").ok().json();
+    let keys: Vec<_> = listed.as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["EMPTY", "LINES", "TOKEN"]);
+    assert!(!client.airstrip("config blog").ok().out().contains("TOKEN"));
+
+    let tell = "echo \"found $TOKEN, ${EMPTY-none}, $(cat /platform/env/LINES | tr '\\n' +), ${OF_THE_APP-nothing of the app}\"";
+    builds_by(
+        &server,
+        &format!("{tell} > /tmp/detected"),
+        &format!("cat /tmp/detected; {tell}; until test -e go; do sleep 0.1; done"),
+    );
+    let app = App::opened(client, "blog");
+    app.write("Procfile", PROCFILE);
+    app.commit("Tell");
+    let mut push = app.start_push();
+    push.wait_for("found build-4712, , one+two, nothing of the app", PATIENCE);
+    push.wait_for("found build-4712, , one+two, nothing of the app", PATIENCE);
+    let titles: Vec<_> = server.processes().into_iter().map(|found| found.command).collect();
+    let code = fs::read_dir(server.home().join("apps/blog/releases")).unwrap().filter_map(Result::ok);
+    let code = code.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains(".build-")).unwrap();
+    fs::write(code.join("code/go"), "").unwrap();
+    push.wait_for("=====> blog", PATIENCE);
+    assert_eq!(push.finish(PATIENCE).status, 0);
+    assert!(!titles.iter().any(|title| title.contains("build-4712")), "{titles:?}");
+    assert!(!server.log().contains("build-4712"));
+    let environment = client.airstrip("run blog env").ok().out();
+    assert!(environment.contains("app-4711") && !environment.contains("build-4712"), "{environment}");
+    for left in ["layers", "apps/blog/releases", "apps/blog/cache", "apps/blog/logs"] {
+        assert_eq!(files_with(&server.home().join(left), "build-4712"), Vec::<PathBuf>::new());
+    }
+
+    client.airstrip("config:unset blog TOKEN --build").ok();
+    client
+        .airstrip("config:unset blog TOKEN --build")
+        .fails(1, &["gives its builds no variable TOKEN", "config blog --build"]);
+    builds_by(&server, "true", "echo now ${TOKEN-none}");
+    app.commit("Tell again");
+    assert!(app.push().ok().reply.err().contains("now none"));
+}
+
+#[test]
+fn variables_for_builds_have_the_same_rules() {
+    let server = Server::start();
+    let client = server.client();
+    client.airstrip("apps:create blog").ok();
+    client.airstrip("config:set blog --build 1K=secret").fails(2, &["1K"]);
+    client.airstrip("config:set blog --build").fails(2, &["usage"]);
+    let wrong = client.ssh_with("airstrip", &["config:set blog --build -"], b"GOOD=1\nnot a line\n");
+    wrong.fails(1, &["line 2"]);
+    assert_eq!(client.airstrip("config blog --build --json").ok().json(), Value::Array(Vec::new()), "all or nothing");
+    let deployer = server.client_with_key("deployer", &["--app", "blog", "--role", "deploy"]);
+    deployer.airstrip("config blog --build").fails(1, &["may not"]);
+    deployer.airstrip("config:set blog --build A=1").fails(1, &["may not"]);
+    client.airstrip("config:set blog --build A=1").ok();
+    client.airstrip("apps:rename blog shop").ok();
+    assert_eq!(client.airstrip("config:get shop A --build").ok().line(), "1");
+    client.airstrip("apps:destroy shop --force").ok();
+    client.airstrip("apps:create shop").ok();
+    client.airstrip("config:get shop A --build").fails(1, &["no variable A"]);
+}
+
+#[test]
+fn what_recognises_an_app_has_no_network() {
+    with_outside(|_outside| {
+        let server = with_blog();
+        wait_until("the other machine serves", PATIENCE, || TcpStream::connect((INTERNET, 80)).is_ok());
+        let ask =
+            format!("(exec 3<>/dev/tcp/{INTERNET}/80) 2> /tmp/why && echo reached || echo refused: $(cat /tmp/why)");
+        builds_by(&server, &format!("{ask}; exit 1"), "exit 1");
+        comes_to_nothing(&server, &["refused: ", "unreachable"]);
+        builds_by(&server, "true", &format!("{ask}; exit 1"));
+        let push = comes_to_nothing(&server, &["build failed"]);
+        if push.reply.err().contains("refused: ") {
+            return skipped("this machine lets builds connect to nowhere");
+        }
+        assert!(push.reply.err().contains("reached"), "{}", push.reply);
+    });
+}
+
+#[test]
+fn bounds_are_shown_and_are_of_builds_alone() {
+    let server = Server::start();
+    let client = server.client();
+    client.airstrip("apps:create blog").ok();
+    let row = |process: &str| {
+        let all = client.airstrip("resource blog --json").ok().json();
+        all.as_array().unwrap().iter().find(|row| row["process"] == process).unwrap().clone()
+    };
+    let expected = serde_json::json!({"time": 900, "detect_time": 60, "memory": 2_u64 << 30, "pids": 512, "disk": 10_u64 << 30,
+        "inodes": 1_000_000, "log": 16 << 20});
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&row("build")[key], value, "{key}");
+    }
+    assert_eq!((&row("web")["time"], &row("web")["disk"]), (&Value::Null, &Value::Null));
+    let said = client.airstrip("resource:limit blog build time=20m detect-time=90s disk=1G").ok().out();
+    assert!(said.contains("build of blog: time=20m detect-time=90s disk=1G"), "{said}");
+    assert_eq!((&row("build")["time"], &row("build")["disk"]), (&1200.into(), &(1 << 30).into()));
+    assert!(client.airstrip("resource blog").ok().out().contains("20m"));
+    client.airstrip("resource:limit-clear blog build time").ok();
+    assert_eq!(row("build")["time"], 900);
+    for words in ["time=20m", "web inodes=5000"] {
+        let remedy = format!("resource:limit blog build {}", words.rsplit(' ').next().unwrap());
+        client.airstrip(&format!("resource:limit blog {words}")).fails(1, &["only builds", &remedy]);
+    }
+    client.airstrip("resource:limit blog build time=15").fails(2, &["from 1s to 24h"]);
+}
+
+/// Something that goes on after a build's own program, out of its session, and would write into its directory for ever.
+const DAEMON: &str =
+    "(setsid bash -c 'trap \"\" TERM HUP INT; while :; do date > /tmp/$RANDOM; sleep 0.01; done' &) > /dev/null 2>&1";
+
+#[test]
+fn a_build_that_passes_a_bound_ends_with_its_name_and_leaves_nothing() {
+    let server = with_blog();
+    passes_each_bound(&server);
+}
+
+#[test]
+fn for_an_ordinary_user_a_build_that_passes_a_bound_ends() {
+    let Some(server) = Server::as_ordinary_user() else { return };
+    App::probe(server.client(), "blog").push().ok();
+    passes_each_bound(&server);
+}
+
+fn passes_each_bound(server: &Server) {
+    let fill = |directory: &str| format!("cd {directory} && n=0; while :; do head -c 1M /dev/zero > $((n+=1)); done");
+    let touch = "mkdir $1/l && cd $1/l && for n in {1..1000000}; do : > $n; done; sleep 86362".to_owned();
+    let cases = [
+        ("time=2s", "time=4s", "trap '' TERM; sleep 86362".to_owned()),
+        ("disk=20M", "disk=40M", fill("/tmp")),
+        ("disk=20M", "disk=40M", fill("$1")),
+        ("disk=20M", "disk=40M", fill(".")),
+        ("disk=20M", "disk=40M", "truncate -s 8E hole; sleep 86362".to_owned()),
+        ("inodes=3000", "inodes=6000", touch),
+        ("log=64K", "log=128K", "yes".to_owned()),
+        ("log=64K", "log=128K", "tr -d '\\n' < /dev/zero".to_owned()),
+    ];
+    let client = server.client();
+    for (limit, more, script) in cases {
+        client.airstrip("resource:limit-clear blog build").ok();
+        client.airstrip(&format!("resource:limit blog build {limit}")).ok();
+        builds_by(server, "true", &format!("{DAEMON}\n{script}"));
+        let command = format!("resource:limit blog build {more}");
+        comes_to_nothing(server, &["build failed: ", &format!("than its limit {limit}"), &command]);
+    }
+    client.airstrip("resource:limit-clear blog build").ok();
+    client.airstrip("resource:limit blog build detect-time=2s").ok();
+    builds_by(server, &format!("{DAEMON}\nsleep 86362"), "true");
+    comes_to_nothing(server, &["than its limit detect-time=2s", "resource:limit blog build detect-time=4s"]);
+    client.airstrip("resource:limit blog build detect-time=1m").ok();
+    builds_by(server, "true", "echo fine");
+    App::opened(client, "blog").push_file("Procfile", PROCFILE).ok();
+}
+
+#[test]
+fn a_cache_that_has_become_too_large_is_dropped() {
+    let server = with_blog();
+    let client = server.client();
+    let app = App::opened(client, "blog");
+    app.write("Procfile", PROCFILE);
+    let cached = |more: &str| format!("ls $1; mkdir -p $1/c; {more}; printf '[types]\\ncache = true\\n' > $1/c.toml");
+    builds_by(&server, "true", &cached("echo first > $1/c/first"));
+    app.commit("Fill the cache");
+    app.push().ok();
+    client.airstrip("resource:limit blog build disk=20M").ok();
+    builds_by(&server, "true", &cached("head -c 30M /dev/zero > $1/c/large; sleep 86362"));
+    app.commit("Fill it more");
+    app.push().rejected(&["than its limit disk=20M"]);
+    builds_by(&server, "true", &cached("ls $1/c; echo listed"));
+    app.commit("Begin anew");
+    let said = app.push().ok().reply.err();
+    assert!(said.contains("listed") && !said.contains("large") && !said.contains("first"), "{said}");
+}
+
+#[test]
+fn a_fork_bomb_in_a_build() {
+    let server = with_blog();
+    let client = server.client();
+    let row = client.airstrip("resource blog --json").ok().json()[0].clone();
+    if row["not_enforced"].as_array().unwrap().contains(&"pids".into()) {
+        return skipped("processes are not counted on this machine");
+    }
+    client.airstrip("resource:limit blog build pids=40").ok();
+    for bomb in ["bomb() { bomb | bomb & bomb; }; bomb", "for n in {1..100}; do sleep 86362 & done"] {
+        builds_by(&server, "true", &format!("{DAEMON}\n{bomb}\nexit 1"));
+        comes_to_nothing(
+            &server,
+            &["more processes and threads than its limit pids=40", "resource:limit blog build pids=80"],
+        );
+    }
+}
+
+#[test]
+fn what_a_build_started_ends_with_it() {
+    let server = with_blog();
+    let app = App::opened(server.client(), "blog");
+    let before = server.processes().len();
+    builds_by(&server, &format!("{DAEMON}\n{DAEMON}"), &format!("{DAEMON}\n{DAEMON}\necho built"));
+    app.write("Procfile", "worker: exec sleep 86361\n");
+    app.commit("Leave daemons");
+    let push = app.push().ok();
+    assert!(push.reply.err().contains("built"), "{}", push.reply);
+    wait_until("only instances run", PATIENCE, || server.processes().len() <= before);
+    let titles: Vec<_> = server.processes().into_iter().map(|found| found.command).collect();
+    assert!(!titles.iter().any(|title| title.contains("RANDOM")), "{titles:?}");
+}
+
+#[test]
+fn what_a_build_took_its_own_permission_for_is_removed() {
+    let server = with_blog();
+    locked_directories_are_removed(&server);
+}
+
+#[test]
+fn for_an_ordinary_user_what_a_build_took_its_own_permission_for_is_removed() {
+    let Some(server) = Server::as_ordinary_user() else { return };
+    App::probe(server.client(), "blog").push().ok();
+    locked_directories_are_removed(&server);
+}
+
+fn locked_directories_are_removed(server: &Server) {
+    let lock = "for d in /tmp $1 .; do mkdir -p $d/locked/below/deep; : > $d/locked/below/deep/file; chmod 0 $d/locked/below; chmod 500 $d/locked; done";
+    builds_by(server, "true", &format!("{lock}\nexit 1"));
+    comes_to_nothing(server, &["build failed"]);
+    builds_by(
+        server,
+        "true",
+        "mkdir -p /tmp/modules/one; : > /tmp/modules/one/file; chmod 555 /tmp/modules /tmp/modules/one",
+    );
+    App::opened(server.client(), "blog").push_file("Procfile", PROCFILE).ok();
+    assert!(!server.directories().iter().any(|directory| directory.contains(".build-")));
+}
+
+/// What an app of its own keeps: a word that nobody else may see.
+const TREASURE: &str = "treasure-4713";
+
+/// Writes the treasure wherever a build can keep something.
+fn keep_treasure() -> String {
+    let layer = |name: &str, types: &str| {
+        format!(
+            "mkdir -p $1/{name}; echo {TREASURE} > $1/{name}/kept; printf '[types]\\n{types}\\n[metadata]\\nk = \"{TREASURE}\"\\n' > $1/{name}.toml"
+        )
+    };
+    format!(
+        "cat $1/cached/kept; {}; {}; echo {TREASURE} > /tmp/kept; echo {TREASURE} > code-of-mine; \
+         printf '[metadata]\\nk = \"{TREASURE}\"\\n' > $1/store.toml",
+        layer("cached", "cache = true"),
+        layer("launched", "launch = true")
+    )
+}
+
+/// Looks for it in every file that can be read, in every variable and every other process; then writes wherever it can.
+const SEARCH: &str = r#"
+grep -rlsI --exclude-dir=proc --exclude-dir=sys --exclude-dir=usr treasure-471[3] / | sed 's/^/seen in /'
+cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2> /dev/null | tr '\0' '\n' | grep treasure-471[3] | sed 's/^/seen of a process: /'
+ls -d /proc/[0-9]* | wc -l | sed 's/^/processes: /'
+find / -xdev -name '*.db' -o -name '*.sock' -o -name 'ssh_host*' 2> /dev/null | sed 's/^/seen: /' | grep -v /usr/
+find / -maxdepth 4 -type d -writable -not -path '/proc/*' 2> /dev/null | while read d; do echo poison > "$d/kept"; echo poison > "$d/poison"; done
+find / -maxdepth 6 -type f -writable -not -path '/proc/*' -not -path '/sys/*' 2> /dev/null | while read f; do echo poison > "$f"; done
+"#;
+
+#[test]
+fn a_build_neither_sees_nor_changes_its_neighbours() {
+    neighbours_are_apart(&with_blog());
+}
+
+#[test]
+fn for_an_ordinary_user_a_build_neither_sees_nor_changes_its_neighbours() {
+    let Some(server) = Server::as_ordinary_user() else { return };
+    App::probe(server.client(), "blog").push().ok();
+    neighbours_are_apart(&server);
+}
+
+fn neighbours_are_apart(server: &Server) {
+    let client = server.client();
+    builds_by(server, "true", &keep_treasure());
+    let blog = App::opened(client, "blog");
+    blog.push_file("Procfile", PROCFILE).ok();
+    client.airstrip(&format!("config:set blog SECRET={TREASURE}")).ok();
+    client.airstrip(&format!("config:set blog --build SECRET={TREASURE}")).ok();
+    client.ssh_with("blog", &["cat > data/kept"], TREASURE.as_bytes());
+    let kept = || {
+        let mut files = files_with(&server.home(), TREASURE);
+        // The store, and the script itself.
+        files
+            .retain(|path| !["airstrip.db", "/buildpacks/"].iter().any(|other| path.to_string_lossy().contains(other)));
+        files.sort();
+        files
+    };
+    let before = kept();
+    assert!(before.len() >= 5, "{before:?}");
+
+    let evil = App::new(client, "evil", &[("requirements.txt", ""), ("Procfile", PROCFILE)]);
+    builds_by(server, "true", &format!("{SEARCH}\necho searched; exit 1"));
+    let push = evil.push();
+    push.check_rejected(&["searched"]);
+    let said = push.reply.err();
+    assert!(!said.contains("seen"), "{said}");
+    // Not an honest failure, but a success that leaves what it poisoned, too.
+    builds_by(
+        server,
+        "true",
+        &format!("{SEARCH}\nrm -rf requirements.txt; echo 'worker: sleep 86361' > Procfile; rm -f $1/*; true"),
+    );
+    let push = evil.push_file("note", "again");
+    assert!(!push.reply.err().contains("seen"), "{}", push.reply);
+    assert_eq!(kept(), before);
+
+    builds_by(server, "true", &format!("ls $1; {}", keep_treasure()));
+    let again = blog.push_file("note", "a change").ok();
+    assert!(again.reply.err().contains(TREASURE), "the cache comes back as it was: {}", again.reply);
+    assert!(!again.reply.err().contains("poison"), "{}", again.reply);
+}
+
+#[test]
+fn a_package_that_is_built_does_not_reach_the_neighbours_environment() {
+    let server = Server::start();
+    let client = server.client();
+    let blog = App::probe(client, "blog");
+    blog.push_file("requirements.txt", "itsdangerous==2.2.0\n").ok();
+    let sum = |app: &str| {
+        let found = "find -L ~/env /layers -type f -path '*itsdangerous*' | sort | xargs sha256sum | sha256sum";
+        client.ssh(app, &[found]).ok().line()
+    };
+    let before = sum("blog");
+    let evil = App::probe(client, "evil");
+    evil.write("requirements.txt", "itsdangerous==2.2.0\n./attack\n");
+    evil.write("attack/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = 'attack'\nbackend-path = ['.']\n[project]\nname = 'attack'\nversion = '1'\n");
+    evil.write("attack/attack.py", ATTACK);
+    evil.commit("Build a package that looks around");
+    let push = evil.push();
+    assert!(push.reply.status == 0 || push.reply.err().contains("rejected]"), "{}", push.reply);
+    assert_eq!(sum("blog"), before);
+    blog.push_file("message", "two").ok();
+    assert_eq!(sum("blog"), before);
+    App::probe(client, "third").push_file("requirements.txt", "itsdangerous==2.2.0\n").ok();
+    assert_eq!(sum("third"), before, "not even one that is made afterwards");
+    client.ssh("third", &["python -c 'import itsdangerous; assert not hasattr(itsdangerous, \"poison\")'"]).ok();
+}
+
+/// A backend that appends to every Python file that it can write to, and then builds a package.
+const ATTACK: &str = r"
+import os, zipfile
+def poison():
+    for root in ('/layers', '/home', '/tmp', '/cnb', '/opt', '/var'):
+        for directory, _, files in os.walk(root):
+            for name in files:
+                if name.endswith('.py') and 'itsdangerous' in directory:
+                    try:
+                        os.chmod(os.path.join(directory, name), 0o644)
+                        with open(os.path.join(directory, name), 'a') as file:
+                            file.write('\npoison = True\n')
+                    except OSError:
+                        pass
+def build_wheel(directory, *_):
+    poison()
+    with zipfile.ZipFile(os.path.join(directory, 'attack-1-py3-none-any.whl'), 'w') as wheel:
+        wheel.writestr('attack.py', '')
+        wheel.writestr('attack-1.dist-info/METADATA', 'Metadata-Version: 2.1\nName: attack\nVersion: 1\n')
+        wheel.writestr('attack-1.dist-info/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+        wheel.writestr('attack-1.dist-info/RECORD', '')
+    return 'attack-1-py3-none-any.whl'
+";
+
+#[test]
+fn odd_files_of_a_build_lead_nowhere() {
+    let server = with_blog();
+    let outside = server.home().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("sentinel"), TREASURE).unwrap();
+    let before = (fs::metadata(outside.join("sentinel")).unwrap(), fs::metadata("/etc/passwd").unwrap());
+    let typed = "printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/l.toml";
+    let links = format!(
+        "rm -rf $1/l; mkdir -p $1/l/bin; cd $1/l; ln -s {0} up; ln -s {0}/sentinel file; ln -s ../../../../../.. dots; ln -s /proc/1/root root; \
+         echo mine > one; ln one two; echo tool > bin/tool; chmod 6755 bin/tool; chmod 1777 .; \
+         mknod device c 1 3 && echo made a device; ln /etc/passwd passwd && echo linked a file of the system; {typed}",
+        outside.display()
+    );
+    let app = App::opened(server.client(), "blog");
+    app.write("Procfile", PROCFILE);
+    builds_by(&server, "true", &links);
+    // The second build gets back what the first kept, the third begins with nothing.
+    for arguments in [&["airstrip", "main"][..], &["airstrip", "main"], &["-o", "no-cache", "airstrip", "main"]] {
+        app.commit("Links");
+        let push = app.push_with(arguments).ok();
+        assert!(!push.reply.err().contains("made a device") && !push.reply.err().contains("linked"), "{}", push.reply);
+    }
+    let layers = fs::read_dir(server.home().join("layers")).unwrap().map(|entry| entry.unwrap().path());
+    let layer = layers.into_iter().find(|path| path.join("bin/tool").exists()).unwrap();
+    assert_eq!(fs::metadata(layer.join("bin/tool")).unwrap().mode() & 0o7777, 0o555);
+    assert_eq!(fs::metadata(layer.join("one")).unwrap().nlink(), 1, "nothing else is the same file");
+    assert!(fs::symlink_metadata(layer.join("up")).unwrap().is_symlink());
+    assert_eq!(files_with(&server.home(), TREASURE), [outside.join("sentinel")], "no link was followed");
+    let after = (fs::metadata(outside.join("sentinel")).unwrap(), fs::metadata("/etc/passwd").unwrap());
+    for (before, after) in [(before.0, after.0), (before.1, after.1)] {
+        assert_eq!((before.uid(), before.mode(), before.mtime()), (after.uid(), after.mode(), after.mtime()));
+    }
+    for (script, words) in [
+        (format!("ln -s {} $1/l; {typed}", outside.display()), "is not a directory"),
+        (format!("ln -s /etc/passwd $1/m.toml; mkdir $1/l; {typed}"), "is not a regular file"),
+        (format!("mkdir $1/l; mkfifo $1/l/pipe; {typed}"), "neither a file"),
+        (
+            format!(
+                "mkdir $1/l; cd $1/l; for n in {{1..300}}; do mkdir d; cd d; done; {}",
+                typed.replace("$1", "/layers/airstrip_python")
+            ),
+            "deep",
+        ),
+    ] {
+        builds_by(&server, "true", &format!("rm -rf $1/*; {script}"));
+        app.commit("Odd");
+        app.push().rejected(&["build failed", words]);
+    }
+}
+
+#[test]
+fn names_and_output_of_a_build_forge_nothing() {
+    let server = with_blog();
+    let name = r"$'x\n2026-11-21T00:00:00Z  WARN forged\n !     forged\e[31m\r'";
+    let script = format!(
+        "printf 'plain\\n\\e[2J\\e]0;title\\a\\r !     not of airstrip\\n\\0\\xff\\xfe\\n'; rm -rf $1/*; mkdir $1/l; mkfifo $1/l/{name}; \
+         printf '[types]\\nlaunch = true\\n' > $1/l.toml"
+    );
+    builds_by(&server, "true", &script);
+    let push = comes_to_nothing(&server, &["plain", "neither a file, a directory nor a symbolic link"]);
+    let ours = push.remote.iter().filter(|line| line.starts_with(" !     ") && !line.contains("not of airstrip"));
+    assert!(
+        !ours.clone().any(|line| line.trim_end() == " !     forged" || line.contains('\u{1b}')),
+        "{:?}",
+        push.remote
+    );
+    assert!(!server.log().lines().any(|line| line.starts_with("2026-11-21T00:00:00Z")), "{}", server.log());
+    builds_by(&server, "true", "cd $1 && touch $'a\\nb.toml' && mkdir $'a\\nb'");
+    comes_to_nothing(&server, &["is not a name for a layer"]);
+}
