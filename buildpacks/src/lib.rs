@@ -3,6 +3,8 @@
 //! The program is started under the name `bin/detect` or `bin/build` of a buildpack's directory and finds which buildpack it is
 //! in `$CNB_BUILDPACK_DIR/buildpack.toml`. Nothing here knows airstrip: any platform that speaks CNB can run these.
 
+mod command;
+mod message;
 mod output;
 mod python;
 

@@ -5,7 +5,6 @@
 
 mod bundle;
 mod bytecode;
-mod command;
 mod diagnosis;
 mod environment;
 mod errors;

@@ -6,8 +6,9 @@ mod names;
 mod sources;
 mod versions;
 
-use super::errors::{Message, disk_full, message};
 pub(super) use versions::missing_version;
+
+use crate::message::{Message, between, disk_full, has, message};
 
 /// Recognises what an installer says; `near` are versions that exist beside one that does not. The first that fits counts.
 pub(super) fn failed(log: &[String], near: &[String]) -> Option<Message> {
@@ -30,16 +31,6 @@ pub(super) fn failed(log: &[String], near: &[String]) -> Option<Message> {
         .or_else(|| versions::missing(&flat, near))
         .or_else(|| versions::metadata(&flat))
         .or_else(|| versions::conflict(&flat))
-}
-
-fn has(text: &str, any: &[&str]) -> bool {
-    any.iter().any(|part| text.contains(part))
-}
-
-/// What stands between two texts.
-fn between<'a>(text: &'a str, before: &str, after: &[char]) -> Option<&'a str> {
-    let rest = text.split_once(before)?.1;
-    Some(rest.split(after).next().unwrap_or(rest).trim_matches(['`', '"', '\'', ',', '.', ':']))
 }
 
 fn full(text: &str) -> Option<Message> {

@@ -8,6 +8,7 @@ use super::installer::InstallError;
 use super::interpreter::InterpreterError;
 use super::project::ProjectError;
 use super::static_files::StaticError;
+use crate::message::{Message, disk_full, message};
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,19 +27,6 @@ pub(crate) enum PythonError {
     Environment(#[from] EnvironmentError),
 }
 
-/// Words for a failure.
-pub(super) struct Message {
-    pub(super) title: String,
-    pub(super) cause: String,
-    pub(super) remedies: Vec<String>,
-    pub(super) log: Vec<String>,
-}
-
-pub(super) fn message(title: impl Into<String>, cause: impl Into<String>, remedies: &[&str]) -> Message {
-    let remedies = remedies.iter().map(|&remedy| remedy.to_owned()).collect();
-    Message { title: title.into(), cause: cause.into(), remedies, log: Vec::new() }
-}
-
 /// The lines to print.
 pub(super) fn describe(error: &PythonError) -> Vec<String> {
     let message = match error {
@@ -54,29 +42,7 @@ pub(super) fn describe(error: &PythonError) -> Vec<String> {
             &["Report this to whoever runs the platform."],
         ),
     };
-    message.lines()
-}
-
-impl Message {
-    /// At most this much of what the tool said is shown: the end explains, the rest scrolls the explanation away.
-    const LOG: usize = 20;
-
-    fn lines(self) -> Vec<String> {
-        let mut lines = vec![format!("Error: {}", self.title), String::new()];
-        lines.extend(self.cause.lines().map(str::to_owned));
-        if let [remedy] = &self.remedies[..] {
-            lines.extend([String::new(), remedy.clone()]);
-        } else if !self.remedies.is_empty() {
-            lines.extend([String::new(), "What to do, one of:".to_owned()]);
-            lines.extend(self.remedies.iter().enumerate().map(|(at, remedy)| format!("{}. {remedy}", at + 1)));
-        }
-        if !self.log.is_empty() {
-            let skipped = self.log.len().saturating_sub(Self::LOG);
-            lines.extend([String::new(), "The tool's own words:".to_owned()]);
-            lines.extend(self.log.into_iter().skip(skipped).map(|line| format!("  {line}")));
-        }
-        lines
-    }
+    message.lines("The tool's own words:")
 }
 
 fn project(error: &ProjectError) -> Message {
@@ -184,14 +150,6 @@ fn file(doing: &str, error: &io::Error) -> Message {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => disk_full(),
         _ => message("The build cannot go on", format!("{doing}: {error}"), &[]),
     }
-}
-
-pub(super) fn disk_full() -> Message {
-    message(
-        "No space left",
-        "The disk, or the space that a build may use, is full.",
-        &["Ask for fewer or smaller packages.", "Free space on the server, or allow builds more of it."],
-    )
 }
 
 fn install(error: &InstallError) -> Message {

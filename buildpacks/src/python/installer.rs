@@ -7,11 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::command::{End, Limit, run};
 use super::index::IndexSettings;
 use super::interpreter::{Interpreter, on_path};
 use super::project::{Project, Source};
 use super::resolve;
+use crate::command::{End, Limit, run};
 use crate::output;
 
 /// 1980-01-01T00:00:01Z, which zip files can express, too.

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::command::{End, Limit, run};
 use super::interpreter::on_path;
+use crate::command::{End, Limit, run};
 use crate::output;
 
 /// Where a requirement comes from.

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::command::Limit;
 use super::diagnosis::missing_version;
 use super::installer::{Attempt, InstallError, Installer, List, Target, attempt, checked, pip, write};
 use super::project::Source;
 use super::requirements::normalise;
+use crate::command::Limit;
 use crate::output;
 
 /// For uv's own answer, which comes soon if it is a good one: at worst this is lost, less what later attempts find in the cache.

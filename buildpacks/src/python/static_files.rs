@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::command::{End, run};
+use crate::command::{End, run};
 use crate::output;
 
 /// They cannot be collected.

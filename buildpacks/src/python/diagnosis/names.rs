@@ -1,7 +1,6 @@
 //! Packages that nobody knows: typing errors, modules called otherwise than their packages, parts of Python itself.
 
-use super::between;
-use crate::python::errors::{Message, message};
+use crate::message::{Message, between, message};
 use crate::python::requirements::normalise;
 
 /// Modules whose packages are called otherwise.

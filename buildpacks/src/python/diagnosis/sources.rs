@@ -1,7 +1,6 @@
 //! Packages without a ready-made file, which are built from their sources, and repositories that sources come from.
 
-use super::{between, has};
-use crate::python::errors::{Message, message};
+use crate::message::{Message, between, has, message};
 
 /// What a build lacks, by what it says: the sign, what it is, and the Debian packages that bring it.
 const LACKING: [(&str, &str, &str); 26] = [

@@ -1,7 +1,6 @@
 //! Versions that do not exist, do not fit the machine or the Python, or do not fit each other.
 
-use super::{between, has};
-use crate::python::errors::{Message, message};
+use crate::message::{Message, between, has, message};
 
 /// What is asked for and does not exist: `flask==99`.
 pub(in super::super) fn missing_version(text: &str) -> Option<&str> {

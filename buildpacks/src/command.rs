@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 /// How it ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// By itself.
     Exited(ExitStatus),
     /// It was stopped when its time was over.
@@ -22,15 +22,15 @@ pub(super) enum End {
 
 /// Its time is over if the line that ends it has not come by then.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     /// How long.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
     /// The start of the line after which it may take as long as it likes. None: the limit is for all of it.
-    pub(super) until: Option<&'static str>,
+    pub(crate) until: Option<&'static str>,
 }
 
 /// Runs `command` with both its outputs going to `on_line`.
-pub(super) fn run(command: &mut Command, limit: Option<Limit>, on_line: &mut dyn FnMut(&str)) -> io::Result<End> {
+pub(crate) fn run(command: &mut Command, limit: Option<Limit>, on_line: &mut dyn FnMut(&str)) -> io::Result<End> {
     let (reader, writer) = io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
     let mut child = command.spawn()?;
