@@ -4,7 +4,10 @@
 //! in `$CNB_BUILDPACK_DIR/buildpack.toml`. Nothing here knows airstrip: any platform that speaks CNB can run these.
 
 mod command;
+mod files;
+mod launch_layer;
 mod message;
+mod node;
 mod output;
 mod python;
 
@@ -24,10 +27,14 @@ pub struct BuiltIn {
 }
 
 /// Every built-in buildpack, in the order in which they are to be tried.
-pub const BUILT_IN: &[BuiltIn] =
-    &[BuiltIn { id: PYTHON, version: env!("CARGO_PKG_VERSION"), descriptor: python::DESCRIPTOR }];
+pub const BUILT_IN: &[BuiltIn] = &[built_in(PYTHON, python::DESCRIPTOR), built_in(NODE, node::DESCRIPTOR)];
 
 const PYTHON: &str = "airstrip/python";
+const NODE: &str = "airstrip/node";
+
+const fn built_in(id: &'static str, descriptor: &'static str) -> BuiltIn {
+    BuiltIn { id, version: env!("CARGO_PKG_VERSION"), descriptor }
+}
 
 /// A program that buildpacks use if it is on the `PATH`, and that can be had from the package index.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +60,7 @@ pub fn run_if_buildpack() {
     match id(Path::new(&directory)).as_deref() {
         // Ends the process.
         Ok(PYTHON) => libcnb::libcnb_runtime(&python::PythonBuildpack),
+        Ok(NODE) => libcnb::libcnb_runtime(&node::NodeBuildpack),
         Ok(other) => refuse(&format!("{other} is not one of the built-in buildpacks")),
         Err(reason) => refuse(reason),
     }

@@ -1,0 +1,11 @@
+//! The built-in buildpacks besides Python's, run the way a lifecycle runs them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and says where; one that skips says why"
+)]
+
+mod node;
+mod platform;
+mod registry;
