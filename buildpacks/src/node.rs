@@ -26,7 +26,7 @@ use libcnb::generic::{GenericMetadata, GenericPlatform};
 use libcnb::layer::UncachedLayerDefinition;
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
 
-use crate::output;
+use crate::{output, static_site};
 use errors::NodeError;
 use manager::Manager;
 use modules::Modules;
@@ -70,7 +70,10 @@ impl libcnb::Buildpack for NodeBuildpack {
         Modules { context: &context, package: &package, runtime: &runtime, tools, manager_at_launch }.provide()?;
         provide_environment(&context, &runtime)?;
         let mut launch = LaunchBuilder::new();
-        launch.processes(start.map(|start| web(&start, &package)));
+        launch.processes(match start {
+            Some(start) => Some(web(&start, &package)),
+            None => built_site(&context)?,
+        });
         BuildResultBuilder::new().launch(launch.build()).build()
     }
 
@@ -94,6 +97,12 @@ fn web(command: &str, package: &Package) -> Process {
     output::step(&format!("Serving by {source}"));
     output::detail(&format!("web: {command}"));
     ProcessBuilder::new(process_type!("web"), ["sh", "-c"]).arg(command).default(true).build()
+}
+
+/// The `web` process of an app that is a site once it is built, and does not say how to serve it.
+fn built_site(context: &BuildContext<NodeBuildpack>) -> Result<Option<Process>, NodeError> {
+    let root = static_site::built_root(&context.app_dir);
+    Ok(root.map(|root| static_site::process(context, &root)).transpose()?)
 }
 
 /// A layer with what running apps find in their environment, and with Node.js itself if it is not part of the system.

@@ -67,7 +67,7 @@ impl Platform {
         if let Some(described) = buildpacks.described() {
             output.line(&format!("-----> {described}")).await;
         }
-        let tools = self.toolchain.for_build(output).await;
+        let tools = self.toolchain.for_build(&code, output).await;
         let recipe = self.recipe(app, built.path(), buildpacks, tools, deployment.clean);
         let image = self.run_buildpacks(app, &recipe, built.path(), output).await?;
         let health_path = health_path(&code)?;
@@ -207,8 +207,8 @@ pub fn refuse(error: SourceError) -> Failure {
     }
 }
 
-const RECOGNISED: &str =
-    "a Python app has a requirements.txt (or a wsgi.py) at the root of the repository, an app of any kind a Procfile";
+const RECOGNISED: &str = "at the root of the repository a Python app has a requirements.txt (or a wsgi.py), a Node.js app a package.json, \
+     a static site an index.html, and an app of any kind a Procfile";
 
 /// A failed build, in words for users. What a buildpack had to say it has said already.
 pub fn explain(error: BuildError, app: &App) -> Failure {

@@ -6,6 +6,7 @@ fn main() -> std::process::ExitCode {
     engine::native::run_if_child();
     buildpacks::run_if_buildpack();
     builder::launcher::run_if_launcher();
+    buildpacks::run_if_static_server();
     gitd::sftp::run_if_server();
     platform::data::run_if_archiver();
     platform::cli::main()

@@ -4,6 +4,8 @@
 //! and shown, and a build that wants one asks it. The installer is fetched once from the package index, pinned by hash, if the
 //! machine has none.
 
+mod languages;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +17,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use self::languages::Languages;
 use crate::failure::{Failure, Result};
 use crate::network;
 
@@ -25,7 +28,10 @@ pub const PROGRAM: &str = "/cnb/airstrip";
 /// What every sandbox shows anyway.
 const BASE_SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl"];
 /// Variables of the operator that builds are given, by prefix or whole name.
-const PASSED: [&str; 14] = [
+const PASSED: [&str; 17] = [
+    "NPM_CONFIG_",
+    "npm_config_",
+    "NODE_EXTRA_CA_CERTS",
     "PIP_",
     "UV_",
     "SSL_CERT_",
@@ -51,6 +57,7 @@ pub struct Toolchain {
     program: PathBuf,
     tools: PathBuf,
     installer: OnceCell<Option<PathBuf>>,
+    languages: Languages,
 }
 
 /// The `python3` on the server's `PATH`, with whatever shims there are resolved.
@@ -89,8 +96,9 @@ pub struct BuildTools {
 impl BuildTools {
     /// Directories that a release needs at the same path: those of the interpreters that its layers lead to, else the default one's.
     pub fn needed_at_launch(&self, image: &Image, store: &Path) -> Vec<PathBuf> {
-        let program = |layer: &builder::Layer| store.join(layer.digest.as_str()).join("bin/python").read_link().ok();
-        let programs: Vec<PathBuf> = image.layers.iter().filter_map(program).collect();
+        let layers = image.layers.iter().map(|layer| store.join(layer.digest.as_str()).join("bin"));
+        let links = layers.flat_map(|bin| ["python", "node", "ruby"].map(|name| bin.join(name)));
+        let programs: Vec<PathBuf> = links.filter_map(|link| link.read_link().ok()).collect();
         if programs.is_empty() {
             return self.interpreters.iter().take(1).cloned().collect();
         }
@@ -112,7 +120,7 @@ impl Toolchain {
         }
         let python = python.ok();
         let others = other_pythons(python.as_ref());
-        Ok(Self { python, others, program, tools, installer: OnceCell::new() })
+        Ok(Self { python, others, program, tools, installer: OnceCell::new(), languages: Languages::default() })
     }
 
     /// This program's file, if it is there now.
@@ -128,8 +136,8 @@ impl Toolchain {
         (of_python || in_base_system(path)) && path.exists()
     }
 
-    /// What a build gets. Fetches the installer at the first call; without it builds use pip.
-    pub async fn for_build(&self, output: &Output) -> BuildTools {
+    /// What a build of the tree at `code` gets. Fetches the installer at the first call; without it builds use pip.
+    pub async fn for_build(&self, code: &Path, output: &Output) -> BuildTools {
         let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };
         let mut path: Vec<String> = Vec::new();
         given.binds.push(read_only(&self.program, PROGRAM));
@@ -142,6 +150,7 @@ impl Toolchain {
         }
         given.env.push(("HOME".into(), crate::instance::USER_HOME.into()));
         self.give_others(&mut given);
+        self.give_languages(code, &mut given, &mut path, output).await;
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
         given.env.push(("PATH".into(), path.join(":")));
         let files = operator_files(&given.env);
@@ -174,12 +183,13 @@ impl Toolchain {
         if let Some(found) = find_in_path(tool.name) {
             return (!in_base_system(&found)).then_some(found);
         }
-        let kept = self.tools.join(format!("{}-{}", tool.name, tool.version)).join("bin").join(tool.name);
+        let home = self.tools.join(format!("{}-{}", tool.name, tool.version));
+        let kept = home.join("bin").join(tool.name);
         if kept.exists() {
             return Some(kept);
         }
         output.line(&format!("       Fetching {} {}, once for this server", tool.name, tool.version)).await;
-        match self.fetch(&tool, &kept).await {
+        match self.fetch(&tool, &home).await {
             Ok(()) => Some(kept),
             Err(reason) => {
                 tracing::warn!(tool = tool.name, reason, "cannot be fetched; builds use pip");
@@ -189,7 +199,7 @@ impl Toolchain {
     }
 
     /// Fetches a tool by hash into a directory aside, then gives it its name.
-    async fn fetch(&self, tool: &buildpacks::Tool, kept: &Path) -> std::result::Result<(), String> {
+    async fn fetch(&self, tool: &buildpacks::Tool, home: &Path) -> std::result::Result<(), String> {
         let text = |e: std::io::Error| e.to_string();
         let python = self.python.as_ref().ok_or("there is no python3")?;
         let aside = tempfile::Builder::new().prefix(".fetch-").tempdir_in(&self.tools).map_err(text)?;
@@ -210,7 +220,6 @@ impl Toolchain {
         pip.arg("--only-binary=:all:").arg("--target").arg(&target).arg("-r").arg(&list);
         run(pip, FETCH_LIMIT).await?;
         std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(text)?;
-        let home = kept.ancestors().nth(2).ok_or("no place for the tool")?;
         std::fs::rename(&target, home).map_err(text)?;
         crate::home::sync_directory(&self.tools).map_err(text)
     }
@@ -327,22 +336,29 @@ fn operator_files(env: &[(String, String)]) -> Vec<Bind> {
     let named = env.iter().filter(|(name, _)| name != "PATH" && !name.starts_with("BP_"));
     let named =
         named.flat_map(|(_, value)| value.split_whitespace()).map(PathBuf::from).filter(|path| path.is_absolute());
-    let system = ["/etc/pip.conf", "/etc/uv/uv.toml"].map(PathBuf::from);
+    let system = ["/etc/pip.conf", "/etc/uv/uv.toml", "/etc/npmrc"].map(PathBuf::from);
     let mut binds: Vec<Bind> = named
         .chain(system)
         .filter(|path| path.exists() && !in_base_system(path))
         .map(|path| read_only(&path, &path.to_string_lossy()))
         .collect();
     if let Some(home) = std::env::var_os("HOME").map(PathBuf::from) {
-        let own = [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml"];
+        let own = [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml", ".npmrc"];
         binds.extend(
             own.iter()
                 .map(|file| (home.join(file), file))
-                .filter(|(path, _)| path.exists())
+                .filter(|(path, _)| is_readable(path))
                 .map(|(path, file)| read_only(&path, &format!("{}/{file}", crate::instance::USER_HOME))),
         );
     }
     binds
+}
+
+/// For the user that builds run as: npm fails over a file that is there and cannot be read.
+fn is_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let root = nix::unistd::geteuid().is_root();
+    path.metadata().is_ok_and(|found| !root || found.permissions().mode() & 0o004 != 0)
 }
 
 #[cfg(test)]

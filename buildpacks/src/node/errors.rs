@@ -7,6 +7,7 @@ use super::manager::ManagerError;
 use super::package::PackageError;
 use super::runtime::RuntimeError;
 use crate::message::{Message, disk_full, message};
+use crate::static_site::{self, SiteError};
 
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub(crate) enum NodeError {
     /// The package manager.
     #[error(transparent)]
     Manager(#[from] ManagerError),
+    /// The site that a build script made.
+    #[error(transparent)]
+    Site(#[from] SiteError),
     /// A program failed.
     #[error("{command} failed")]
     Failed {
@@ -66,6 +70,7 @@ pub(super) fn describe(error: &NodeError) -> Vec<String> {
             "Dependencies are installed with npm, yarn or pnpm.",
             &["Commit a package-lock.json, yarn.lock or pnpm-lock.yaml instead."],
         ),
+        NodeError::Site(error) => return static_site::describe(error),
         NodeError::Failed { command, script, log } => {
             Message { log: log.clone(), ..diagnosis::failed(command, *script, log) }
         }

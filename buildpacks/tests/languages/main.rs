@@ -9,3 +9,5 @@
 mod node;
 mod platform;
 mod registry;
+mod static_site;
+mod web;

