@@ -20,6 +20,7 @@ mod bounds;
 mod buildpacks;
 mod clients;
 mod commands;
+mod compiled;
 mod configuration;
 mod crash;
 mod data;

@@ -5,11 +5,15 @@
 
 mod command;
 mod files;
+mod go;
 mod launch_layer;
 mod message;
 mod node;
 mod output;
+mod program;
 mod python;
+mod ruby;
+mod rust;
 mod static_site;
 
 use std::env;
@@ -29,15 +33,21 @@ pub struct BuiltIn {
     pub descriptor: &'static str,
 }
 
-/// Every built-in buildpack, in the order in which they are to be tried.
+/// Every built-in buildpack, in the order in which they are to be tried: what has the app's programs before what may be there for its pages.
 pub const BUILT_IN: &[BuiltIn] = &[
     built_in(PYTHON, python::DESCRIPTOR),
+    built_in(RUBY, ruby::DESCRIPTOR),
+    built_in(GO, go::DESCRIPTOR),
+    built_in(RUST, rust::DESCRIPTOR),
     built_in(NODE, node::DESCRIPTOR),
     built_in(STATIC, static_site::DESCRIPTOR),
 ];
 
 const PYTHON: &str = "airstrip/python";
 const NODE: &str = "airstrip/node";
+const GO: &str = "airstrip/go";
+const RUBY: &str = "airstrip/ruby";
+const RUST: &str = "airstrip/rust";
 const STATIC: &str = "airstrip/static";
 
 const fn built_in(id: &'static str, descriptor: &'static str) -> BuiltIn {
@@ -73,6 +83,9 @@ pub fn run_if_buildpack() {
         // Ends the process.
         Ok(PYTHON) => libcnb::libcnb_runtime(&python::PythonBuildpack),
         Ok(NODE) => libcnb::libcnb_runtime(&node::NodeBuildpack),
+        Ok(GO) => libcnb::libcnb_runtime(&go::GoBuildpack),
+        Ok(RUBY) => libcnb::libcnb_runtime(&ruby::RubyBuildpack),
+        Ok(RUST) => libcnb::libcnb_runtime(&rust::RustBuildpack),
         Ok(STATIC) => libcnb::libcnb_runtime(&static_site::StaticBuildpack),
         Ok(other) => refuse(&format!("{other} is not one of the built-in buildpacks")),
         Err(reason) => refuse(reason),

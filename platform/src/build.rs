@@ -208,7 +208,8 @@ pub fn refuse(error: SourceError) -> Failure {
 }
 
 const RECOGNISED: &str = "at the root of the repository a Python app has a requirements.txt (or a wsgi.py), a Node.js app a package.json, \
-     a static site an index.html, and an app of any kind a Procfile";
+     a Ruby app a Gemfile, a Go app a go.mod, \
+     a Rust app a Cargo.toml, a static site an index.html, and an app of any kind a Procfile";
 
 /// A failed build, in words for users. What a buildpack had to say it has said already.
 pub fn explain(error: BuildError, app: &App) -> Failure {

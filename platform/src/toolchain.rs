@@ -28,7 +28,14 @@ pub const PROGRAM: &str = "/cnb/airstrip";
 /// What every sandbox shows anyway.
 const BASE_SYSTEM: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl"];
 /// Variables of the operator that builds are given, by prefix or whole name.
-const PASSED: [&str; 17] = [
+const PASSED: [&str; 24] = [
+    "BUNDLE_MIRROR__",
+    "CARGO_HTTP_",
+    "CARGO_NET_",
+    "GOPROXY",
+    "GONOPROXY",
+    "GOSUMDB",
+    "GOPRIVATE",
     "NPM_CONFIG_",
     "npm_config_",
     "NODE_EXTRA_CA_CERTS",
@@ -343,7 +350,7 @@ fn operator_files(env: &[(String, String)]) -> Vec<Bind> {
         .map(|path| read_only(&path, &path.to_string_lossy()))
         .collect();
     if let Some(home) = std::env::var_os("HOME").map(PathBuf::from) {
-        let own = [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml", ".npmrc"];
+        let own = [".config/pip/pip.conf", ".pip/pip.conf", ".config/uv/uv.toml", ".npmrc", ".cargo/config.toml"];
         binds.extend(
             own.iter()
                 .map(|file| (home.join(file), file))

@@ -6,8 +6,11 @@
     reason = "a test may panic, and says where; one that skips says why"
 )]
 
+mod go;
 mod node;
 mod platform;
 mod registry;
+mod ruby;
+mod rust;
 mod static_site;
 mod web;

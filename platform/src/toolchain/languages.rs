@@ -14,6 +14,9 @@ use super::{BuildTools, PROBE_LIMIT, Toolchain, find_in_path, in_base_system, re
 #[derive(Debug, Default)]
 pub(super) struct Languages {
     node: OnceCell<Option<Language>>,
+    rust: OnceCell<Option<Language>>,
+    go: OnceCell<Option<Language>>,
+    ruby: OnceCell<Option<Language>>,
 }
 
 /// The tools of a language.
@@ -39,10 +42,23 @@ impl Toolchain {
         path: &mut Vec<String>,
         output: &Output,
     ) {
-        if code.join("package.json").exists()
-            && let Some(node) = self.languages.node.get_or_init(|| self.find_node(output)).await
-        {
-            node.give(given, path);
+        let languages = &self.languages;
+        let mut found: Vec<&Option<Language>> = Vec::new();
+        if code.join("package.json").exists() {
+            found.push(languages.node.get_or_init(|| self.find_node(output)).await);
+        }
+        if code.join("Cargo.toml").exists() {
+            found.push(languages.rust.get_or_init(|| at_home("rustc", &["--print", "sysroot"], false)).await);
+        }
+        if code.join("go.mod").exists() {
+            found.push(languages.go.get_or_init(|| at_home("go", &["env", "GOROOT"], false)).await);
+        }
+        if code.join("Gemfile").exists() {
+            let question = ["-e", "puts RbConfig::CONFIG['prefix']"];
+            found.push(languages.ruby.get_or_init(|| at_home("ruby", &question, true)).await);
+        }
+        for language in found.into_iter().flatten() {
+            language.give(given, path);
         }
     }
 
@@ -81,6 +97,16 @@ impl Language {
         }
         given.env.extend(self.env.iter().cloned());
     }
+}
+
+/// A language whose program says itself where it is: what the `PATH` leads to may be a version manager's.
+async fn at_home(program: &str, question: &[&str], at_launch: bool) -> Option<Language> {
+    let mut command = Command::new(program);
+    command.args(question).env("GOTOOLCHAIN", "local").current_dir("/");
+    let answer = run(command, PROBE_LIMIT).await;
+    let prefix = answer.inspect_err(|reason| tracing::info!(reason, program, "not on this machine")).ok()?;
+    let prefix = PathBuf::from(prefix);
+    prefix.join("bin").exists().then(|| Language { prefix, env: Vec::new(), at_launch })
 }
 
 async fn probe_node(program: &Path) -> Result<Language, String> {
