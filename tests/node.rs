@@ -25,5 +25,6 @@ fn an_app_with_a_package_is_served() {
     let again = app.push_file("server.js", SERVER.replace("hello", "again")).ok();
     again.position("-----> Using the node_modules of the previous release: its dependencies are unchanged");
     assert_eq!(server.http.get("shop.localhost", "/").ok().body, "...again production /home/app/code");
+    server.client().airstrip("releases:verify shop").ok();
     assert_eq!(server.client().ssh("shop", &["node -p 1+1"]).ok().out().trim(), "2");
 }

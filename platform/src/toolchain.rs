@@ -135,12 +135,13 @@ impl Toolchain {
         self.program.exists().then_some(self.program.as_path())
     }
 
-    /// Whether there is something at this path that instances can be shown: of the base system, or of an interpreter.
+    /// Whether there is something at this path that instances can be shown: of the base system, or of an
+    /// interpreter that is known by now.
     pub fn has(&self, path: &Path) -> bool {
         let default = self.python.iter().map(|python| python.prefix.as_path());
         let others = self.others.iter().filter_map(|program| prefix_of(program));
         let of_python = default.chain(others).any(|prefix| path.starts_with(prefix));
-        (of_python || in_base_system(path)) && path.exists()
+        (of_python || self.languages.have(path) || in_base_system(path)) && path.exists()
     }
 
     /// What a build of the tree at `code` gets. Fetches the installer at the first call; without it builds use pip.

@@ -33,6 +33,14 @@ struct Language {
 /// Asked of node: its version, and what compiled packages must be compiled for.
 const NODE_PROBE: &str = "console.log(process.versions.node + ' ' + process.versions.modules + '-' + process.arch)";
 
+impl Languages {
+    /// Whether a path is of a language that running apps may need.
+    pub(super) fn have(&self, path: &Path) -> bool {
+        let found = [&self.node, &self.ruby].into_iter().filter_map(|language| language.get()?.as_ref());
+        found.into_iter().any(|language| path.starts_with(&language.prefix))
+    }
+}
+
 impl Toolchain {
     /// Adds what an app with this tree needs.
     pub(super) async fn give_languages(
