@@ -209,7 +209,7 @@ fn passes_each_bound(server: &Server) {
         ("disk=20M", "disk=40M", fill("/tmp")),
         ("disk=20M", "disk=40M", fill("$1")),
         ("disk=20M", "disk=40M", fill(".")),
-        ("disk=20M", "disk=40M", "truncate -s 8E hole; sleep 86362".to_owned()),
+        ("disk=20M", "disk=40M", "truncate -s 1T hole && sleep 86362".to_owned()),
         ("inodes=3000", "inodes=6000", touch),
         ("log=64K", "log=128K", "yes".to_owned()),
         ("log=64K", "log=128K", "tr -d '\\n' < /dev/zero".to_owned()),

@@ -69,7 +69,7 @@ impl Platform {
         let bounds = Bounds::new(&app.name, app.terms.limits.of_builds());
         let sandbox = self.build_sandbox(app, &recipe, &bounds, directory.path());
         let request = recipe.request();
-        let detect = builder::explain(&request, &sandbox);
+        let detect = Box::pin(builder::explain(&request, &sandbox));
         let groups = bounds.hold(detect, directory.path(), output.cancelled()).await;
         sandbox.ended().await;
         let groups = bounds.judge(groups)?.map_err(|error| explain(error, app))?;
