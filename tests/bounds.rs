@@ -202,7 +202,8 @@ fn for_an_ordinary_user_a_build_that_passes_a_bound_ends() {
 }
 
 fn passes_each_bound(server: &Server) {
-    let fill = |directory: &str| format!("cd {directory} && n=0; while :; do head -c 1M /dev/zero > $((n+=1)); done");
+    let fill =
+        |directory: &str| format!("cd {directory} && n=0; while :; do n=$((n+1)); head -c 1M /dev/zero > $n; done");
     let touch = "mkdir $1/l && cd $1/l && for n in {1..1000000}; do : > $n; done; sleep 86362".to_owned();
     let cases = [
         ("time=2s", "time=4s", "trap '' TERM; sleep 86362".to_owned()),
