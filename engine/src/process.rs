@@ -81,7 +81,8 @@ pub trait Control: Send + Sync {
     fn resize(&self, size: WindowSize) -> Result<(), EngineError>;
     /// Kills the program and, if it is a one-off's, everything else in the sandbox.
     fn kill(&self) -> Result<(), EngineError>;
-    /// Whether the kernel has refused it a process because of its limit; known once it has ended, of one-offs.
+    /// Whether the kernel has refused it a process because of its limit. Known once it has ended, of one-offs whose
+    /// processes a control group counts.
     fn was_refused_processes(&self) -> bool;
     /// Waits for the end.
     async fn wait(&self) -> Result<Exit, EngineError>;
