@@ -31,6 +31,8 @@ mod tree;
 pub use buildpack::{Buildpack, BuildpackError};
 pub use digest::{Digest, InvalidDigest};
 pub use image::{EnvAction, EnvChange, Image, Layer, Preparation, PreparationKind, ProcessType};
-pub use lifecycle::{BuildError, BuildpackVerdict, GroupVerdict, Request, build, cached_layers, copy_code, explain};
+pub use lifecycle::{
+    BuildError, BuildpackVerdict, GroupVerdict, Request, Shared, build, cached_layers, copy_code, explain, forget_gone,
+};
 pub use order::Order;
 pub use sandbox::{Bind, Output, Sandbox, SandboxError, Step, StepExit};

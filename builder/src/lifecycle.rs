@@ -12,6 +12,7 @@ mod processes;
 mod restore;
 mod run;
 mod sbom;
+mod shared;
 mod workplace;
 
 use std::io;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use self::cache::cached_layers;
+pub use self::shared::{Shared, forget_gone};
 use self::workplace::Workplace;
 use crate::blocking::Cancel;
 use crate::order::{Order, OrderError};
@@ -65,7 +67,9 @@ pub struct Request<'a> {
     pub build_config: Option<&'a Path>,
     /// Extra symbolic links inside (link, target): how `/home/app/env` leads to a layer.
     pub symlinks: &'a [(std::path::PathBuf, std::path::PathBuf)],
-    /// Build from nothing: no cache, no reuse.
+    /// Where layers are that apps share. None: nothing is shared.
+    pub shared: Option<Shared<'a>>,
+    /// Build from nothing: no cache, no reuse, nothing shared.
     pub clean: bool,
     /// Bound of all detects together.
     pub detect_timeout: Duration,
@@ -138,8 +142,8 @@ pub async fn build(request: &Request<'_>, sandbox: &dyn Sandbox, output: &dyn Ou
             image(request, &[], Vec::new(), output).await
         };
     };
-    let restored = restore::restore(&workplace, &detected).await?;
-    let built = run::build(&workplace, detected, sandbox, output).await?;
+    let mut restored = restore::restore(&workplace, &detected).await?;
+    let built = run::build(&workplace, detected, &mut restored, sandbox, output).await?;
     let layers = export::export(&workplace, &built, &restored).await?;
     sbom::keep(&workplace, &built)?;
     let image = image(request, &built, layers, output).await?;

@@ -37,6 +37,8 @@ pub struct Step {
     pub symlinks: Vec<(PathBuf, PathBuf)>,
     /// Whether the network may be used.
     pub network: bool,
+    /// The user outside that it runs as. None: the user of the app's builds.
+    pub owner: Option<u32>,
 }
 
 /// A directory or file shown inside.

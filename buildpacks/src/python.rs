@@ -18,6 +18,7 @@ mod reproducible;
 mod requirements;
 mod resolve;
 mod server;
+mod sharing;
 mod specifier;
 mod static_files;
 mod version;
@@ -37,6 +38,7 @@ use interpreter::Interpreter;
 use marker::Machine;
 use project::Project;
 use server::Server;
+use sharing::Sharing;
 use version::Wish;
 use web::Web;
 
@@ -64,18 +66,26 @@ impl libcnb::Buildpack for PythonBuildpack {
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, PythonError> {
-        output::step("Python app detected");
+        let sharing = Sharing::offered();
+        let tell = |text: &str| {
+            if sharing.is_first_run() {
+                output::step(text)
+            }
+        };
+        tell("Python app detected");
         let previous = Previous::read(&context);
+        // What is given was made for the default.
         let before = previous.as_ref().map(|previous| &previous.python);
+        let before = before.filter(|_| !matches!(sharing, Sharing::Given { .. } | Sharing::Make));
         let wish = Wish::read(&context.app_dir).map_err(PythonError::from)?;
         let interpreter = Interpreter::find(wish.as_ref(), before).map_err(PythonError::from)?;
-        output::step(&interpreter.describe(wish.as_ref(), before));
-        if let Some(advice) = interpreter.advice(wish.as_ref(), before) {
+        tell(&interpreter.describe(wish.as_ref(), before));
+        if let Some(advice) = interpreter.advice(wish.as_ref(), before).filter(|_| sharing.is_first_run()) {
             output::detail(&advice);
         }
         let project = Project::read(&context.app_dir, &Machine::of(&interpreter)).map_err(PythonError::from)?;
         for warning in &project.warnings {
-            output::step(&format!("Warning: {warning}"));
+            tell(&format!("Warning: {warning}"));
         }
         let web = web::find(&context.app_dir, &project.requirements);
         let server = match &web {
@@ -83,9 +93,15 @@ impl libcnb::Buildpack for PythonBuildpack {
             _ => None,
         };
         let installer = Installer::find(&project, server.and_then(Server::to_install), &interpreter);
-        let environment = Environment::new(&context, &interpreter, &installer, previous);
+        let environment = Environment::new(&context, &interpreter, &installer, previous, sharing);
         environment.provide()?;
-        static_files::collect(&context.app_dir, environment.path()).map_err(PythonError::from)?;
+        if sharing == Sharing::Make {
+            return BuildResultBuilder::new().build();
+        }
+        if static_files::are_wanted(&context.app_dir) {
+            let collected = environment.with(|environment| static_files::collect(&context.app_dir, environment));
+            collected.map_err(PythonError::from)?.map_err(PythonError::from)?;
+        }
 
         let mut launch = LaunchBuilder::new();
         match (&web, server) {
@@ -98,6 +114,8 @@ impl libcnb::Buildpack for PythonBuildpack {
 
     fn on_error(&self, error: libcnb::Error<PythonError>) {
         match error {
+            // What cannot be shared is no mistake of anyone's; the next run says what is one.
+            _ if Sharing::offered() == Sharing::Make => {}
             libcnb::Error::BuildpackError(error) => output::error(&errors::describe(&error)),
             other => output::error(&[other.to_string()]),
         }

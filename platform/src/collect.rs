@@ -25,16 +25,52 @@ pub const GONE: &str = ".gone-";
 /// The cache of an app that has not been built for so long is removed.
 const RESTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// The shared cache is removed when it takes more bytes.
+const SHARED_MOST: u64 = 8 << 30;
+
 /// Versions that run, by app.
 type Running = BTreeMap<AppId, BTreeSet<Version>>;
 
 /// Collects whenever there may be something, until the server ends.
 pub async fn collector(platform: Arc<Platform>) {
+    let mut shared = SharedCache::default();
     while platform.shutdown.run_until_cancelled(platform.uses.idle.notified()).await.is_some() {
         if let Err(error) = platform.collect().await {
             platform.uses.keep_stale();
             tracing::warn!(%error, "taking away what nobody needs");
         }
+        if let Err(error) = shared.bound(&platform).await {
+            tracing::warn!(%error, "bounding the shared cache");
+        }
+    }
+}
+
+/// What was loaded to make layers that apps share: it grows with every new lock, and goes as a whole once it is too large.
+#[derive(Debug, Default)]
+struct SharedCache {
+    /// When a shared layer had been made last, when it was measured last.
+    measured: Option<SystemTime>,
+}
+
+impl SharedCache {
+    async fn bound(&mut self, platform: &Platform) -> Result<()> {
+        let (layers, cache) = (platform.home.shared().join("layers"), platform.home.shared().join("cache"));
+        let made = std::fs::metadata(layers).and_then(|layers| layers.modified()).ok();
+        if made == self.measured {
+            return Ok(());
+        }
+        let measured = tokio::task::spawn_blocking({
+            let cache = cache.clone();
+            move || engine::quota::measure(&cache, |bytes| bytes > SHARED_MOST)
+        });
+        let measured = measured.await.map_err(|e| Failure::plain(e.to_string()))??;
+        if measured.bytes > SHARED_MOST {
+            // A build may be using it; its end calls again.
+            let Some(_nobody_builds) = platform.uses.nobody() else { return Ok(()) };
+            remove(aside(&cache)?.into_iter().collect()).await?;
+        }
+        self.measured = made;
+        Ok(())
     }
 }
 
@@ -101,10 +137,11 @@ impl Platform {
     /// Layers of no release, unless somebody is using layers: then its end calls again.
     async fn collect_layers(&self) -> Result<()> {
         let Some(guard) = self.uses.stale_layers() else { return Ok(()) };
-        let (apps, layers) = (self.home.apps(), self.home.layers());
+        let (apps, layers, shared) = (self.home.apps(), self.home.layers(), self.home.shared());
         let work = move || {
             let used = layers_in_use(&apps)?;
             let collected = builder::store::collect(&layers, &used).map_err(|e| Failure::io(layers.display(), &e))?;
+            builder::forget_gone(&shared, &layers).map_err(|e| Failure::io(shared.display(), &e))?;
             drop(guard);
             if collected.layers() > 0 {
                 tracing::info!(layers = collected.layers(), "removing layers of no release");

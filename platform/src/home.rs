@@ -48,9 +48,14 @@ impl Home {
             move |source| HomeError::Io { path, source }
         };
         let home = Self { root: root.canonicalize().map_err(at(root))? };
-        for (part, mode) in
-            [("apps", 0o711), ("layers", 0o755), ("run", 0o700), ("buildpacks", 0o755), ("tools", 0o755)]
-        {
+        for (part, mode) in [
+            ("apps", 0o711),
+            ("layers", 0o755),
+            ("shared", 0o711),
+            ("run", 0o700),
+            ("buildpacks", 0o755),
+            ("tools", 0o755),
+        ] {
             make_directory(&home.root.join(part), mode)?;
         }
         let lock = home.lock()?;
@@ -90,6 +95,11 @@ impl Home {
     /// The content-addressed store of layers.
     pub fn layers(&self) -> PathBuf {
         self.root.join("layers")
+    }
+
+    /// What builds of all apps share besides layers: which locks were made into which, and what was loaded for that.
+    pub fn shared(&self) -> PathBuf {
+        self.root.join("shared")
     }
 
     /// The engine's sockets and pid files.

@@ -79,6 +79,11 @@ pub fn owner(app: AppId) -> Option<u32> {
     nix::unistd::geteuid().is_root().then_some(FIRST_UID + number)
 }
 
+/// The user outside that makes what apps share: no app's, whose numbers begin with 1.
+pub fn nobodys() -> Option<u32> {
+    owner(AppId(0))
+}
+
 /// The tag of a log line: release, place, and who wrote it.
 pub fn log_tag(version: Version, process: &Process, origin: &str) -> String {
     format!("{version}:{process}:{origin}")

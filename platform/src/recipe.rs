@@ -54,6 +54,8 @@ pub struct Recipe {
     parts: Parts,
     cache: PathBuf,
     store: PathBuf,
+    shared: PathBuf,
+    built_in: Vec<Buildpack>,
     build_config: Option<PathBuf>,
     previous: Option<Image>,
     previous_sbom: Option<PathBuf>,
@@ -130,6 +132,8 @@ impl Platform {
             },
             cache: self.home.app(&app.name).cache(),
             store: self.home.layers(),
+            shared: self.home.shared(),
+            built_in: self.buildpacks.clone(),
             build_config: Some(self.home.build_config()).filter(|directory| directory.is_dir()),
             previous_sbom: previous.as_ref().and_then(|release| Some(release.code.parent()?.join(SBOM))),
             previous: previous.map(|release| release.manifest.image),
@@ -144,6 +148,8 @@ impl Platform {
 impl Recipe {
     /// As the builder wants it.
     pub fn request(&self) -> builder::Request<'_> {
+        let shared =
+            builder::Shared { buildpacks: &self.built_in, directory: &self.shared, owner: crate::instance::nobodys() };
         builder::Request {
             source: &self.parts.code,
             scratch: &self.parts.scratch,
@@ -161,6 +167,7 @@ impl Recipe {
             platform_env: &self.buildpacks.env,
             build_config: self.build_config.as_deref(),
             symlinks: &self.symlinks,
+            shared: Some(shared).filter(|_| !self.clean),
             clean: self.clean,
             detect_timeout: self.limits.time(Resource::DetectTime),
             build_timeout: self.limits.time(Resource::Time),

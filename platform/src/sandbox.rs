@@ -95,7 +95,7 @@ impl BuildSandbox<'_> {
         };
         Spec {
             hostname: "build".into(),
-            host_uid: self.uid,
+            host_uid: step.owner.unwrap_or(self.uid),
             mounts: std::iter::once(tmp).chain(step.binds.iter().map(mount)).collect(),
             symlinks: step.symlinks.iter().map(symlink).collect(),
             command: Command { argv: step.argv.clone(), env: step.env.clone(), cwd: step.cwd.clone() },

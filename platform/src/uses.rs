@@ -55,9 +55,14 @@ impl Uses {
         self.stale.store(true, Ordering::SeqCst);
     }
 
+    /// Keeps others from using layers, if nobody does.
+    pub fn nobody(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        self.layers.clone().try_write_owned().ok()
+    }
+
     /// Keeps others from using layers; None if somebody does, whose end asks again, or if all are known to be needed.
     pub fn stale_layers(&self) -> Option<OwnedRwLockWriteGuard<()>> {
-        let guard = self.layers.clone().try_write_owned().ok()?;
+        let guard = self.nobody()?;
         self.stale.swap(false, Ordering::SeqCst).then_some(guard)
     }
 }

@@ -26,10 +26,29 @@ pub(super) async fn export(
             pending.push(pend(workplace, built, layer, restored)?);
         }
     }
-    let (scratch, store) = (workplace.request.scratch.to_owned(), workplace.request.store.to_owned());
-    let privileged = workplace.request.owner.is_some();
-    let exported = blocking::run(move |cancel| Export { scratch, store, privileged }.run(pending, cancel)).await;
-    exported.unwrap_or_else(|| Err(BuildError::io("exporting layers")(io::ErrorKind::Interrupted.into())))
+    let export = Export::of(workplace);
+    blocking::run(move |cancel| export.run(pending, cancel)).await.unwrap_or_else(interrupted)
+}
+
+fn interrupted<T>() -> Result<T, BuildError> {
+    Err(BuildError::io("exporting layers")(io::ErrorKind::Interrupted.into()))
+}
+
+/// Puts one directory into the store, which the build made for a layer.
+pub(super) async fn keep(
+    workplace: &Workplace<'_>,
+    buildpack: &str,
+    name: &str,
+    path: PathBuf,
+) -> Result<Digest, BuildError> {
+    let (buildpack, name) = (buildpack.to_owned(), name.to_owned());
+    let export = Export::of(workplace);
+    let kept = blocking::run(move |cancel| {
+        let mut new = Vec::new();
+        let digest = export.prepare(&buildpack, &name, path, &mut new, cancel)?;
+        export.place(new).map(|()| digest)
+    });
+    kept.await.unwrap_or_else(interrupted)
 }
 
 /// The changes to the environment of launched processes: for each buildpack first those of all layers' roots, then those of their
@@ -100,6 +119,15 @@ struct Export {
 }
 
 impl Export {
+    fn of(workplace: &Workplace<'_>) -> Self {
+        let request = workplace.request;
+        Self {
+            scratch: request.scratch.to_owned(),
+            store: request.store.to_owned(),
+            privileged: request.owner.is_some(),
+        }
+    }
+
     fn run(&self, pending: Vec<Pending>, cancel: &Cancel) -> Result<Vec<Layer>, BuildError> {
         let mut layers = Vec::new();
         let mut new = Vec::new();
@@ -110,11 +138,16 @@ impl Export {
             };
             layers.push(Layer { buildpack, name, digest, target, metadata });
         }
-        if !new.is_empty() {
-            let placed = store::place(&self.store, &self.scratch, new);
-            placed.map_err(BuildError::io(format!("placing layers in {}", self.store.display())))?;
-        }
+        self.place(new)?;
         Ok(layers)
+    }
+
+    fn place(&self, new: Vec<(PathBuf, Inventory)>) -> Result<(), BuildError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let placed = store::place(&self.store, &self.scratch, new);
+        placed.map_err(BuildError::io(format!("placing layers in {}", self.store.display())))
     }
 
     /// Hashes a directory and, if the store does not have it, makes it ready for the store.

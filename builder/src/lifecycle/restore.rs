@@ -22,7 +22,7 @@ use super::workplace::{Workplace, make_directory, write_file};
 use super::{BuildError, sbom};
 use crate::blocking::Cancel;
 use crate::directory::Directory;
-use crate::{Digest, Layer, blocking, tree};
+use crate::{Bind, Buildpack, Digest, Layer, blocking, tree};
 
 /// What has been given back. Dropped before [`Restored::forget`], it puts moved directories back into the cache:
 /// a failed build does not lose the next one its downloads.
@@ -69,6 +69,38 @@ impl Restored {
     /// The directory in the store that a layer without a directory stands for.
     pub(super) fn reusable(&self, buildpack: &str, layer: &str) -> Option<&Digest> {
         self.reusable.get(&(buildpack.to_owned(), layer.to_owned()))
+    }
+
+    /// The layers that a buildpack gets back without their directories, to be looked at where they lie: `/cnb/kept/LAYER`.
+    /// This is an extension of the specification: a build that only runs something of a layer need not have a copy of it.
+    pub(super) fn kept(&self, buildpack: &str, store: &Path) -> Vec<Bind> {
+        let of_this = self.reusable.iter().filter(|((id, _), _)| id == buildpack);
+        let bind = |((_, name), digest): (&(String, String), &Digest)| Bind {
+            source: crate::store::layer(store, digest),
+            target: Path::new("/cnb/kept").join(name),
+            writable: false,
+        };
+        of_this.map(bind).collect()
+    }
+
+    /// Has a buildpack find a layer as if the build before had left it in the store.
+    pub(super) fn offer(
+        &mut self,
+        workplace: &Workplace<'_>,
+        buildpack: &Buildpack,
+        name: &str,
+        digest: Digest,
+        metadata: toml::Table,
+    ) -> Result<(), BuildError> {
+        let path = workplace.layers(buildpack);
+        let owner = workplace.request.owner;
+        let layer = KeptLayer { name: name.to_owned(), digest: None, types: Types::default(), metadata };
+        let written = remove_file(&path.join(file_name(name)))
+            .and_then(|()| Directory::open(&path))
+            .and_then(|layers| write_description(&layers, &layer, owner));
+        written.map_err(BuildError::io(format!("describing the layer {name} in {}", path.display())))?;
+        self.reusable.insert((buildpack.id.clone(), name.to_owned()), digest);
+        Ok(())
     }
 
     /// The moved directories have a new home.
@@ -200,6 +232,13 @@ fn write_description(layers: &Directory, layer: &KeptLayer, owner: Option<u32>) 
     }
     let text = toml::to_string(&Description { metadata: &layer.metadata }).map_err(io::Error::other)?;
     write_file(layers, file_name(&layer.name).as_bytes(), &text, 0o644, owner)
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn file_name(layer: &str) -> String {

@@ -7,6 +7,8 @@ use super::detect::Detected;
 use super::files::{self, BuildFile, LaunchFile, LayerFile, StoreFile, Types};
 use super::plan::Requirement;
 use super::processes::{self, Declared};
+use super::restore::Restored;
+use super::shared;
 use super::workplace::{Workplace, layers_target};
 use crate::directory::Directory;
 use crate::environment::{self, BUILD_ROOTS};
@@ -38,11 +40,12 @@ pub(super) struct BuiltLayer {
 pub(super) async fn build(
     workplace: &Workplace<'_>,
     detected: Detected<'_>,
+    restored: &mut Restored,
     sandbox: &dyn Sandbox,
     output: &dyn Output,
 ) -> Result<Vec<Built>, BuildError> {
     let limit = workplace.request.build_timeout;
-    let built = timeout(limit, build_in_order(workplace, detected, sandbox, output)).await;
+    let built = timeout(limit, build_in_order(workplace, detected, restored, sandbox, output)).await;
     built.unwrap_or(Err(BuildError::TimedOut { phase: "build", limit }))
 }
 
@@ -58,6 +61,7 @@ pub(super) fn ending(exit: StepExit) -> String {
 async fn build_in_order(
     workplace: &Workplace<'_>,
     detected: Detected<'_>,
+    restored: &mut Restored,
     sandbox: &dyn Sandbox,
     output: &dyn Output,
 ) -> Result<Vec<Built>, BuildError> {
@@ -72,7 +76,7 @@ async fn build_in_order(
         }
         let earlier: Vec<_> = done.iter().map(|built| &built.buildpack).collect();
         let step = workplace.build_step(buildpack, &plan, env, &earlier);
-        match sandbox.run(&step, output).await? {
+        match shared::run(workplace, buildpack, step, restored, sandbox, output).await? {
             StepExit::Status(0) => {}
             other => return Err(BuildError::Failed { buildpack: buildpack.id.clone(), how: ending(other) }),
         }

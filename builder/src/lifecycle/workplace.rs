@@ -96,10 +96,31 @@ impl<'a> Workplace<'a> {
         step
     }
 
+    /// The same apart from the app: with another directory for layers, another `/platform`, and the app read-only. See [`super::shared`].
+    pub(super) fn step_apart(&self, buildpack: &Buildpack, plan: &Plan, platform: &Path, layers: &Path) -> Step {
+        let own = layers_target(buildpack);
+        let mut env = self.environment_with(buildpack, &[]);
+        env.set("CNB_LAYERS_DIR", own.clone());
+        env.set("CNB_BP_PLAN_PATH", format!("{PLAN}/plan.toml"));
+        let arguments = [own.clone(), PLATFORM.into(), format!("{PLAN}/plan.toml")];
+        let mut step = self.step("build", buildpack, &arguments, env);
+        step.binds.retain(|bind| bind.target != Path::new(PLATFORM));
+        step.binds.push(bind(platform, PLATFORM, false));
+        step.binds.push(bind(self.request.source, APP, false));
+        step.binds.push(bind(&plan.0, PLAN, false));
+        step.binds.push(bind(layers, &own, true));
+        step.network = true;
+        step
+    }
+
     /// What a buildpack's programs find before other buildpacks' changes: the operator's, the user's, the specification's.
     pub(super) fn environment(&self, buildpack: &Buildpack) -> Environment {
+        self.environment_with(buildpack, self.request.platform_env)
+    }
+
+    fn environment_with(&self, buildpack: &Buildpack, platform_env: &[(String, String)]) -> Environment {
         let mut env = Environment::new(self.request.env.iter().cloned());
-        for (name, value) in self.request.platform_env.iter().filter(|_| !buildpack.clear_env) {
+        for (name, value) in platform_env.iter().filter(|_| !buildpack.clear_env) {
             if environment::is_search_path(name) {
                 env.apply(&environment::in_front(name, value));
             } else {
@@ -131,6 +152,7 @@ impl<'a> Workplace<'a> {
             binds,
             symlinks: self.request.symlinks.to_vec(),
             network: false,
+            owner: None,
         }
     }
 }

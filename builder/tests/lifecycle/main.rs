@@ -7,4 +7,5 @@ mod export;
 mod groups;
 mod launch;
 mod restore;
+mod shared;
 mod workshop;

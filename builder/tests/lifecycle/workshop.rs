@@ -32,7 +32,7 @@ impl Sandbox for PlainProcesses {
         command.env_clear().envs(step.env.iter().map(|(name, value)| (name, mapped(step, value))));
         command.current_dir(on_host(step, step.cwd.to_str().unwrap()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        if let Some(owner) = self.owner {
+        if let Some(owner) = step.owner.or(self.owner) {
             command.uid(owner).gid(owner);
         }
         let ended = command.spawn().unwrap().wait_with_output().await.unwrap();
@@ -82,6 +82,9 @@ pub(crate) struct Workshop {
     pub(crate) sandbox: PlainProcesses,
     pub(crate) previous: Option<Image>,
     pub(crate) clean: bool,
+    /// Whether the buildpacks may ask for shared layers.
+    pub(crate) sharing: bool,
+    shared: PathBuf,
     pub(crate) timeout: Duration,
     pub(crate) platform_env: Vec<(String, String)>,
     pub(crate) build_config: Option<PathBuf>,
@@ -104,6 +107,8 @@ impl Workshop {
             cache: at("cache"),
             store: at("store"),
             sbom: at("sbom"),
+            shared: at("shared"),
+            sharing: false,
             root,
             buildpacks: Vec::new(),
             order: None,
@@ -233,6 +238,11 @@ impl Workshop {
             previous_sbom: Some(&self.sbom),
             build_config: self.build_config.as_deref(),
             symlinks: &[],
+            shared: self.sharing.then_some(builder::Shared {
+                buildpacks: &self.buildpacks,
+                directory: &self.shared,
+                owner: self.sandbox.owner.map(|owner| owner - 1),
+            }),
             clean: self.clean,
             detect_timeout: self.timeout,
             build_timeout: self.timeout,

@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use libcnb::build::BuildContext;
 use libcnb::data::layer_name;
 use libcnb::generic::GenericMetadata;
-use libcnb::layer::{
-    CachedLayerDefinition, InvalidMetadataAction, LayerRef, RestoredLayerAction, UncachedLayerDefinition,
-};
+use libcnb::layer::{CachedLayerDefinition, InvalidMetadataAction, RestoredLayerAction, UncachedLayerDefinition};
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,11 +21,16 @@ use super::bytecode;
 use super::errors::PythonError;
 use super::installer::{InstallError, Installer, Target, without_passwords};
 use super::interpreter::{Interpreter, Remembered};
-use super::static_files;
+use super::sharing::{self, Sharing};
 use crate::output;
 
 /// What is in the key and how the layer is laid out. To be raised when either changes.
 const FORMAT: &str = "airstrip python environment 2";
+
+/// The layer's name.
+const ENV: &str = "env";
+/// Where the platform shows the layers of the build before that stay as they are.
+const KEPT: &str = "/cnb/kept";
 
 /// The layer's metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +72,7 @@ pub(super) struct Environment<'a> {
     interpreter: &'a Interpreter,
     installer: &'a Installer<'a>,
     previous: Option<Previous>,
+    sharing: Sharing,
     /// Its path inside: what its programs carry.
     path: PathBuf,
 }
@@ -87,6 +91,9 @@ pub(crate) enum EnvironmentError {
         /// The layer's.
         layer: PathBuf,
     },
+    /// It was to be shared, but depends on the app.
+    #[error("this environment cannot be shared")]
+    NotShared,
     /// Reading or writing failed.
     #[error("{doing}: {source}")]
     Io {
@@ -104,16 +111,50 @@ impl<'a> Environment<'a> {
         interpreter: &'a Interpreter,
         installer: &'a Installer<'a>,
         previous: Option<Previous>,
+        sharing: Sharing,
     ) -> Self {
         let given = std::env::var_os("BP_PYTHON_ENV").filter(|path| !path.is_empty());
         let path = given.map_or_else(|| context.layers_dir.join("env"), PathBuf::from);
-        Self { context, interpreter, installer, previous, path }
+        Self { context, interpreter, installer, previous, sharing, path }
     }
 
     /// Keeps the environment of the build before if it would be the same again, else makes it anew.
     pub(super) fn provide(&self) -> libcnb::Result<(), PythonError> {
         let key = self.key().map_err(PythonError::from)?;
-        let cache = self.context.cached_layer(
+        let cache = self.cache()?;
+        let project = self.installer.project;
+        let can_be_kept = project.requirements.local.iter().all(|local| local.can_be_kept(&project.directory));
+        if can_be_kept && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
+            match self.sharing {
+                Sharing::Given { made: true } => {}
+                Sharing::Given { made: false } => {
+                    output::step("Using the environment that was made for the same lock before")
+                }
+                _ => output::step("Using the environment of the previous release: its requirements are unchanged"),
+            }
+            return Ok(self.keep(&key).map_err(PythonError::from)?);
+        }
+        let can_be_shared = || sharing::qualifies(self.installer);
+        if self.sharing == Sharing::Ask && can_be_shared() {
+            let asked = sharing::ask(&self.context.layers_dir, ENV, &key);
+            doing("asking for a shared environment", asked).map_err(PythonError::from)?;
+        }
+        if self.sharing == Sharing::Make && !can_be_shared() {
+            return Err(PythonError::from(EnvironmentError::NotShared).into());
+        }
+        let layer =
+            self.context.uncached_layer(layer_name!("env"), UncachedLayerDefinition { build: false, launch: true })?;
+        self.make(&layer.path(), &cache).map_err(PythonError::from)?;
+        layer.write_env(self.launch_env())?;
+        layer.write_metadata(self.metadata(key))
+    }
+
+    /// Where installers keep what they have loaded.
+    fn cache(&self) -> libcnb::Result<PathBuf, PythonError> {
+        if let Some(shared) = self.sharing.cache() {
+            return Ok(shared);
+        }
+        let layer = self.context.cached_layer(
             layer_name!("cache"),
             CachedLayerDefinition {
                 build: false,
@@ -122,49 +163,18 @@ impl<'a> Environment<'a> {
                 restored_layer_action: &|_: &GenericMetadata, _| RestoredLayerAction::KeepLayer,
             },
         )?;
-        let project = self.installer.project;
-        let can_be_kept = project.requirements.local.iter().all(|local| local.can_be_kept(&project.directory));
-        let is_there = !self.is_needed() || self.context.layers_dir.join("env/bin").is_dir();
-        if can_be_kept && is_there && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
-            output::step("Using the environment of the previous release: its requirements are unchanged");
-            return Ok(self.keep(&key).map_err(PythonError::from)?);
+        Ok(layer.path())
+    }
+
+    /// Does something with the environment in its place, also if that is a layer of an earlier build.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Path) -> T) -> Result<T, EnvironmentError> {
+        let layer = self.context.layers_dir.join(ENV);
+        if layer.exists() {
+            return Ok(work(&self.path));
         }
-        if self.is_needed() {
-            let layer = self.context.cached_layer(
-                layer_name!("env"),
-                CachedLayerDefinition {
-                    build: false,
-                    launch: true,
-                    invalid_metadata_action: &|_| InvalidMetadataAction::DeleteLayer,
-                    restored_layer_action: &|_: &GenericMetadata, _| RestoredLayerAction::DeleteLayer,
-                },
-            )?;
-            return self.fill(&layer, key, &cache.path());
-        }
-        let layer =
-            self.context.uncached_layer(layer_name!("env"), UncachedLayerDefinition { build: false, launch: true })?;
-        self.fill(&layer, key, &cache.path())
-    }
-
-    fn fill<A, B>(
-        &self,
-        layer: &LayerRef<PythonBuildpack, A, B>,
-        key: String,
-        cache: &Path,
-    ) -> libcnb::Result<(), PythonError> {
-        self.make(&layer.path(), cache).map_err(PythonError::from)?;
-        layer.write_env(self.launch_env())?;
-        layer.write_metadata(self.metadata(key))
-    }
-
-    /// Its path inside.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether this build runs something of it, besides making it. Then it must come back in the next build.
-    fn is_needed(&self) -> bool {
-        static_files::are_wanted(&self.context.app_dir)
+        doing("showing the environment", symlink(Path::new(KEPT).join(ENV), &layer))?;
+        let done = work(&self.path);
+        doing("hiding the environment", fs::remove_file(&layer)).map(|()| done)
     }
 
     /// Names all that the environment's content depends on.
@@ -203,7 +213,7 @@ impl<'a> Environment<'a> {
     fn keep(&self, key: &str) -> Result<(), EnvironmentError> {
         let metadata = toml::to_string(&Kept { metadata: self.metadata(key.to_owned()) }).map_err(io::Error::other);
         let text = doing("writing the layer's metadata", metadata)?;
-        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = {}\n\n{text}", self.is_needed());
+        let text = format!("[types]\nlaunch = true\nbuild = false\ncache = false\n\n{text}");
         doing("writing the layer's metadata", fs::write(metadata_file(self.context), text))
     }
 
@@ -214,7 +224,13 @@ impl<'a> Environment<'a> {
             return write_lock(layer, &layer.join(&packages));
         }
         let scratch = doing("making a temporary directory", tempfile::tempdir())?;
-        let target = Target { interpreter: self.interpreter, environment: &self.path, cache, scratch: scratch.path() };
+        let target = Target {
+            interpreter: self.interpreter,
+            environment: &self.path,
+            cache,
+            scratch: scratch.path(),
+            wheels_alone: self.sharing == Sharing::Make,
+        };
         self.installer.install(&target)?;
         bytecode::compile(self.interpreter, &self.path.join(&packages), cache);
         write_lock(layer, &layer.join(&packages))

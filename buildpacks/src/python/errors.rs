@@ -36,11 +36,13 @@ pub(super) fn describe(error: &PythonError) -> Vec<String> {
         PythonError::Static(StaticError::Failed { log }) => static_files(log),
         PythonError::Environment(EnvironmentError::Install(error)) => install(error),
         PythonError::Environment(EnvironmentError::Io { doing, source }) => file(doing, source),
-        PythonError::Environment(error @ EnvironmentError::Elsewhere { .. }) => message(
-            "The platform contradicts itself",
-            error.to_string(),
-            &["Report this to whoever runs the platform."],
-        ),
+        PythonError::Environment(error @ (EnvironmentError::Elsewhere { .. } | EnvironmentError::NotShared)) => {
+            message(
+                "The platform contradicts itself",
+                error.to_string(),
+                &["Report this to whoever runs the platform."],
+            )
+        }
     };
     message.lines("The tool's own words:")
 }

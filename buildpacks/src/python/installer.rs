@@ -39,6 +39,8 @@ pub(super) struct Target<'a> {
     pub(super) cache: &'a Path,
     /// A directory for this build only.
     pub(super) scratch: &'a Path,
+    /// Whether nothing may run but the installer: wheels alone then.
+    pub(super) wheels_alone: bool,
 }
 
 /// A file of requirements, and how it is to be read.
@@ -97,6 +99,11 @@ impl<'a> Installer<'a> {
         let uv = self.uv.as_ref().and_then(|uv| uv.metadata().ok());
         let tool = uv.map_or_else(|| "pip".to_owned(), |file| format!("uv {} {}", file.size(), file.mtime()));
         format!("{tool} {:?} {:?} {:?} {:?}", self.project.source, self.extra, self.index, settings())
+    }
+
+    /// Whether uv installs; else pip does.
+    pub(super) fn has_uv(&self) -> bool {
+        self.uv.is_some()
     }
 
     /// Whether there is anything to install.
@@ -220,6 +227,9 @@ impl<'a> Installer<'a> {
             command.env(name, value);
         }
         command.envs(self.index.variables()).env("UV_CACHE_DIR", target.cache.join("uv"));
+        if target.wheels_alone {
+            command.env("UV_NO_BUILD", "1").env("UV_COMPILE_BYTECODE", "0");
+        }
         command.env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
         command
     }

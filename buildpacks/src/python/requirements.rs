@@ -73,6 +73,27 @@ impl Requirements {
         self.entries.iter().any(|entry| entry.hashed)
     }
 
+    /// Whether every line pins a package of the index by name, or includes a file that has been read. Then the files' text says
+    /// all (but for what the packages need in turn).
+    pub(super) fn leaves_no_choice(&self, app: &Path) -> bool {
+        let is_read = |file: &Path, path: &str| {
+            let path = app.join(beside(file, path)).canonicalize();
+            path.is_ok_and(|real| self.seen.contains(&real))
+        };
+        let is_settled = |file: &Path, line: &str| {
+            let included = option(line, "-r", "--requirement").or_else(|| option(line, "-c", "--constraint"));
+            let entry = || Entry::parse(line);
+            let pins = |entry: Entry| entry.pinned && !entry.name.is_empty() && !line.contains(['@', '/']);
+            !line.contains("${")
+                && included.map_or_else(|| !line.starts_with('-') && pins(entry()), |path| is_read(file, path))
+        };
+        let lines = |(file, bytes): &(PathBuf, Vec<u8>)| {
+            let lines = logical_lines(&String::from_utf8_lossy(bytes));
+            lines.iter().all(|line| is_settled(file, line))
+        };
+        !self.entries.is_empty() && self.files.iter().all(lines)
+    }
+
     /// Names that allow one version only.
     pub(super) fn pinned_names(&self) -> BTreeSet<&str> {
         self.entries.iter().filter(|entry| entry.pinned).map(|entry| entry.name.as_str()).collect()
@@ -88,11 +109,10 @@ impl Requirements {
     }
 
     fn add_line(&mut self, app: &Path, file: &Path, line: &str, asks: bool) {
-        let beside = |path: &str| file.parent().unwrap_or(Path::new("")).join(path);
         if let Some(path) = option(line, "-r", "--requirement") {
-            self.include(app, &beside(path), asks);
+            self.include(app, &beside(file, path), asks);
         } else if let Some(path) = option(line, "-c", "--constraint") {
-            self.include(app, &beside(path), false);
+            self.include(app, &beside(file, path), false);
         } else if let Some(path) = option(line, "-e", "--editable") {
             self.entry_from(app, path, asks, true);
         } else if !line.starts_with('-') {
@@ -175,6 +195,11 @@ fn local_path(app: &Path, text: &str) -> Option<PathBuf> {
     (looks_local && !target.contains("://") && app.join(target).exists()).then(|| PathBuf::from(target))
 }
 
+/// A path that is written in a file.
+fn beside(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
+}
+
 /// The value of an option at the start of a line: `-r x`, `-rx`, `--requirement x`, `--requirement=x`.
 fn option<'a>(line: &'a str, short: &str, long: &str) -> Option<&'a str> {
     let value = match line.strip_prefix(long) {
@@ -215,13 +240,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(files: &[(&str, &str)]) -> Requirements {
-        let app = tempfile::tempdir().unwrap();
+        read_in(tempfile::tempdir().unwrap().path(), files)
+    }
+
+    fn read_in(app: &Path, files: &[(&str, &str)]) -> Requirements {
         for (name, text) in files {
-            let path = app.path().join(name);
+            let path = app.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        Requirements::read(app.path(), Path::new("requirements.txt")).unwrap()
+        Requirements::read(app, Path::new("requirements.txt")).unwrap()
     }
 
     #[test]
@@ -274,6 +302,36 @@ mod tests {
         let names: Vec<_> = requirements.entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["flask", "gunicorn"]);
         assert!(requirements.files.iter().any(|(file, _)| file == Path::new("limits.txt")));
+    }
+
+    #[test]
+    fn what_leaves_no_choice() {
+        let cases: [(&[(&str, &str)], bool); 13] = [
+            (&[("requirements.txt", "flask==3.0 # why\nclick==8 ; python_version > '3'\n")], true),
+            (&[("requirements.txt", "flask==3.0 \\\n  --hash=sha256:00\n")], true),
+            (
+                &[
+                    ("requirements.txt", "-r deps/base.txt\n-c limits.txt\n"),
+                    ("deps/base.txt", "a==1"),
+                    ("limits.txt", "b==2"),
+                ],
+                true,
+            ),
+            (&[("requirements.txt", "-r deps/base.txt\n"), ("deps/base.txt", "a>=1")], false),
+            (&[("requirements.txt", "-r ${HERE}/base.txt\n"), ("base.txt", "a==1")], false),
+            (&[("requirements.txt", "-r missing.txt\nflask==3.0\n")], false),
+            (&[("requirements.txt", "flask==${VERSION}\n")], false),
+            (&[("requirements.txt", "flask\n")], false),
+            (&[("requirements.txt", "flask==3.*\n")], false),
+            (&[("requirements.txt", "--index-url https://example.org/simple\nflask==3.0\n")], false),
+            (&[("requirements.txt", "flask @ https://example.org/flask.whl --hash=sha256:00\n")], false),
+            (&[("requirements.txt", "-e .\n")], false),
+            (&[("requirements.txt", "# none\n")], false),
+        ];
+        for (files, expected) in cases {
+            let app = tempfile::tempdir().unwrap();
+            assert_eq!(read_in(app.path(), files).leaves_no_choice(app.path()), expected, "{files:?}");
+        }
     }
 
     #[test]

@@ -8,13 +8,13 @@
 //! that is what they say about it; if none does, the one that depends. Whatever is not settled in a few seconds is left to pip.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::diagnosis::missing_version;
 use super::installer::{Attempt, InstallError, Installer, List, Target, attempt, checked, pip, write};
-use super::project::Source;
+use super::project::{Project, Source};
 use super::requirements::normalise;
 use crate::command::Limit;
 use crate::output;
@@ -31,6 +31,10 @@ type Versions = BTreeMap<String, String>;
 /// Installs with `uv`.
 pub(super) fn install(installer: &Installer<'_>, uv: &Path, target: &Target<'_>) -> Result<(), InstallError> {
     let uv = Uv { installer, program: uv, target };
+    if target.wheels_alone {
+        // Nothing may be asked of the environment's Python any more once something is installed: it would run what packages bring.
+        return if is_unhashed(installer) { uv.install_what_is_pinned() } else { install_all(&uv) };
+    }
     install_all(&uv).map_err(|error| uv.with_versions_near(error))
 }
 
@@ -60,6 +64,12 @@ fn install_all(uv: &Uv<'_>) -> Result<(), InstallError> {
     Ok(())
 }
 
+/// Whether a file of requirements has to be followed to know all that they need.
+fn is_unhashed(installer: &Installer<'_>) -> bool {
+    let Project { source, requirements, .. } = installer.project;
+    *source == Source::Requirements && !requirements.is_hashed()
+}
+
 struct Uv<'a> {
     installer: &'a Installer<'a>,
     program: &'a Path,
@@ -78,6 +88,22 @@ impl Uv<'_> {
             (_, 0 | 1) => checked(&mut self.pip_install(&arguments), None, "uv pip install"),
             _ => self.install_newest(&arguments),
         }
+    }
+
+    /// Installs the requirements if all that they need in turn is pinned, too.
+    fn install_what_is_pinned(&self) -> Result<(), InstallError> {
+        let resolved = self.target.scratch.join("resolved.txt");
+        let lists = self.installer.lists(self.target)?;
+        let files = || lists.iter().map(|list| &list.file);
+        let mut command = self.command("compile", true);
+        command.args(["--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(&resolved).args(files());
+        checked(&mut command, None, "uv pip compile")?;
+        let pinned = self.installer.project.requirements.pinned_names();
+        if let Some((open, _)) = read_pins(&resolved)?.iter().find(|(name, _)| !pinned.contains(name.as_str())) {
+            return Err(failed(vec![format!("{open} is not pinned")]));
+        }
+        let files: Vec<&Path> = files().map(PathBuf::as_path).collect();
+        checked(self.pip_install(&files).arg("--no-deps"), None, "uv pip install")
     }
 
     fn install_list(&self, list: &List) -> Result<(), InstallError> {
@@ -141,9 +167,7 @@ impl Uv<'_> {
         command.args(["--no-deps", "--quiet", "--no-header", "--no-annotate", "--output-file"]).arg(&file);
         command.args(offline.then_some("--offline")).args(arguments);
         checked(&mut command, None, "uv pip install")?;
-        let text = std::fs::read_to_string(&file)
-            .map_err(|source| InstallError::Io { doing: format!("reading {}", file.display()), source })?;
-        Ok(pins(&text))
+        read_pins(&file)
     }
 
     /// A version that does not exist is missed less with those beside it at hand.
@@ -277,6 +301,12 @@ fn is_final(log: &[String]) -> bool {
 fn distribution(directory: &str) -> Option<(String, String)> {
     let (name, version) = directory.strip_suffix(".dist-info")?.split_once('-')?;
     Some((normalise(name), version.to_owned()))
+}
+
+fn read_pins(file: &Path) -> Result<Versions, InstallError> {
+    let text = std::fs::read_to_string(file);
+    text.map(|text| pins(&text))
+        .map_err(|source| InstallError::Io { doing: format!("reading {}", file.display()), source })
 }
 
 /// The lines `name==version`; URLs and paths have no version to keep to.

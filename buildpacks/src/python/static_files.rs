@@ -23,10 +23,10 @@ pub(crate) enum StaticError {
     Io(#[from] io::Error),
 }
 
-/// Whether it is to be tried, and the environment needed for that.
+/// Whether there may be some.
 pub(super) fn are_wanted(app: &Path) -> bool {
     let manage = std::fs::read(app.join("manage.py")).unwrap_or_default();
-    String::from_utf8_lossy(&manage).contains("django") && !is_disabled()
+    String::from_utf8_lossy(&manage).contains("django")
 }
 
 /// As on Heroku.
@@ -36,10 +36,8 @@ fn is_disabled() -> bool {
 
 /// Collects them, if the project can.
 pub(super) fn collect(app: &Path, environment: &Path) -> Result<(), StaticError> {
-    if !are_wanted(app) {
-        if is_disabled() && app.join("manage.py").exists() {
-            output::step("Not collecting static files: DISABLE_COLLECTSTATIC is set");
-        }
+    if is_disabled() {
+        output::step("Not collecting static files: DISABLE_COLLECTSTATIC is set");
         return Ok(());
     }
     if !has_django(environment) {

@@ -49,6 +49,12 @@ impl Locked {
         }
     }
 
+    /// Whether everything comes from the server's own index and is checked by its hash.
+    pub(in super::super) fn leaves_no_choice(&self) -> bool {
+        let is_url = |line: &String| line.contains('@');
+        self.indexes.is_empty() && self.plain.is_empty() && !self.hashed.is_empty() && !self.hashed.iter().any(is_url)
+    }
+
     /// The requirements with hashes, as a file.
     pub(in super::super) fn hashed_file(&self) -> String {
         lines(self.indexes.iter().chain(&self.hashed))
