@@ -24,6 +24,10 @@ use crate::blocking::Cancel;
 use crate::directory::Directory;
 use crate::{Bind, Buildpack, Digest, Layer, blocking, tree};
 
+/// Where a build sees the layers of the build before of which it has the description alone; it is told in `AIRSTRIP_KEPT`.
+/// This is an extension of the specification: a build that only runs something of a layer need not have a copy of it.
+pub(super) const KEPT: &str = "/cnb/kept";
+
 /// What has been given back. Dropped before [`Restored::forget`], it puts moved directories back into the cache:
 /// a failed build does not lose the next one its downloads.
 #[derive(Debug, Default)]
@@ -71,13 +75,12 @@ impl Restored {
         self.reusable.get(&(buildpack.to_owned(), layer.to_owned()))
     }
 
-    /// The layers that a buildpack gets back without their directories, to be looked at where they lie: `/cnb/kept/LAYER`.
-    /// This is an extension of the specification: a build that only runs something of a layer need not have a copy of it.
+    /// The layers that a buildpack gets back without their directories, to be looked at where they lie.
     pub(super) fn kept(&self, buildpack: &str, store: &Path) -> Vec<Bind> {
         let of_this = self.reusable.iter().filter(|((id, _), _)| id == buildpack);
         let bind = |((_, name), digest): (&(String, String), &Digest)| Bind {
             source: crate::store::layer(store, digest),
-            target: Path::new("/cnb/kept").join(name),
+            target: Path::new(KEPT).join(name),
             writable: false,
         };
         of_this.map(bind).collect()

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::restore::KEPT;
 use super::{BuildError, Request};
 use crate::directory::{self, Directory};
 use crate::environment::{self, Environment};
@@ -84,6 +85,7 @@ impl<'a> Workplace<'a> {
         let own = layers_target(buildpack);
         env.set("CNB_LAYERS_DIR", own.clone());
         env.set("CNB_BP_PLAN_PATH", format!("{PLAN}/plan.toml"));
+        env.set("AIRSTRIP_KEPT", KEPT);
         let arguments = [own.clone(), PLATFORM.into(), format!("{PLAN}/plan.toml")];
         let mut step = self.step("build", buildpack, &arguments, env);
         step.binds.push(bind(self.request.source, APP, true));

@@ -1,6 +1,7 @@
 //! Layers that are made once for all apps.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::workshop::Workshop;
 
@@ -8,7 +9,6 @@ use crate::workshop::Workshop;
 const SHARING: &str = r#"echo "${AIRSTRIP_SHARED:-off}"
     key=$(cat key)
     if [ "${AIRSTRIP_SHARED:-}" != make ] && grep -q "key = \"$key\"" "$1/env.toml" 2>/dev/null; then
-        cat /cnb/kept/env/content 2>/dev/null || true
         printf '[types]\nlaunch = true\n[metadata]\nkey = "%s"\n' "$key" > "$1/env.toml"; exit 0
     fi
     if [ "${AIRSTRIP_SHARED:-}" = ask ]; then
@@ -30,12 +30,20 @@ fn said(shop: &Workshop) -> Vec<String> {
     shop.printed().lines().filter(|line| how.contains(line)).map(str::to_owned).collect()
 }
 
+/// What the last step sees where the layer is kept.
+fn shown(shop: &Workshop) -> Vec<PathBuf> {
+    let steps = shop.sandbox.steps.lock().unwrap();
+    let binds = steps.last().unwrap().binds.iter().filter(|bind| bind.target == Path::new("/cnb/kept/env"));
+    binds.filter(|bind| !bind.writable).map(|bind| bind.source.clone()).collect()
+}
+
 #[tokio::test]
 async fn it_is_made_once() {
     let mut shop = shop('a');
     let first = shop.build().await.unwrap();
     assert_eq!(said(&shop), ["ask", "make", "made"]);
     assert_eq!(shop.stored(&first, "env", "content"), "of make\n");
+    assert_eq!(shown(&shop), [shop.path("store").join(first.layers[0].digest.as_str())], "to run something of it");
     assert_eq!(first, shop.build().await.unwrap());
     assert_eq!(said(&shop), ["ask"], "the app has it");
     fs::remove_dir_all(shop.path("cache")).unwrap();

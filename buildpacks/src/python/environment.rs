@@ -22,6 +22,7 @@ use super::errors::PythonError;
 use super::installer::{InstallError, Installer, Target, without_passwords};
 use super::interpreter::{Interpreter, Remembered};
 use super::sharing::{self, Sharing};
+use super::static_files;
 use crate::output;
 
 /// What is in the key and how the layer is laid out. To be raised when either changes.
@@ -29,8 +30,8 @@ const FORMAT: &str = "airstrip python environment 2";
 
 /// The layer's name.
 const ENV: &str = "env";
-/// Where the platform shows the layers of the build before that stay as they are.
-const KEPT: &str = "/cnb/kept";
+/// Where the platform shows the layers of the build before that stay as they are, if it does.
+const KEPT: &str = "AIRSTRIP_KEPT";
 
 /// The layer's metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,6 +61,12 @@ impl Previous {
         let Kept { metadata } = toml::from_str(&text).ok()?;
         Some(Self { key: metadata.key, python: metadata.python })
     }
+}
+
+/// The environment of the build before, where it lies.
+fn kept() -> Option<PathBuf> {
+    let layers = std::env::var_os(KEPT).map(PathBuf::from)?;
+    Some(layers.join(ENV)).filter(|environment| environment.is_dir())
 }
 
 fn metadata_file(context: &BuildContext<PythonBuildpack>) -> PathBuf {
@@ -124,7 +131,7 @@ impl<'a> Environment<'a> {
         let cache = self.cache()?;
         let project = self.installer.project;
         let can_be_kept = project.requirements.local.iter().all(|local| local.can_be_kept(&project.directory));
-        if can_be_kept && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
+        if can_be_kept && self.can_be_used() && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
             match self.sharing {
                 Sharing::Given { made: true } => {}
                 Sharing::Given { made: false } => {
@@ -166,13 +173,16 @@ impl<'a> Environment<'a> {
         Ok(layer.path())
     }
 
+    /// Whether this build can run something of an environment that stays as it is, if it has to.
+    fn can_be_used(&self) -> bool {
+        !static_files::are_wanted(&self.context.app_dir) || kept().is_some()
+    }
+
     /// Does something with the environment in its place, also if that is a layer of an earlier build.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Path) -> T) -> Result<T, EnvironmentError> {
         let layer = self.context.layers_dir.join(ENV);
-        if layer.exists() {
-            return Ok(work(&self.path));
-        }
-        doing("showing the environment", symlink(Path::new(KEPT).join(ENV), &layer))?;
+        let Some(kept) = kept().filter(|_| !layer.exists()) else { return Ok(work(&self.path)) };
+        doing("showing the environment", symlink(kept, &layer))?;
         let done = work(&self.path);
         doing("hiding the environment", fs::remove_file(&layer)).map(|()| done)
     }

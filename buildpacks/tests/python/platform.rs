@@ -178,6 +178,7 @@ impl Platform {
         let fixed = [("OS", "linux"), ("ARCH", "amd64"), ("DISTRO_NAME", "debian"), ("DISTRO_VERSION", "12")];
         command.envs(fixed.map(|(name, value)| (format!("CNB_TARGET_{name}"), value)));
         command.env("CNB_BUILDPACK_DIR", self.path("buildpack")).env("CNB_STACK_ID", "*");
+        command.env("AIRSTRIP_KEPT", self.path("kept"));
         command.envs(&self.env);
         command
     }
@@ -185,11 +186,12 @@ impl Platform {
     /// What a lifecycle leaves for the next build: the launch layer's metadata without its types, and not the layer.
     /// Returns where the layer is kept.
     pub(crate) fn restore(&self) -> PathBuf {
-        let kept = self.path("kept");
+        let kept = self.path("kept/env");
         let described: toml::Table = self.read("layers/env.toml").parse().unwrap();
-        let is_cached = described["types"]["cache"].as_bool() == Some(true);
-        if self.path("layers/env").exists() && !is_cached {
+        assert_eq!(described["types"]["cache"].as_bool(), Some(false));
+        if self.path("layers/env").exists() {
             let _ = fs::remove_dir_all(&kept);
+            fs::create_dir_all(self.path("kept")).unwrap();
             fs::rename(self.path("layers/env"), &kept).unwrap();
         }
         for layer in ["env", "cache"] {

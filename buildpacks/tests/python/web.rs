@@ -127,6 +127,7 @@ fn a_django_project_is_served_and_its_static_files_collected() {
     -----> Serving shop.wsgi:application of shop/wsgi.py with gunicorn
            web: gunicorn shop.wsgi:application --bind 0.0.0.0:$PORT --threads 8 --forwarded-allow-ips '*'
     ");
+    platform.restore();
     let again = platform.build();
     insta::assert_snapshot!(again.text, @"
     -----> Python app detected
