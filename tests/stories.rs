@@ -40,6 +40,7 @@ mod python;
 mod releases;
 mod router;
 mod settings;
+mod sharing;
 mod shell;
 mod static_site;
 mod trac;

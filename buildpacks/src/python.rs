@@ -92,7 +92,8 @@ impl libcnb::Buildpack for PythonBuildpack {
             Some(Web::Module(module)) => Some(Server::choose(module, &project.requirements)),
             _ => None,
         };
-        let installer = Installer::find(&project, server.and_then(Server::to_install), &interpreter);
+        let mut installer = Installer::find(&project, server.and_then(Server::to_install), &interpreter);
+        installer.is_said = sharing == Sharing::Refused;
         let environment = Environment::new(&context, &interpreter, &installer, previous, sharing);
         environment.provide()?;
         if sharing == Sharing::Make {

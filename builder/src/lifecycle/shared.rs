@@ -207,7 +207,8 @@ impl Place {
     fn step(&self, workplace: &Workplace<'_>, shared: &Shared<'_>, buildpack: &Buildpack, plan: &Plan) -> Step {
         let mut step = workplace.step_apart(buildpack, plan, &self.platform, &self.layers);
         step.binds.push(crate::Bind { source: shared.cache(), target: "/cnb/shared".into(), writable: true });
-        step.binds.push(crate::Bind { source: self.tmp.clone(), target: "/tmp".into(), writable: true });
+        // The operator's tools may be below it.
+        step.binds.insert(0, crate::Bind { source: self.tmp.clone(), target: "/tmp".into(), writable: true });
         step.owner = shared.owner;
         step
     }

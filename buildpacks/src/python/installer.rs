@@ -24,6 +24,8 @@ pub(super) struct Installer<'a> {
     /// A package besides what the project asks for.
     pub(super) extra: Option<&'static str>,
     pub(super) index: IndexSettings,
+    /// Whether the user knows already what is being installed.
+    pub(super) is_said: bool,
     /// None: pip.
     uv: Option<PathBuf>,
 }
@@ -91,7 +93,7 @@ impl InstallError {
 impl<'a> Installer<'a> {
     /// Prefers uv.
     pub(super) fn find(project: &'a Project, extra: Option<&'static str>, interpreter: &Interpreter) -> Self {
-        Self { project, extra, index: IndexSettings::read(&interpreter.program), uv: on_path("uv") }
+        Self { project, extra, index: IndexSettings::read(&interpreter.program), is_said: false, uv: on_path("uv") }
     }
 
     /// What of it decides about the result. uv is known by its program's size and time: to ask it would cost more than all the rest.
@@ -147,8 +149,15 @@ impl<'a> Installer<'a> {
         self.extra.map_or(Ok(()), |extra| run(&[OsStr::new(extra)]))
     }
 
-    /// What is done in the words of a user's own command (a lock is in fact translated, and what that gives installed).
+    /// Not again, if an attempt to share has said it.
     fn announce(&self, command: &str) {
+        if !self.is_said {
+            self.announce_once(command);
+        }
+    }
+
+    /// What is done in the words of a user's own command (a lock is in fact translated, and what that gives installed).
+    fn announce_once(&self, command: &str) {
         let using = |arguments: &[&str]| {
             let words = [command].into_iter().chain(arguments.iter().copied()).chain(self.extra);
             words.collect::<Vec<_>>().join(" ")
