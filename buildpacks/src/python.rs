@@ -24,9 +24,11 @@ mod static_files;
 mod version;
 mod web;
 
+use std::path::Path;
+
 use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
 use libcnb::data::build_plan::BuildPlanBuilder;
-use libcnb::data::launch::LaunchBuilder;
+use libcnb::data::launch::{Launch, LaunchBuilder};
 use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 
@@ -34,7 +36,7 @@ use crate::output;
 use environment::{Environment, Previous};
 use errors::PythonError;
 use installer::Installer;
-use interpreter::Interpreter;
+use interpreter::{Interpreter, Remembered};
 use marker::Machine;
 use project::Project;
 use server::Server;
@@ -67,26 +69,10 @@ impl libcnb::Buildpack for PythonBuildpack {
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, PythonError> {
         let sharing = Sharing::offered();
-        let tell = |text: &str| {
-            if sharing.is_first_run() {
-                output::step(text)
-            }
-        };
-        tell("Python app detected");
         let previous = Previous::read(&context);
         // What is given was made for the default.
-        let before = previous.as_ref().map(|previous| &previous.python);
-        let before = before.filter(|_| !matches!(sharing, Sharing::Given { .. } | Sharing::Make));
-        let wish = Wish::read(&context.app_dir).map_err(PythonError::from)?;
-        let interpreter = Interpreter::find(wish.as_ref(), before).map_err(PythonError::from)?;
-        tell(&interpreter.describe(wish.as_ref(), before));
-        if let Some(advice) = interpreter.advice(wish.as_ref(), before).filter(|_| sharing.is_first_run()) {
-            output::detail(&advice);
-        }
-        let project = Project::read(&context.app_dir, &Machine::of(&interpreter)).map_err(PythonError::from)?;
-        for warning in &project.warnings {
-            tell(&format!("Warning: {warning}"));
-        }
+        let before = previous.as_ref().map(|previous| &previous.python).filter(|_| sharing.knows_the_app());
+        let (interpreter, project) = read(&context.app_dir, before, sharing)?;
         let web = web::find(&context.app_dir, &project.requirements);
         let server = match &web {
             Some(Web::Module(module)) => Some(Server::choose(module, &project.requirements)),
@@ -99,18 +85,8 @@ impl libcnb::Buildpack for PythonBuildpack {
         if sharing == Sharing::Make {
             return BuildResultBuilder::new().build();
         }
-        if static_files::are_wanted(&context.app_dir) {
-            let collected = environment.with(|environment| static_files::collect(&context.app_dir, environment));
-            collected.map_err(PythonError::from)?.map_err(PythonError::from)?;
-        }
-
-        let mut launch = LaunchBuilder::new();
-        match (&web, server) {
-            (Some(Web::Module(module)), Some(server)) => _ = launch.process(server.process(module)),
-            (Some(Web::Program(program)), _) => _ = launch.process(server::run(program)),
-            _ => {}
-        }
-        BuildResultBuilder::new().launch(launch.build()).build()
+        collect_static_files(&context.app_dir, &environment)?;
+        BuildResultBuilder::new().launch(launch(web.as_ref(), server)).build()
     }
 
     fn on_error(&self, error: libcnb::Error<PythonError>) {
@@ -121,6 +97,38 @@ impl libcnb::Buildpack for PythonBuildpack {
             other => output::error(&[other.to_string()]),
         }
     }
+}
+
+/// The interpreter and the project; what was chosen is said in the build's first run.
+fn read(app: &Path, before: Option<&Remembered>, sharing: Sharing) -> Result<(Interpreter, Project), PythonError> {
+    let lines: &mut dyn FnMut(&str) = if sharing.is_first_run() { &mut output::step } else { &mut |_| {} };
+    lines("Python app detected");
+    let wish = Wish::read(app)?;
+    let interpreter = Interpreter::find(wish.as_ref(), before)?;
+    lines(&interpreter.describe(wish.as_ref(), before));
+    if let Some(advice) = interpreter.advice(wish.as_ref(), before).filter(|_| sharing.is_first_run()) {
+        output::detail(&advice);
+    }
+    let project = Project::read(app, &Machine::of(&interpreter))?;
+    project.warnings.iter().for_each(|warning| lines(&format!("Warning: {warning}")));
+    Ok((interpreter, project))
+}
+
+fn collect_static_files(app: &Path, environment: &Environment<'_>) -> Result<(), PythonError> {
+    if static_files::are_wanted(app) {
+        environment.with(|environment| static_files::collect(app, environment))??;
+    }
+    Ok(())
+}
+
+fn launch(web: Option<&Web>, server: Option<Server>) -> Launch {
+    let mut launch = LaunchBuilder::new();
+    match (web, server) {
+        (Some(Web::Module(module)), Some(server)) => _ = launch.process(server.process(module)),
+        (Some(Web::Program(program)), _) => _ = launch.process(server::run(program)),
+        _ => {}
+    }
+    launch.build()
 }
 
 impl From<PythonError> for libcnb::Error<PythonError> {

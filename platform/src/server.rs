@@ -99,7 +99,7 @@ async fn start(settings: Settings) -> Result<Running> {
 /// Everything that does not listen yet.
 async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
     let (home, lock) = Home::open(&settings.home)?;
-    for directory in [home.layers(), home.tools(), home.buildpacks()] {
+    for directory in [home.layers(), home.shared(), home.tools(), home.buildpacks()] {
         remove_asides(&directory).map_err(|e| Failure::io(directory.display(), &e))?;
     }
     let store = Store::open(&home.database())?;

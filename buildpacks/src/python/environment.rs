@@ -132,13 +132,7 @@ impl<'a> Environment<'a> {
         let project = self.installer.project;
         let can_be_kept = project.requirements.local.iter().all(|local| local.can_be_kept(&project.directory));
         if can_be_kept && self.can_be_used() && self.previous.as_ref().is_some_and(|previous| previous.key == key) {
-            match self.sharing {
-                Sharing::Given { made: true } => {}
-                Sharing::Given { made: false } => {
-                    output::step("Using the environment that was made for the same lock before")
-                }
-                _ => output::step("Using the environment of the previous release: its requirements are unchanged"),
-            }
+            self.sharing.whose().into_iter().for_each(output::step);
             return Ok(self.keep(&key).map_err(PythonError::from)?);
         }
         let can_be_shared = || sharing::qualifies(self.installer);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io, process};
 
 use super::installer::Installer;
-use super::project::{Project, Source, table};
+use super::project::{Locked, Project, Source, table};
 
 /// Where the cache of all such environments is.
 const CACHE: &str = "/cnb/shared";
@@ -52,6 +52,20 @@ impl Sharing {
         matches!(self, Self::Off | Self::Ask)
     }
 
+    /// Whether what the app had before counts.
+    pub(super) fn knows_the_app(self) -> bool {
+        !matches!(self, Self::Given { .. } | Self::Make)
+    }
+
+    /// What the user is told of an environment that is there already; nothing if it has just been made.
+    pub(super) fn whose(self) -> Option<&'static str> {
+        match self {
+            Self::Given { made: true } => None,
+            Self::Given { made: false } => Some("Using the environment that was made for the same lock before"),
+            _ => Some("Using the environment of the previous release: its requirements are unchanged"),
+        }
+    }
+
     /// Where the installer keeps what it has loaded, if not with the app.
     pub(super) fn cache(self) -> Option<PathBuf> {
         (self == Self::Make).then(|| CACHE.into())
@@ -70,7 +84,7 @@ pub(super) fn qualifies(installer: &Installer<'_>) -> bool {
     let Project { requirements, directory, .. } = project;
     let locked = match project.source {
         Source::UvLock => true,
-        Source::PoetryLock | Source::PipfileLock => project.locked.as_ref().is_some_and(|lock| lock.leaves_no_choice()),
+        Source::PoetryLock | Source::PipfileLock => project.locked.as_ref().is_some_and(Locked::leaves_no_choice),
         Source::Requirements => requirements.leaves_no_choice(directory),
         Source::Pyproject | Source::Setup | Source::Nothing => false,
     };
