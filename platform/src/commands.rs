@@ -141,7 +141,7 @@ impl Call<'_> {
             C::BuildpacksSet { app, buildpack, index } => buildpacks::set(self, &app, buildpack, index).await,
             C::BuildpacksRemove { app, buildpack, index } => buildpacks::remove(self, &app, buildpack, index).await,
             C::BuildpacksClear { app } => buildpacks::clear(self, &app).await,
-            C::BuildpacksDetect { app, form } => buildpacks::detect(self, &app, form).await,
+            C::BuildpacksDetect { app, form } => Box::pin(buildpacks::detect(self, &app, form)).await,
             C::BuildpacksInstall { replace } => buildpacks::install(self, replace).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
