@@ -160,10 +160,13 @@ impl First {
         let _ = self.watched.group().thaw();
     }
 
-    /// Waits until nothing of the sandbox is left. `told` is what the first process said of the program.
+    /// Waits until no process of the sandbox is left. `told` is what the first process said of the program. The sandbox's sockets
+    /// are closed when this is dropped, so that nobody waits for that.
     fn wait(&mut self, told: Option<Exit>) -> Exit {
         self.namespaces.clear();
-        self.outbound = None;
+        if let Some(outbound) = &mut self.outbound {
+            outbound.end();
+        }
         if !self.child {
             await_end(self.pidfd.as_fd());
             return told.unwrap_or(Exit::Lost);
