@@ -1,5 +1,8 @@
 //! A release with all that is needed to start instances of it.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use builder::inventory::Inventory;
@@ -7,7 +10,7 @@ use builder::{Digest, Image};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
-use crate::home::{AppHome, write_durably};
+use crate::home::AppHome;
 use crate::names::{AppName, ProcessType, Version};
 use crate::store::{App, AppId, Config, Release, Scale, Store};
 use crate::terms::Terms;
@@ -65,11 +68,12 @@ impl Manifest {
         serde_json::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
     }
 
-    /// Writes it, durably.
+    /// Writes it. It becomes durable with all else in the directory.
     pub fn write(&self, release: &Path) -> Result<()> {
         let path = release.join(MANIFEST);
         let bytes = serde_json::to_vec_pretty(self).map_err(|e| Failure::plain(e.to_string()))?;
-        write_durably(&path, &bytes, 0o600).map_err(|e| Failure::io(path.display(), &e))
+        let written = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        written.and_then(|mut file| file.write_all(&bytes)).map_err(|e| Failure::io(path.display(), &e))
     }
 
     /// The process type of this name.
