@@ -20,7 +20,9 @@ pub fn ask(mut stream: TcpStream, host: &str) -> io::Result<String> {
     write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200 ") { Ok(answer) } else { Err(io::Error::other(answer)) }
+    // An app's own server may speak an older version.
+    let is_fine = ["HTTP/1.1 200 ", "HTTP/1.0 200 "].iter().any(|line| answer.starts_with(line));
+    if is_fine { Ok(answer) } else { Err(io::Error::other(answer)) }
 }
 
 /// Asks until there is an answer.
