@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use builder::{Output, SandboxError, Step, StepExit};
-use engine::{Command, Control, Egress, EngineError, Exit, InstanceId, Mount, MountKind, Spec, Streams, Symlink};
+use engine::{
+    Command, Control, Egress, Engine, EngineError, Exit, InstanceId, Mount, MountKind, Spec, Streams, Symlink,
+};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,12 +48,12 @@ impl builder::Sandbox for BuildSandbox<'_> {
     async fn run(&self, step: &Step, output: &dyn Output) -> Result<StepExit, SandboxError> {
         let failed = |error: &dyn std::fmt::Display| SandboxError(error.to_string());
         let id = InstanceId::new(format!("{}.build.{}", self.app, suffix())).map_err(|e| failed(&e))?;
-        let mut process = self.platform.engine.attach(&id, &self.spec(step), None).await.map_err(|e| failed(&e))?;
-        let streams = process.streams.take();
         let over = self.bounds.over().child_token();
-        let ended = self.steps.spawn(end(process.control, over.clone()));
-        let _not_waited_for = over.drop_guard();
-        if let Some(Streams::Pipes { stdin, stdout, stderr }) = streams {
+        let _not_waited_for = over.clone().drop_guard();
+        let (streams, started) = oneshot::channel();
+        let engine = self.platform.engine.clone();
+        let ended = self.steps.spawn(see_through(engine, id, self.spec(step), streams, over));
+        if let Ok(Streams::Pipes { stdin, stdout, stderr }) = started.await {
             drop(stdin);
             tokio::join!(self.copy(stdout, output), self.copy(stderr, output));
         }
@@ -67,6 +71,19 @@ impl builder::Sandbox for BuildSandbox<'_> {
             Exit::OutOfMemory(_) | Exit::Lost => Err(SandboxError(format!("{} was lost", step.name))),
         }
     }
+}
+
+/// A step from its start to its end, in a task of its own: whoever does not wait for it any more leaves nothing behind.
+async fn see_through(
+    engine: Arc<dyn Engine>,
+    id: InstanceId,
+    spec: Spec,
+    streams: oneshot::Sender<Streams>,
+    stop: CancellationToken,
+) -> Result<(Exit, bool), EngineError> {
+    let process = engine.attach(&id, &spec, None).await?;
+    let _not_waited_for = process.streams.map(|of_step| streams.send(of_step));
+    end(process.control, stop).await
 }
 
 /// Waits for the end of a program and of all that it has started; once `stop` is cancelled, kills them. Says whether the sandbox was

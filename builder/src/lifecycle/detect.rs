@@ -1,17 +1,19 @@
 //! Which buildpacks want this tree.
 //!
 //! A buildpack's detect runs once, whatever number of groups it is in; those of one group run at the same time, as none of
-//! them can see another.
+//! them can see another. So do those of the groups that are sure to be tried if the tree is still of the kind that it was when it was
+//! built last. What comes of it is what would have come of one after the other.
 
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::timeout;
 
 use super::plan::{self, Passed, Plan, PlanFile};
 use super::workplace::Workplace;
-use super::{BuildError, files, run};
+use super::{BuildError, Request, files, run};
 use crate::order::Candidate;
 use crate::{Buildpack, Output, Sandbox, StepExit};
 
@@ -57,10 +59,10 @@ pub(super) async fn detect<'a>(
 ) -> Result<Option<Detected<'a>>, BuildError> {
     let mut trials = Trials::new(workplace, sandbox);
     let groups = workplace.groups()?;
+    let (sure, others) = groups.split_at(surely_tried(workplace.request, &groups));
     let search = async {
-        for group in &groups {
-            trials.run(group).await?;
-            if let Ok(detected) = trials.judge(group) {
+        for groups in std::iter::once(sure).chain(others.chunks(1)) {
+            if let Some(detected) = trials.first(groups).await? {
                 return Ok(Some(detected));
             }
         }
@@ -77,12 +79,11 @@ pub(super) async fn explain(workplace: &Workplace<'_>, sandbox: &dyn Sandbox) ->
     let mut trials = Trials::new(workplace, sandbox);
     let groups = workplace.groups()?;
     let search = async {
-        let mut verdicts = Vec::new();
-        for group in &groups {
-            trials.run(group).await?;
-            verdicts.push(trials.verdict(group));
+        let mut running = pin!(trials.running(&groups));
+        while let Some((buildpack, trial)) = running.next().await {
+            trials.done.push((buildpack, trial?));
         }
-        Ok(verdicts)
+        Ok(groups.iter().map(|group| trials.verdict(group)).collect())
     };
     within(workplace, search).await
 }
@@ -93,6 +94,18 @@ async fn within<T>(
 ) -> Result<T, BuildError> {
     let limit = workplace.request.detect_timeout;
     timeout(limit, work).await.unwrap_or(Err(BuildError::TimedOut { phase: "detect", limit }))
+}
+
+/// How many groups are tried whatever comes of each, if the tree is still of the kind that it was when it was built last. None if
+/// somebody has chosen the order: a detect that is not ours may pass a bound, which it must not do unless it is its turn.
+fn surely_tried(request: &Request<'_>, groups: &[Vec<Candidate<'_>>]) -> usize {
+    let Some(previous) = request.previous.filter(|_| !request.chosen) else { return 0 };
+    let has = |group: &[Candidate<'_>], name: &String| group.iter().any(|member| member.buildpack.name() == *name);
+    let built = |group: &Vec<Candidate<'_>>| previous.buildpacks.iter().all(|name| has(group, name));
+    match previous.buildpacks.is_empty() {
+        true => groups.len(),
+        false => groups.iter().position(built).map_or(0, |index| index + 1),
+    }
 }
 
 /// What became of the detects that have run.
@@ -121,18 +134,40 @@ impl<'w, 'a> Trials<'w, 'a> {
         Self { workplace, sandbox, done: Vec::new() }
     }
 
-    /// Runs the detects of a group that have not run yet.
-    async fn run(&mut self, group: &[Candidate<'a>]) -> Result<(), BuildError> {
-        let missing: Vec<_> =
-            group.iter().map(|member| member.buildpack).filter(|buildpack| self.of(buildpack).is_none()).collect();
+    /// The first of these groups that passes. Detects that are still running then are ended.
+    async fn first(&mut self, groups: &[Vec<Candidate<'a>>]) -> Result<Option<Detected<'a>>, BuildError> {
+        let mut running = pin!(self.running(groups));
+        for group in groups {
+            while group.iter().any(|member| self.of(member.buildpack).is_none())
+                && let Some((buildpack, trial)) = running.next().await
+            {
+                self.done.push((buildpack, trial?));
+            }
+            if let Ok(detected) = self.judge(group) {
+                return Ok(Some(detected));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs the detects of groups that have not run yet, as many at the same time as there are processors, and gives their results in order.
+    fn running(
+        &self,
+        groups: &[Vec<Candidate<'a>>],
+    ) -> impl Stream<Item = (&'a Buildpack, Result<Trial, BuildError>)> + use<'w, 'a> {
+        let mut missing: Vec<&'a Buildpack> = Vec::new();
+        for Candidate { buildpack, .. } in groups.iter().flatten() {
+            if self.of(buildpack).is_none() && !missing.iter().any(|other| std::ptr::eq(*other, *buildpack)) {
+                missing.push(buildpack);
+            }
+        }
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (workplace, sandbox) = (self.workplace, self.sandbox);
-        let trials: Vec<_> = missing.iter().map(|buildpack| try_one(workplace, buildpack, sandbox).boxed()).collect();
-        let ended: Vec<_> = futures_util::stream::iter(trials).buffered(processors).collect().await;
-        for (buildpack, trial) in missing.into_iter().zip(ended) {
-            self.done.push((buildpack, trial?));
-        }
-        Ok(())
+        let trials: Vec<_> = missing
+            .into_iter()
+            .map(|buildpack| try_one(workplace, buildpack, sandbox).map(move |trial| (buildpack, trial)).boxed())
+            .collect();
+        futures_util::stream::iter(trials).buffered(processors)
     }
 
     fn of(&self, buildpack: &Buildpack) -> Option<&Trial> {

@@ -30,6 +30,61 @@ async fn the_first_that_passes_builds() {
     ");
 }
 
+/// The first waits for the second, which nobody would start before it has ended.
+#[tokio::test]
+async fn groups_that_were_tried_last_time_are_tried_at_the_same_time() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        println!("skipped: this machine has one processor");
+        return;
+    }
+    let mut shop = Workshop::new();
+    let place = shop.path("meeting");
+    fs::create_dir(&place).unwrap();
+    shop.give(&place);
+    let meet = |own: &str, other: &str| {
+        let place = place.display();
+        format!("touch {place}/{own}; test ! -e again || until test -e {place}/{other}; do sleep 0.01; done")
+    };
+    shop.buildpack("a", &format!("{}; exit 100", meet("a", "b")), "exit 1");
+    shop.buildpack("b", &meet("b", "a"), "exit 0");
+    shop.buildpack("c", "exit 0", "exit 1");
+    let first = shop.build().await.unwrap();
+    assert_eq!(shop.steps(), ["detect test/a", "detect test/b", "build test/b"]);
+    fs::remove_dir_all(&place).unwrap();
+    fs::create_dir(&place).unwrap();
+    shop.give(&place);
+    shop.app_file("again", "");
+    shop.previous = Some(first);
+    assert_eq!(shop.build().await.unwrap().buildpacks, ["test/b@1.0.0"]);
+    assert_eq!(shop.steps().len(), 3, "c is not asked");
+}
+
+#[tokio::test]
+async fn detects_that_are_not_needed_any_more_are_ended() {
+    let mut shop = Workshop::new();
+    shop.buildpack("a", "test -e mine || exit 100", "exit 0");
+    shop.buildpack("b", "test ! -e mine || exec sleep 86397", "exit 0");
+    shop.previous = Some(shop.build().await.unwrap());
+    shop.app_file("mine", "");
+    assert_eq!(shop.build().await.unwrap().buildpacks, ["test/a@1.0.0"]);
+    fs::remove_file(shop.path("app/mine")).unwrap();
+    assert_eq!(shop.build().await.unwrap().buildpacks, ["test/b@1.0.0"], "one that was ended is asked again");
+}
+
+#[tokio::test]
+async fn without_buildpacks_last_time_all_are_tried_and_the_first_counts() {
+    let mut shop = Workshop::new();
+    shop.app_file("Procfile", "web: ./server\n");
+    for name in ["a", "b", "c"] {
+        shop.buildpack(name, &format!("test -e {name} || test -e all || exit 100"), "exit 0");
+    }
+    shop.previous = Some(shop.build().await.unwrap());
+    for (file, expected) in [("c", "test/c@1.0.0"), ("b", "test/b@1.0.0"), ("all", "test/a@1.0.0")] {
+        shop.app_file(file, "");
+        assert_eq!(shop.build().await.unwrap().buildpacks, [expected]);
+    }
+}
+
 #[tokio::test]
 async fn nothing_detected() {
     let mut shop = Workshop::new();
