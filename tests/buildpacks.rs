@@ -2,8 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::harness::{App, PATIENCE, Server, run};
+use crate::harness::{App, PATIENCE, Server, run, skipped};
+
+/// How long compiling a small program may take, with all that it needs.
+const COMPILATION: Duration = Duration::from_secs(600);
 
 /// A directory of buildpacks of the kind that `buildpacks/samples` has.
 fn samples() -> std::path::PathBuf {
@@ -225,4 +229,133 @@ fn what_was_deployed_as_an_archive_is_explained_too() {
     assert!(explained.contains("-----> samples/hello-processes@0.0.1 would build\n"), "{explained}");
     client.airstrip("buildpacks:set blog ./buildpacks/none").ok();
     client.airstrip("buildpacks:detect blog").fails(1, &["./buildpacks/none"]);
+}
+
+/// A buildpack's directory with the program of `tests/buildpacks/lines`, which is compiled first.
+fn compiled_buildpack() -> tempfile::TempDir {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let mut compile = Command::new(env!("CARGO"));
+    compile.args(["build", "--quiet", "--offline", "--example", "lines", "--target-dir"]).arg(target);
+    run(compile.current_dir(env!("CARGO_MANIFEST_DIR")), b"", COMPILATION).ok();
+    let program = target.join("debug/examples/lines");
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("lines");
+    std::fs::create_dir_all(directory.join("bin")).unwrap();
+    std::fs::copy(samples().join("lines/buildpack.toml"), directory.join("buildpack.toml")).unwrap();
+    std::fs::copy(program, directory.join("bin/build")).unwrap();
+    std::os::unix::fs::symlink("build", directory.join("bin/detect")).unwrap();
+    place
+}
+
+#[test]
+fn a_buildpack_made_with_libcnb_is_installed_and_builds() {
+    let server = Server::start();
+    let client = server.client();
+    let files = [("server.py", SERVER), ("lines", "web: exec python3 server.py\nworker: sleep 86396\n")];
+    let app = App::new(client, "blog", &files);
+    let place = compiled_buildpack();
+    let packed = run(Command::new("tar").arg("-C").arg(place.path()).args(["-cz", "lines"]), b"", PATIENCE).ok();
+    client.ssh_with("airstrip", &["buildpacks:install"], &packed.stdout).ok();
+    client.airstrip("apps:create blog").ok();
+    client.airstrip("buildpacks:add blog test/lines").ok();
+    let push = app.push().ok();
+    assert!(push.position("[Lines of linux]") < push.position("       Default types for buildpack -> web, worker"));
+    assert_eq!(server.http.get("blog.localhost", "/AIRSTRIP_PROCESS").ok().body, "AIRSTRIP_PROCESS=web.1");
+    app.push_file("lines", "web\n").rejected(&["[Error: line 1 has no colon]", "build failed: test/lines exited"]);
+    app.git(&["mv", "lines", "other"]).ok();
+    app.commit("Nothing for it");
+    app.push().rejected(&["no buildpack recognises this app"]);
+}
+
+const APT: &str =
+    "[[io.buildpacks.group]]\nuri = 'buildpacks/apt'\n[[io.buildpacks.group]]\nuri = 'buildpacks/hello-processes'\n";
+
+/// What it finds on its `PATH` by the path of the request.
+const RUNS: &str = "\
+import http.server, os, subprocess
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(subprocess.run([self.path.strip('/')], capture_output=True).stdout)
+http.server.HTTPServer(('', int(os.environ['PORT'])), Handler).serve_forever()
+";
+
+/// A package with a program that needs its own directory of libraries to be known.
+fn debian_package(to: &Path) -> bool {
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "DEBIAN/control",
+        "Package: greeting\nVersion: 1\nArchitecture: all\nMaintainer: A <a@example.com>\nDescription: greets\n",
+    );
+    write("usr/bin/greeting", "#!/bin/sh\necho greetings, $LD_LIBRARY_PATH\n");
+    run(Command::new("chmod").arg("755").arg(root.path().join("usr/bin/greeting")), b"", PATIENCE).ok();
+    let mut pack = Command::new("dpkg-deb");
+    pack.arg("--root-owner-group").arg("--build").arg(root.path()).arg(to);
+    pack.output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn debian_packages_of_the_tree_are_unpacked_into_a_layer() {
+    let server = Server::start();
+    let files = [("server.py", RUNS), ("project.toml", APT), ("Aptfile", "# ours\npackages/greeting.deb\n")];
+    let app = App::new(server.client(), "blog", &files);
+    std::fs::create_dir(app.directory.join("packages")).unwrap();
+    if !debian_package(&app.directory.join("packages/greeting.deb")) {
+        return skipped("there is no dpkg-deb here");
+    }
+    bring(&app, &["apt", "hello-processes"]);
+    app.commit("Bring a package");
+    app.push().ok().position("       Unpacking greeting.deb");
+    let page = server.http.get("blog.localhost", "/greeting").ok().body;
+    assert!(page.starts_with("greetings, /layers/test_apt/apt/usr/lib/"), "{page}");
+    app.push_file("note", "").ok().position("-----> Debian packages are as they were");
+    assert_eq!(server.http.get("blog.localhost", "/greeting").ok().body, page);
+}
+
+/// With the machine's own sources, keys and list of what is installed.
+#[test]
+fn debian_packages_are_fetched_by_apt() {
+    let server = Server::start();
+    let files = [("server.py", RUNS), ("project.toml", APT), ("Aptfile", "hello\n")];
+    let app = App::new(server.client(), "blog", &files);
+    bring(&app, &["apt", "hello-processes"]);
+    app.commit("Bring it");
+    if !debian_is_reachable() {
+        return skipped("apt-get reaches no packages from here");
+    }
+    app.push().ok().position("-----> Fetching Debian packages: hello");
+    assert_eq!(server.http.get("blog.localhost", "/hello").ok().body, "Hello, world!\n");
+    app.push_file("Aptfile", "no-such-package-anywhere\n").rejected(&[
+        "Unable to locate package no-such-package-anywhere",
+        "build failed: test/apt exited with status 100",
+    ]);
+}
+
+fn debian_is_reachable() -> bool {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().display();
+    for part in ["state/lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(place.path().join(part)).unwrap();
+    }
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("timeout");
+        apt.args([
+            "60",
+            "apt-get",
+            "-qq",
+            "-o",
+            "Dir::State::status=/var/lib/dpkg/status",
+            "-o",
+            "APT::Sandbox::User=",
+        ]);
+        apt.args([format!("-oDir::State={root}/state"), format!("-oDir::Cache={root}/cache")]);
+        apt.args(arguments).current_dir(&place).output().is_ok_and(|output| output.status.success())
+    };
+    apt(&["update"]) && apt(&["download", "hello"])
 }

@@ -67,7 +67,7 @@ impl Platform {
         if let Some(described) = buildpacks.described() {
             output.line(&format!("-----> {described}")).await;
         }
-        let tools = self.toolchain.for_build(&code, output).await;
+        let tools = self.toolchain.for_build(&code, buildpacks.chosen_by.is_some(), output).await;
         let recipe = self.recipe(app, built.path(), buildpacks, tools, deployment.clean);
         let image = self.run_buildpacks(app, &recipe, built.path(), output).await?;
         let health_path = health_path(&code)?;

@@ -64,7 +64,8 @@ impl Platform {
             Ok::<_, Failure>((of, self.buildpacks_for(app, directory.path())?))
         })?;
         let with = buildpacks.described().unwrap_or_else(|| "the built-in buildpacks".into());
-        let tools = self.toolchain.for_build(&release::code(directory.path()), output).await;
+        let tools =
+            self.toolchain.for_build(&release::code(directory.path()), buildpacks.chosen_by.is_some(), output).await;
         let recipe = self.recipe(app, directory.path(), buildpacks, tools, true);
         let bounds = Bounds::new(&app.name, app.terms.limits.of_builds());
         let sandbox = self.build_sandbox(app, &recipe, &bounds, directory.path());

@@ -4,6 +4,7 @@
 //! and shown, and a build that wants one asks it. The installer is fetched once from the package index, pinned by hash, if the
 //! machine has none.
 
+mod apt;
 mod languages;
 
 use std::net::SocketAddr;
@@ -144,8 +145,9 @@ impl Toolchain {
         (of_python || self.languages.have(path) || in_base_system(path)) && path.exists()
     }
 
-    /// What a build of the tree at `code` gets. Fetches the installer at the first call; without it builds use pip.
-    pub async fn for_build(&self, code: &Path, output: &Output) -> BuildTools {
+    /// What a build of the tree at `code` gets, with buildpacks of others or just the built-in ones. Fetches the installer at the first
+    /// call; without it builds use pip.
+    pub async fn for_build(&self, code: &Path, others: bool, output: &Output) -> BuildTools {
         let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };
         let mut path: Vec<String> = Vec::new();
         given.binds.push(read_only(&self.program, PROGRAM));
@@ -162,7 +164,11 @@ impl Toolchain {
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
         given.env.push(("PATH".into(), path.join(":")));
         let files = operator_files(&given.env);
-        let named: Vec<PathBuf> = files.iter().map(|bind| bind.source.clone()).collect();
+        let mut named: Vec<PathBuf> = files.iter().map(|bind| bind.source.clone()).collect();
+        if others {
+            given.binds.extend(apt::shown());
+            named.extend(apt::settings());
+        }
         given.own_addresses = network::operators_own(&given.env, &named).await;
         given.binds.extend(files);
         given
