@@ -119,6 +119,13 @@ impl Inventory {
         self.items.push(Item { path: path.to_owned(), content });
     }
 
+    /// Completes what was said of a file.
+    pub(crate) fn describe_file(&mut self, number: usize, hash: [u8; 32], length: u64) {
+        if let Some(Item { content: Content::File { sha256, size, .. }, .. }) = self.items.get_mut(number) {
+            (*sha256, *size) = (hash, length);
+        }
+    }
+
     /// As text.
     pub fn to_text(&self) -> String {
         let mut text = HEAD.to_owned();

@@ -1,18 +1,19 @@
 //! Trees that a build left: listed, sealed, copied, and never followed out of.
 
+mod hashing;
+
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{FileStat, Mode, fchmod};
-use sha2::{Digest as _, Sha256};
 
 use crate::blocking::Cancel;
 use crate::directory::{self, Directory, Found, found};
 use crate::inventory::{Content, Inventory};
+use hashing::{Hashers, Queue};
 
 /// Deeper trees are refused: every level holds a file descriptor and a stack frame.
 const DEEPEST: usize = 200;
@@ -48,9 +49,21 @@ impl From<TreeError> for io::Error {
 
 /// What the tree at `root` holds.
 pub(crate) fn inventory(root: &Path, cancel: &Cancel) -> Result<Inventory, TreeError> {
-    let mut lister = Lister { found: Inventory::default(), path: Vec::new(), buffer: vec![0; 128 * 1024] };
-    visit(root, cancel, &mut lister)?;
-    Ok(lister.found)
+    let (files, queue) = Queue::new();
+    std::thread::scope(|scope| {
+        let hashers = Hashers::start(scope, files, &queue, cancel);
+        let mut lister = Lister { found: Inventory::default(), path: Vec::new(), hashers };
+        let visited = visit(root, cancel, &mut lister);
+        let Lister { mut found, hashers, .. } = lister;
+        let hashed = hashers.finish();
+        visited?;
+        for (number, hashed) in hashed {
+            let failed = |error| on_io(Path::new(OsStr::from_bytes(&found.items()[number].path)), error);
+            let (sha256, size) = hashed.map_err(failed)?;
+            found.describe_file(number, sha256, size);
+        }
+        Ok(found)
+    })
 }
 
 /// Makes the tree at `root` nobody's to change: owned by root if `privileged`, files 0444 or 0555, directories 0755, and no file
@@ -138,53 +151,31 @@ fn is_executable(stat: &FileStat) -> bool {
     stat.st_mode & 0o111 != 0
 }
 
-struct Lister {
+struct Lister<'scope> {
     found: Inventory,
     /// Of the directory that is being listed, with a `/` at its end.
     path: Vec<u8>,
-    buffer: Vec<u8>,
+    hashers: Hashers<'scope>,
 }
 
-impl Lister {
+impl Lister<'_> {
     fn push(&mut self, name: &[u8], content: Content) {
         let path = [&self.path, name].concat();
         self.found.push(&path, content);
     }
-
-    fn hash(&mut self, mut file: File, cancel: &Cancel) -> io::Result<([u8; 32], u64)> {
-        let length = file.metadata()?.size();
-        let (mut sha, mut seen) = (Sha256::new(), 0);
-        loop {
-            if cancel.is_cancelled() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            let count = match file.read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            seen += count as u64;
-            sha.update(&self.buffer[..count]);
-        }
-        if seen == length {
-            Ok((sha.finalize().into(), length))
-        } else {
-            Err(io::Error::other("changed while it was read"))
-        }
-    }
 }
 
-impl Visitor for Lister {
+impl Visitor for Lister<'_> {
     fn enter(&mut self, name: &[u8], _: &Directory, _: &FileStat) -> io::Result<()> {
         self.push(name, Content::Directory);
         self.path.extend([name, b"/"].concat());
         Ok(())
     }
 
-    fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, cancel: &Cancel) -> io::Result<()> {
-        let (sha256, size) = self.hash(parent.file(name)?, cancel)?;
-        self.push(name, Content::File { sha256, size, executable: is_executable(stat) });
+    fn file(&mut self, parent: &Directory, name: &[u8], stat: &FileStat, _: &Cancel) -> io::Result<()> {
+        self.hashers.hash(self.found.items().len(), parent.file(name)?)?;
+        // What else there is to say of it comes later.
+        self.push(name, Content::File { sha256: [0; 32], size: 0, executable: is_executable(stat) });
         Ok(())
     }
 

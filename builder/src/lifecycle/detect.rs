@@ -102,10 +102,10 @@ fn surely_tried(request: &Request<'_>, groups: &[Vec<Candidate<'_>>]) -> usize {
     let Some(previous) = request.previous.filter(|_| !request.chosen) else { return 0 };
     let has = |group: &[Candidate<'_>], name: &String| group.iter().any(|member| member.buildpack.name() == *name);
     let built = |group: &Vec<Candidate<'_>>| previous.buildpacks.iter().all(|name| has(group, name));
-    match previous.buildpacks.is_empty() {
-        true => groups.len(),
-        false => groups.iter().position(built).map_or(0, |index| index + 1),
+    if previous.buildpacks.is_empty() {
+        return groups.len();
     }
+    groups.iter().position(built).map_or(0, |index| index + 1)
 }
 
 /// What became of the detects that have run.
