@@ -12,17 +12,24 @@ use crate::tools::{Python, Uv};
 
 const ROUNDS: usize = 3;
 
+/// Options of `uv pip sync`.
+const PLAIN: &[&str] = &[];
+const COMPILING: &[&str] = &["--compile-bytecode"];
+
 const REQUIREMENTS: &str = "aiohttp alembic attrs beautifulsoup4 boto3 celery click cryptography django fastapi flask gunicorn httpx \
     itsdangerous jinja2 lxml markdown marshmallow msgpack orjson paramiko pillow prometheus-client psycopg2-binary pydantic pygments \
     pytest python-dotenv pytz pyyaml redis requests rich sentry-sdk sqlalchemy structlog tenacity typer uvicorn werkzeug";
 
-/// Both take turns. What is cold has an empty cache on both sides; pip, the slowest by far, has one turn.
+/// All take turns. What is cold has an empty cache on both sides, and the installer itself is there before; uv has two turns, as
+/// airstrip compiles bytecode, too; pip, the slowest by far, has one.
 pub fn measure(python: &Python, uv: &Uv) -> Vec<Measured> {
     let lock = Lock::resolve(python, uv);
     println!("{} requirements, {} packages", REQUIREMENTS.split_whitespace().count(), lock.packages());
-    let [mut cold, mut warm, mut unchanged, mut cold_by_hand, mut warm_by_hand] = [const { Vec::new() }; 5];
+    let [mut cold, mut warm, mut unchanged] = [const { Vec::new() }; 3];
+    let mut by_hand = [const { [const { Vec::new() }; 2] }; 2];
     for _ in 0..ROUNDS {
         let server = Server::start();
+        fetch_installer(&server);
         let app = lock.app(&server);
         cold.push(build_phase(&server, &app));
         app.write("requirements.txt", format!("{}# changed\n", lock.text));
@@ -31,37 +38,45 @@ pub fn measure(python: &Python, uv: &Uv) -> Vec<Measured> {
         app.write("note", "changed");
         app.commit("Change something else");
         unchanged.push(build_phase(&server, &app));
-        let (first, second) = lock.by_uv(python, uv);
-        cold_by_hand.push(first);
-        warm_by_hand.push(second);
+        for ([cold, warm], options) in by_hand.iter_mut().zip([PLAIN, COMPILING]) {
+            let (first, second) = lock.by_uv(python, uv, options);
+            cold.push(first);
+            warm.push(second);
+        }
     }
     let pip = lock.by_pip(python);
     println!("the same by `python -m venv` and `pip install -r`, which is what Piku runs: {:.1} s", pip.as_secs_f64());
-    let row = |what, ours, peer: Option<(_, Vec<_>)>, target| {
-        let ours = Times::new(ours);
-        println!("{what}: {ours}");
-        let peer = peer.map(|(name, times)| (name, Times::new(times)));
-        let peer = peer.map(|(name, times)| {
-            println!("  {name}: {times}");
-            (name, times.median())
-        });
-        Measured { what, figure: ours.median(), unit: "ms", peer, target }
-    };
+    let [[cold_plain, warm_plain], [cold_compiling, warm_compiling]] = by_hand;
+    let (cold_what, warm_what) = ("build with 40 requirements, cold", "build with 40 requirements, warm");
     vec![
-        row(
-            "build with 40 requirements, cold",
-            cold,
-            Some(("`uv venv`, `uv pip sync`, cold", cold_by_hand)),
-            Target::Times(1.2),
-        ),
-        row(
-            "build with 40 requirements, warm",
-            warm,
-            Some(("`uv venv`, `uv pip sync`, warm", warm_by_hand)),
-            Target::Times(1.2),
-        ),
-        row("build with 40 requirements, unchanged", unchanged, None, Target::AtMost(50.0)),
+        beside(cold_what, &cold, "`uv venv`, `uv pip sync`, cold", cold_plain),
+        beside(cold_what, &cold, "the same with `--compile-bytecode`", cold_compiling),
+        beside(warm_what, &warm, "`uv venv`, `uv pip sync`, warm", warm_plain),
+        beside(warm_what, &warm, "the same with `--compile-bytecode`", warm_compiling),
+        row("build with 40 requirements, unchanged", &unchanged, None, Target::AtMost(50.0)),
     ]
+}
+
+fn beside(what: &'static str, ours: &[Duration], peer: &'static str, theirs: Vec<Duration>) -> Measured {
+    row(what, ours, Some((peer, theirs)), Target::Times(1.2))
+}
+
+fn row(what: &'static str, ours: &[Duration], peer: Option<(&'static str, Vec<Duration>)>, target: Target) -> Measured {
+    let ours = Times::new(ours.to_vec());
+    println!("{what}: {ours}");
+    let peer = peer.map(|(name, times)| {
+        let times = Times::new(times);
+        println!("  {name}: {times}");
+        (name, times.median())
+    });
+    Measured { what, figure: ours.median(), unit: "ms", peer, target }
+}
+
+/// What a server does once in its life is no part of any build here.
+fn fetch_installer(server: &Server) {
+    let files = [("requirements.txt", "toolz\n"), ("Procfile", "web: python3 -m http.server $PORT\n")];
+    let app = App::new(server.client(), "first", &files);
+    push(server, &app, "first", "requirements.txt");
 }
 
 /// The pins, as of now.
@@ -96,12 +111,12 @@ impl Lock {
     }
 
     /// With an empty cache, then again with what that left there.
-    fn by_uv(&self, python: &Python, uv: &Uv) -> (Duration, Duration) {
+    fn by_uv(&self, python: &Python, uv: &Uv, options: &[&str]) -> (Duration, Duration) {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path().join("cache");
         let turn = |env: &Path| {
             let (venv, _) = timed(uv.command(&["venv", "--python"], &cache).arg(&python.executable).arg(env));
-            let mut sync = uv.command(&["pip", "sync", "--python"], &cache);
+            let mut sync = uv.command(&[&["pip", "sync"], options, &["--python"]].concat(), &cache);
             // As airstrip: what one environment's owner changes must not show in another.
             sync.env("UV_LINK_MODE", "copy");
             let (sync, _) = timed(sync.arg(env.join("bin/python")).arg(self.file(directory.path())));
