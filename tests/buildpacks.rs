@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{App, PATIENCE, Server, run, skipped};
+use crate::harness::{App, PATIENCE, Server, run, skipped, wait_until};
 
 /// How long compiling a small program may take, with all that it needs.
 const COMPILATION: Duration = Duration::from_secs(600);
@@ -177,6 +177,26 @@ fn buildpacks_are_installed_chosen_and_explained() {
     assert!(explained.contains("the built-in buildpacks"), "{explained}");
     assert!(explained.contains("airstrip/python@"), "{explained}");
     assert_eq!(client.airstrip("buildpacks:detect blog --json").ok().json()[0]["group"], 1);
+}
+
+/// The detects of all built-in buildpacks up to the last one run at the same time then; those that are not needed leave nothing behind.
+#[test]
+fn an_app_changes_its_kind_and_changes_it_back() {
+    let server = Server::start();
+    let app = App::new(server.client(), "blog", &[("index.html", "static")]);
+    app.push().ok();
+    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "static");
+    let settled = server.processes().len();
+    app.write("requirements.txt", "");
+    app.write("server.py", SERVER);
+    app.write("Procfile", "web: python3 server.py\n");
+    app.commit("Be an app");
+    app.push().ok().position("-----> Python app detected");
+    assert_eq!(server.http.get("blog.localhost", "/HOME").ok().body, "HOME=/home/app");
+    app.git(&["revert", "--no-edit", "HEAD"]).ok();
+    app.push().ok();
+    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "static");
+    wait_until("nothing else is left", PATIENCE, || server.processes().len() == settled);
 }
 
 #[test]
