@@ -1,5 +1,7 @@
 //! A buildpack as others write them with libcnb: each line `TYPE: COMMAND` of the app's file `lines` is a process type, started by bash.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the user of a buildpack is told so")]
+
 use std::fmt;
 
 use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
