@@ -25,19 +25,20 @@ const REQUIREMENTS: &str = "aiohttp alembic attrs beautifulsoup4 boto3 celery cl
 pub fn measure(python: &Python, uv: &Uv) -> Vec<Measured> {
     let lock = Lock::resolve(python, uv);
     println!("{} requirements, {} packages", REQUIREMENTS.split_whitespace().count(), lock.packages());
-    let [mut cold, mut warm, mut unchanged] = [const { Vec::new() }; 3];
+    let [mut cold, mut warm, mut unchanged, mut other] = [const { Vec::new() }; 4];
     let mut by_hand = [const { [const { Vec::new() }; 2] }; 2];
     for _ in 0..ROUNDS {
         let server = Server::start();
         fetch_installer(&server);
-        let app = lock.app(&server);
-        cold.push(build_phase(&server, &app));
+        let app = lock.app(&server, "locked");
+        cold.push(build_phase(&server, &app, "locked"));
+        other.push(build_phase(&server, &lock.app(&server, "other"), "other"));
         app.write("requirements.txt", format!("{}# changed\n", lock.text));
         app.commit("Change a comment");
-        warm.push(build_phase(&server, &app));
+        warm.push(build_phase(&server, &app, "locked"));
         app.write("note", "changed");
         app.commit("Change something else");
-        unchanged.push(build_phase(&server, &app));
+        unchanged.push(build_phase(&server, &app, "locked"));
         for ([cold, warm], options) in by_hand.iter_mut().zip([PLAIN, COMPILING]) {
             let (first, second) = lock.by_uv(python, uv, options);
             cold.push(first);
@@ -47,12 +48,19 @@ pub fn measure(python: &Python, uv: &Uv) -> Vec<Measured> {
     let pip = lock.by_pip(python);
     println!("the same by `python -m venv` and `pip install -r`, which is what Piku runs: {:.1} s", pip.as_secs_f64());
     let [[cold_plain, warm_plain], [cold_compiling, warm_compiling]] = by_hand;
-    let (cold_what, warm_what) = ("build with 40 requirements, cold", "build with 40 requirements, warm");
+    let (cold_what, warm_what) = ("build with 40 requirements, cold", "build with 40 requirements, warm, another lock");
+    let warm_again = warm_plain.clone();
     vec![
         beside(cold_what, &cold, "`uv venv`, `uv pip sync`, cold", cold_plain),
         beside(cold_what, &cold, "the same with `--compile-bytecode`", cold_compiling),
         beside(warm_what, &warm, "`uv venv`, `uv pip sync`, warm", warm_plain),
         beside(warm_what, &warm, "the same with `--compile-bytecode`", warm_compiling),
+        beside(
+            "build with 40 requirements, the same lock in another app",
+            &other,
+            "`uv venv`, `uv pip sync`, warm",
+            warm_again,
+        ),
         row("build with 40 requirements, unchanged", &unchanged, None, Target::AtMost(50.0)),
     ]
 }
@@ -99,7 +107,7 @@ impl Lock {
         self.text.lines().count()
     }
 
-    fn app<'s>(&self, server: &'s Server) -> App<'s> {
+    fn app<'s>(&self, server: &'s Server, name: &str) -> App<'s> {
         let page =
             "import flask\n\napp = flask.Flask(__name__)\n\n\n@app.get(\"/\")\ndef page():\n    return \"locked\"\n";
         let files = [
@@ -107,7 +115,7 @@ impl Lock {
             ("requirements.txt", &self.text),
             ("Procfile", "web: gunicorn --bind 127.0.0.1:$PORT app:app\n"),
         ];
-        App::new(server.client(), "locked", &files)
+        App::new(server.client(), name, &files)
     }
 
     /// With an empty cache, then again with what that left there.
@@ -142,6 +150,6 @@ impl Lock {
 }
 
 fn build_phase(server: &Server, app: &App<'_>) -> Duration {
-    let (_, receipt) = push(server, app, "locked", "locked");
+    let (_, receipt) = push(server, app, name, "locked");
     phase(&receipt, "build")
 }
