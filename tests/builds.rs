@@ -33,7 +33,9 @@ mod tools;
 fn main() {
     engine::native::run_if_child();
     println!("{}", machine::describe());
-    let mut measured = locked::measure(&tools::Python::find(), &tools::Uv::find());
+    let (python, uv) = (tools::Python::find(), tools::Uv::find());
+    let mut measured = locked::measure(&python, &uv);
+    measured.push(locked::disk(&python, &uv));
     measured.push(many_files::measure());
     println!("\nload at the end {}\n\n{}", machine::load(), measured::table(&measured));
 }

@@ -80,6 +80,34 @@ fn row(what: &'static str, ours: &[Duration], peer: Option<(&'static str, Vec<Du
     Measured { what, figure: ours.median(), unit: "ms", peer, target }
 }
 
+/// The whole home, with repositories, code and caches.
+pub fn disk(python: &Python, uv: &Uv) -> Measured {
+    const APPS: usize = 20;
+    let lock = Lock::resolve(python, uv);
+    let server = Server::start();
+    fetch_installer(&server);
+    let sizes: Vec<f64> = (0..APPS)
+        .map(|number| {
+            let name = format!("app-{number}");
+            build_phase(&server, &lock.app(&server, &name), &name);
+            kilobytes(&server.home())
+        })
+        .collect();
+    println!("home with one app: {} kB; with {APPS}: {} kB", sizes[0], sizes[APPS - 1]);
+    Measured {
+        what: "disk of 20 apps with the same lock, in that of one",
+        figure: sizes[APPS - 1] / sizes[0],
+        unit: "times",
+        peer: None,
+        target: Target::AtMost(1.1),
+    }
+}
+
+fn kilobytes(path: &Path) -> f64 {
+    let (_, output) = timed(Command::new("du").arg("-sk").arg(path));
+    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// What a server does once in its life is no part of any build here.
 fn fetch_installer(server: &Server) {
     let files = [("requirements.txt", "toolz\n"), ("Procfile", "web: python3 -m http.server $PORT\n")];
@@ -149,7 +177,7 @@ impl Lock {
     }
 }
 
-fn build_phase(server: &Server, app: &App<'_>) -> Duration {
+fn build_phase(server: &Server, app: &App<'_>, name: &str) -> Duration {
     let (_, receipt) = push(server, app, name, "locked");
     phase(&receipt, "build")
 }
