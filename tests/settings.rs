@@ -57,6 +57,29 @@ fn a_flag_is_stronger_than_a_variable_and_that_than_the_file() {
     assert!(serve(None, None).ends_with(&format!("home={from_file}")));
 }
 
+#[test]
+fn a_relative_home_is_below_the_working_directory() {
+    let server = Server::start();
+    let directory = server.operator_home();
+    let serve = |home: &str| {
+        let mut command = server.command();
+        command.current_dir(&directory).args([
+            "serve",
+            "--ssh",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--home",
+            home,
+        ]);
+        ready_line(&mut command)
+    };
+    for home in ["relative", "./deep/er"] {
+        let expected = directory.join(home.trim_start_matches("./"));
+        assert!(serve(home).ends_with(&format!(" home={}", expected.display())), "{home}");
+    }
+}
+
 /// Starts a daemon, takes its first line, and ends it.
 fn ready_line(command: &mut Command) -> String {
     use std::io::BufRead;

@@ -42,12 +42,10 @@ impl Home {
     /// Makes the directory and its parts if need be, and locks it for this process.
     pub fn open(root: &Path) -> Result<(Self, HomeLock), HomeError> {
         // The home itself can be passed through (an app's user must reach its data), but not listed.
-        make_directory(root, 0o711)?;
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| HomeError::Io { path, source }
-        };
-        let home = Self { root: root.canonicalize().map_err(at(root))? };
+        let at = |source| HomeError::Io { path: root.to_owned(), source };
+        let root = std::path::absolute(root).map_err(at)?;
+        make_directory(&root, 0o711)?;
+        let home = Self { root: root.canonicalize().map_err(at)? };
         for (part, mode) in [
             ("apps", 0o711),
             ("layers", 0o755),
@@ -226,7 +224,7 @@ impl AppHome {
     }
 }
 
-/// Makes a directory with exactly this mode (whatever the umask), durable on return; an existing one is left as it is.
+/// Makes a directory, by its absolute path, with exactly this mode (whatever the umask), durable on return; an existing one is left as it is.
 fn make_directory(path: &Path, mode: u32) -> Result<(), HomeError> {
     let at = |source| HomeError::Io { path: path.to_owned(), source };
     if path.is_dir() {
