@@ -21,7 +21,7 @@ fn archive(name: &str) -> Vec<u8> {
 }
 
 /// Copies some of them into an app's repository.
-fn bring(app: &App<'_>, names: &[&str]) {
+pub fn bring(app: &App<'_>, names: &[&str]) {
     let to = app.directory.join("buildpacks");
     std::fs::create_dir_all(&to).unwrap();
     for name in names {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::buildpacks::bring;
 use crate::harness::{App, DockerEngine, Live, PATIENCE, Reply, Server, run, skipped, tool, wait_until};
 
 /// A layer without packages from an index, so that these stories need none.
@@ -258,34 +259,135 @@ fn a_release_is_carried_to_another_server_and_runs_there_without_a_build() {
 }
 
 #[test]
+fn bills_of_material_are_verified_and_carried_along() {
+    let server = Server::start();
+    let project = "[[io.buildpacks.group]]\nuri = 'buildpacks/layers'\n";
+    let app = App::new(server.client(), "blog", &[("project.toml", project), ("Procfile", "worker: sleep 1000\n")]);
+    bring(&app, &["layers"]);
+    app.commit("Bring a buildpack");
+    app.push().ok();
+    let bill = "launch/test_layers/runtime/sbom.cdx.json";
+    let of = |app: &str| server.home().join(format!("apps/{app}/releases/v1/sbom")).join(bill);
+    let verify = |app: &str| server.client().airstrip(&format!("releases:verify {app} --json"));
+    verify("blog").ok();
+    let archive = server.client().airstrip("releases:export blog --format tar").ok().stdout;
+    server.client().ssh_with("airstrip", &["deploy shop"], &archive).ok();
+    assert_eq!(fs::read(of("blog")).unwrap(), fs::read(of("shop")).unwrap());
+    verify("shop").ok();
+    fs::write(of("shop"), "{}").unwrap();
+    let fault = &verify("shop").fails(1, &["is not as it was made"]).json()[0];
+    assert_eq!((&fault["part"], &fault["path"], &fault["fault"]), (&"sbom".into(), &bill.into(), &"changed".into()));
+    server.client().airstrip("releases:export shop").fails(1, &["is not as it was made"]);
+}
+
+/// What a base image would have: the machine's own system.
+const SYSTEM: [&str; 4] = ["/usr", "/bin", "/lib", "/lib64"];
+
+fn docker(engine: &DockerEngine, arguments: &[&str], stdin: &[u8]) -> Reply {
+    run(Command::new("docker").arg("--host").arg(engine.host()).args(arguments), stdin, PATIENCE * 4)
+}
+
+/// `docker run` with the machine's own system and no network.
+fn docker_run(engine: &DockerEngine, arguments: &[&str]) -> Reply {
+    let system = SYSTEM.map(|path| format!("--volume={path}:{path}:ro"));
+    let options = ["run", "--network=none"].into_iter().chain(system.iter().map(String::as_str));
+    docker(engine, &options.chain(arguments.iter().copied()).collect::<Vec<_>>(), b"")
+}
+
+/// A server whose interpreter is the system's: it is not part of images, and is shown in containers as in instances.
+fn server_with_systems_python() -> Option<Server> {
+    let (Some(installer), true) = (tool("uv", "uv"), PathBuf::from("/usr/bin/python3").exists()) else {
+        skipped("no python3 in /usr, or no installer");
+        return None;
+    };
+    let path = format!("/usr/bin:/bin:{}", installer.parent().unwrap().display());
+    Some(Server::start_with_variables(&[("PATH", &path)]))
+}
+
+#[test]
 fn an_exported_image_runs_in_docker() {
     let Some(engine) = DockerEngine::start() else { return };
-    let (Some(installer), true) = (tool("uv", "uv"), PathBuf::from("/usr/bin/python3").exists()) else {
-        return skipped("no python3 in /usr, or no installer");
-    };
-    // An interpreter of the system is not part of the image, and is shown in the container as in an instance.
-    let path = format!("/usr/bin:/bin:{}", installer.parent().unwrap().display());
-    let server = Server::start_with_variables(&[("PATH", &path)]);
+    let Some(server) = server_with_systems_python() else { return };
     App::new(server.client(), "blog", LOCAL_PACKAGE).push().ok();
-    let docker = |arguments: &[&str], stdin: &[u8]| -> Reply {
-        run(Command::new("docker").arg("--host").arg(engine.host()).args(arguments), stdin, PATIENCE * 4)
-    };
     let tar = run(Command::new("tar").args(["c", "-C", "/etc", "hostname"]), b"", PATIENCE).ok().stdout;
-    docker(&["import", "-", "base:1"], &tar).ok();
-    let base = docker(&["save", "base:1"], b"").ok().stdout;
+    docker(&engine, &["import", "-", "base:1"], &tar).ok();
+    let base = docker(&engine, &["save", "base:1"], b"").ok().stdout;
     let image = server.client().ssh_with("airstrip", &["releases:export blog --base -"], &base).ok().stdout;
     let again = server.client().ssh_with("airstrip", &["releases:export blog v1 --base -"], &base).ok().stdout;
     assert!(image == again, "equal releases make equal images");
-    docker(&["load"], &image).ok();
-    let system = ["/usr", "/bin", "/lib", "/lib64"].map(|path| format!("--volume={path}:{path}:ro"));
-    let options = system.iter().map(String::as_str).chain(["--rm", "--network=none", "--entrypoint=python"]);
+    docker(&engine, &["load"], &image).ok();
     let ask = "import greeting, os; print(greeting.TEXT, open('page').read(), os.getuid(), os.environ['PORT'], os.path.exists('/hostname'))";
-    let arguments: Vec<&str> = std::iter::once("run").chain(options).chain(["blog:v1", "-c", ask]).collect();
-    assert_eq!(docker(&arguments, b"").ok().line(), "hello one 1000 5000 True");
-    let inspected = docker(&["inspect", "blog:v1"], b"").ok().json();
-    assert_eq!(inspected[0]["Config"]["Entrypoint"], serde_json::json!(["sh", "-c", "python -m http.server $PORT"]));
+    let words = ["--rm", "--entrypoint=launcher", "blog:v1", "--", "python", "-c", ask];
+    assert_eq!(docker_run(&engine, &words).ok().line(), "hello one 1000 5000 True");
+    let inspected = docker(&engine, &["inspect", "blog:v1"], b"").ok().json();
+    let config = &inspected[0]["Config"];
+    assert_eq!(config["Entrypoint"], serde_json::json!(["/cnb/process/web"]));
+    let metadata = config["Labels"]["io.buildpacks.build.metadata"].as_str().unwrap();
+    let metadata: Value = serde_json::from_str(metadata).unwrap();
+    assert_eq!(metadata["processes"][0]["args"], serde_json::json!(["-c", "python -m http.server $PORT"]));
+    assert_eq!(metadata["buildpacks"][0]["id"], "airstrip/python");
     server
         .client()
         .ssh_with("airstrip", &["releases:export blog --base -"], b"nonsense")
         .fails(1, &["the base image cannot be read"]);
+}
+
+#[test]
+fn an_exported_image_prepares_its_processes_as_instances_are() {
+    let Some(engine) = DockerEngine::start() else { return };
+    let server = Server::start();
+    let show = "echo \"$FROM_LAYER; $GREETING; $ONLY_WEB; $FROM_APP; $PWD\"";
+    let procfile = format!(
+        "web: {show}; test -n \"$ONCE\" || exec python3 -m http.server $PORT\nworker: {show}; exec sleep 1000\n"
+    );
+    let project =
+        "[[io.buildpacks.group]]\nuri = 'buildpacks/layers'\n[[io.buildpacks.group]]\nuri = 'buildpacks/environment'\n";
+    let profile = "export FROM_APP=\"$FROM_PROFILE, then the app\"\n";
+    let files = [("Procfile", procfile.as_str()), ("project.toml", project), (".profile", profile)];
+    let app = App::new(server.client(), "blog", &files);
+    bring(&app, &["layers", "environment"]);
+    app.commit("Bring buildpacks");
+    app.push().ok();
+    docker(&engine, &["load"], &server.client().airstrip("releases:export blog").ok().stdout).ok();
+    let shown = |arguments: &[&str]| docker_run(&engine, &[&["--rm", "--env=ONCE=1"], arguments].concat()).ok().line();
+    let place = "then the app; /home/app/code";
+    let web = |whom: &str| format!("from a layer; hello {whom} in ; yes; hello {whom} in  by profile, {place}");
+    assert_eq!(shown(&["blog:v1"]), web("nobody"));
+    assert_eq!(shown(&["--env=WHOM=world", "blog:v1"]), web("world"));
+    let by_line = shown(&["--entrypoint=launcher", "blog:v1", show]);
+    assert_eq!(by_line, web("nobody").replace("yes", ""));
+    let direct = shown(&["--entrypoint=/cnb/lifecycle/launcher", "blog:v1", "--", "sh", "-c", show]);
+    assert_eq!(direct, "from a layer; hello nobody in ; ; ; /home/app/code");
+    let unknown = docker_run(&engine, &["--rm", "--env=CNB_PROCESS_TYPE=clock", "--entrypoint=launcher", "blog:v1"]);
+    unknown.fails(126, &["there is no process type clock; there are: web, worker"]);
+}
+
+#[test]
+fn an_exported_static_site_is_served() {
+    let Some(engine) = DockerEngine::start() else { return };
+    let server = Server::start();
+    App::new(server.client(), "site", &[("index.html", "home\n"), ("404.html", "nothing here\n")]).push().ok();
+    docker(&engine, &["load"], &server.client().airstrip("releases:export site").ok().stdout).ok();
+    docker_run(&engine, &["--detach", "--name=site", "site:v1"]).ok();
+    let ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:5000/').read().decode())";
+    let asked = || docker(&engine, &["exec", "site", "/usr/bin/python3", "-c", ask], b"");
+    wait_until("the site answers", PATIENCE, || asked().out().starts_with("home\n"));
+    docker(&engine, &["rm", "--force", "site"], b"").ok();
+}
+
+#[test]
+fn skopeo_takes_an_exported_image() {
+    let Ok(skopeo) = Command::new("skopeo").arg("--version").output().map(|_| "skopeo") else {
+        return skipped("there is no skopeo on this machine");
+    };
+    let server = Server::start();
+    App::new(server.client(), "site", &[("index.html", "home\n")]).push().ok();
+    let image = server.operator_home().join("site.tar");
+    fs::write(&image, server.client().airstrip("releases:export site").ok().stdout).unwrap();
+    for transport in ["oci-archive", "docker-archive"] {
+        let mut inspect = Command::new(skopeo);
+        let inspect = inspect.args(["inspect", "--config", &format!("{transport}:{}:site:v1", image.display())]);
+        let config = run(inspect, b"", PATIENCE).ok().json();
+        assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/cnb/process/web"]), "{transport}");
+    }
 }

@@ -1,7 +1,7 @@
 //! How a process of an image is to be started: its environment, and its words.
 
 use crate::environment::Environment;
-use crate::{Image, PreparationKind, launcher};
+use crate::{Image, Preparation, PreparationKind, launcher};
 
 /// Applies the image's changes for `process` to `base` (the app's configuration and what the platform sets).
 /// The result is sorted by name and has each name once.
@@ -19,11 +19,7 @@ pub fn environment(image: &Image, process: &str, base: Vec<(String, String)>) ->
 /// the launcher with them. `program` is where the launcher's binary is seen inside.
 pub fn argv(image: &Image, process: &str, words: Vec<String>, program: &str) -> Vec<String> {
     let is_direct = image.processes.iter().any(|kind| kind.name == process && kind.argv == words && kind.direct);
-    let applies = |preparation: &&crate::Preparation| {
-        preparation.process.as_deref().is_none_or(|only| only == process)
-            && !(is_direct && preparation.kind == PreparationKind::Script)
-    };
-    let mut preparations = image.preparations.iter().filter(applies).peekable();
+    let mut preparations = preparations(image, process, is_direct).peekable();
     if preparations.peek().is_none() {
         return words;
     }
@@ -37,10 +33,22 @@ pub fn argv(image: &Image, process: &str, words: Vec<String>, program: &str) -> 
     argv
 }
 
+/// What comes before `process`, which is direct or not.
+pub(crate) fn preparations<'a>(
+    image: &'a Image,
+    process: &'a str,
+    is_direct: bool,
+) -> impl Iterator<Item = &'a Preparation> {
+    image.preparations.iter().filter(move |preparation| {
+        preparation.process.as_deref().is_none_or(|only| only == process)
+            && !(is_direct && preparation.kind == PreparationKind::Script)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EnvAction, EnvChange, Preparation, ProcessType};
+    use crate::{EnvAction, EnvChange, ProcessType};
 
     fn change(name: &str, action: EnvAction, value: &str, process: Option<&str>) -> EnvChange {
         EnvChange { name: name.into(), action, value: value.into(), process: process.map(Into::into) }

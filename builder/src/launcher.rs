@@ -2,7 +2,9 @@
 //!
 //! It is this very binary, shown inside and started in front of the words that are to run ([`crate::launch::argv`]), and
 //! becomes them in the end. Images that need no preparation never start it. Preparations run in the app's directory, wherever
-//! the words are to run.
+//! the words are to run. [`exported`] does the same in images that were taken elsewhere.
+
+pub mod exported;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -29,11 +31,16 @@ type Variables = BTreeMap<OsString, OsString>;
 
 /// Becomes the prepared program if this program was started as the launcher; otherwise returns.
 pub fn run_if_launcher() {
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().as_deref() != Some(ARGUMENT.as_ref()) {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let result = if let Some(name) = exported::name(&name) {
+        exported::launch(&name, arguments.collect())
+    } else if arguments.next().as_deref() == Some(ARGUMENT.as_ref()) {
+        Start::parse(arguments).and_then(|start| start.launch(std::env::vars_os().collect()))
+    } else {
         return;
-    }
-    let Err(reason) = launch(arguments.collect());
+    };
+    let Err(reason) = result;
     let _gone = writeln!(io::stderr(), " !     {reason}");
     std::process::exit(CANNOT_START)
 }
@@ -46,31 +53,43 @@ pub(crate) fn flag(kind: PreparationKind) -> &'static str {
     }
 }
 
-fn launch(arguments: Vec<OsString>) -> Result<std::convert::Infallible, String> {
-    let mut arguments = arguments.into_iter();
-    let (mut variables, mut scripts) = (std::env::vars_os().collect::<Variables>(), Vec::new());
-    loop {
-        let word = arguments.next().ok_or("nothing to launch")?;
-        if word == END {
-            break;
-        }
-        let path = arguments.next().ok_or("a preparation without a path")?;
-        if word == flag(PreparationKind::Program) {
-            let set = run_program(&path, &variables).map_err(|reason| format!("{}: {reason}", path.display()))?;
-            variables.extend(set.into_iter().map(|(name, value)| (name.into(), value.into())));
-        } else {
-            scripts.push(path);
+/// What is to run, and what comes before it.
+#[derive(Debug, PartialEq, Eq)]
+struct Start {
+    programs: Vec<OsString>,
+    scripts: Vec<OsString>,
+    words: Vec<OsString>,
+}
+
+impl Start {
+    /// Reads what [`crate::launch::argv`] has written.
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let (mut programs, mut scripts) = (Vec::new(), Vec::new());
+        loop {
+            let word = arguments.next().ok_or("nothing to launch")?;
+            if word == END {
+                return Ok(Self { programs, scripts, words: arguments.collect() });
+            }
+            let path = arguments.next().ok_or("a preparation without a path")?;
+            if word == flag(PreparationKind::Program) { programs.push(path) } else { scripts.push(path) }
         }
     }
-    let words: Vec<_> = arguments.collect();
-    let program = words.first().ok_or("nothing to launch")?.clone();
-    let place = std::env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
-    let error = become_program(behind(&scripts, words, app_directory().as_ref(), &place), &variables);
-    Err(format!("{}: {error}", program.display()))
+
+    /// Becomes the words, prepared.
+    fn launch(self, mut variables: Variables) -> Result<std::convert::Infallible, String> {
+        let program = self.words.first().ok_or("nothing to launch")?.clone();
+        for path in &self.programs {
+            let set = run_program(path, &variables).map_err(|reason| format!("{}: {reason}", path.display()))?;
+            variables.extend(set.into_iter().map(|(name, value)| (name.into(), value.into())));
+        }
+        let place = std::env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
+        let error = become_program(behind(&self.scripts, self.words, app_directory().as_ref(), &place), &variables);
+        Err(format!("{}: {error}", program.display()))
+    }
 }
 
 /// Runs a program of `exec.d`, which writes variables as TOML to its descriptor 3.
-fn run_program(path: &OsString, variables: &Variables) -> Result<BTreeMap<String, String>, String> {
+fn run_program(path: &OsStr, variables: &Variables) -> Result<BTreeMap<String, String>, String> {
     let text = |error: io::Error| error.to_string();
     // A shell lays the descriptors out: what it writes to 3 comes here, what it prints goes where ours goes.
     let output = one_digit_duplicate(io::stdout()).map_err(text)?;
@@ -157,7 +176,7 @@ mod tests {
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let variables = [("PATH", "/usr/bin:/bin"), ("A", "old")].map(|(n, v)| (n.into(), v.into()));
-        run_program(&path.into(), &variables.into())
+        run_program(path.as_ref(), &variables.into())
     }
 
     #[test]
@@ -187,7 +206,10 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let launched = |words: &[&str]| launch(words.iter().map(OsString::from).collect()).unwrap_err();
+        let launched = |words: &[&str]| {
+            let start = Start::parse(words.iter().map(OsString::from));
+            start.and_then(|start| start.launch(Variables::new())).unwrap_err()
+        };
         assert_eq!(launched(&[]), "nothing to launch");
         assert_eq!(launched(&["--"]), "nothing to launch");
         assert_eq!(launched(&["exec.d"]), "a preparation without a path");

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `airstrip-release.json` | [`Contents`]: what the release is, with the digests of its code and layers |
 //! | `airstrip-release.sig` | signature of that file, as of `ssh-keygen -Y sign -n airstrip-release` |
-//! | `DIGEST.files` | the list of a tree's files (the code first, then each layer once), which the digest is of |
+//! | `DIGEST.files` | the list of a tree's files (the code first, then the software bills of material, then each layer once), which the digest is of |
 //! | `DIGEST/PATH` | every file of that list, in its order |
 //!
 //! So the signature covers every byte of every file, and a reader that goes from the front to the back believes nothing that it has

@@ -77,7 +77,8 @@ impl Platform {
             toolchain,
             health_path,
             commit: deployment.commit.clone(),
-            code: Some(release::list_code(built.path()).await?),
+            code: release::list(built.path(), release::CODE).await?,
+            sbom: release::list(built.path(), release::SBOM).await?,
         };
         built.finish(&manifest)?;
         Ok(built)

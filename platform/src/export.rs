@@ -1,21 +1,19 @@
 //! Releases on their way out: a signed archive for another server of this kind (see [`crate::archive`]), or an image (see
 //! [`crate::oci`]).
 
-use std::collections::BTreeSet;
+mod image;
+
 use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 
 use builder::inventory::{Content, Inventory};
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::archive::{Contents, Format, NAMESPACE, Tree};
 use crate::failure::{Failure, Result};
-use crate::instance::{CODE, DATA, ENV, PORT, USER_HOME, image_environment};
-use crate::names::{ProcessType, Version};
-use crate::oci::{self, Base, Description};
+use crate::names::Version;
 use crate::platform::Platform;
-use crate::release::{Manifest, code, code_files};
+use crate::release::{self, Manifest, code};
 use crate::store::App;
 use crate::uses::{LayersInUse, Lease};
 
@@ -23,11 +21,21 @@ use crate::uses::{LayersInUse, Lease};
 pub struct Export {
     /// What it is.
     pub contents: Contents,
-    /// The code, then the layers in their order.
-    pub trees: Vec<Tree>,
+    /// All of that.
+    pub trees: Trees,
     host_key: PathBuf,
     _code: Lease,
     _layers: LayersInUse,
+}
+
+/// What is in a release.
+pub struct Trees {
+    /// The code.
+    pub code: Tree,
+    /// Software bills of material.
+    pub sbom: Option<Tree>,
+    /// The layers in their order.
+    pub layers: Vec<Tree>,
 }
 
 impl Platform {
@@ -50,23 +58,29 @@ impl Platform {
             release: version,
             architecture: std::env::consts::ARCH.to_owned(),
             system: system(),
-            needs: self.needs(&trees),
+            needs: self.needs(&trees.layers),
             manifest,
         };
         Ok(Export { contents, trees, host_key: self.home.host_key(), _code: lease, _layers: layers })
     }
 
-    fn trees(&self, release: &Path, manifest: &Manifest) -> Result<Vec<Tree>> {
+    fn trees(&self, release: &Path, manifest: &Manifest) -> Result<Trees> {
         let unlisted = || Failure::plain("a part of the release was never listed");
         let digest = manifest.code.as_ref().ok_or_else(unlisted)?;
-        let mut trees = vec![Tree { root: code(release), files: code_files(release, digest)? }];
+        let code = Tree { root: code(release), files: release::files(release, release::CODE, digest)? };
+        let sbom = |digest| {
+            let files = release::files(release, release::SBOM, digest)?;
+            Ok::<_, Failure>(Tree { root: release.join(release::SBOM), files })
+        };
+        let sbom = manifest.sbom.as_ref().map(sbom).transpose()?;
+        let mut layers = Vec::new();
         for layer in &manifest.image.layers {
             let root = builder::store::layer(&self.home.layers(), &layer.digest);
             let files = builder::store::inventory(&self.home.layers(), &layer.digest);
             let files = files.map_err(|e| Failure::io(root.display(), &e))?.ok_or_else(unlisted)?;
-            trees.push(Tree { root, files });
+            layers.push(Tree { root, files });
         }
-        Ok(trees)
+        Ok(Trees { code, sbom, layers })
     }
 
     /// The interpreters that a release needs at their own paths.
@@ -80,8 +94,8 @@ impl Platform {
     }
 
     /// What of this machine the links in layers lead to.
-    fn needs(&self, trees: &[Tree]) -> Vec<PathBuf> {
-        let links = trees.iter().skip(1).flat_map(|tree| outside(&tree.files));
+    fn needs(&self, layers: &[Tree]) -> Vec<PathBuf> {
+        let links = layers.iter().flat_map(|tree| outside(&tree.files));
         let mut needs: Vec<PathBuf> = links.filter(|path| self.toolchain.has(path)).collect();
         needs.sort();
         needs.dedup();
@@ -115,92 +129,8 @@ impl Export {
     /// Writes the signed archive.
     pub fn write_signed(&self, to: impl Write) -> io::Result<()> {
         let sign = |text: &[u8]| gitd::signature::sign(&self.host_key, NAMESPACE, text).map_err(io::Error::other);
-        self.contents.write(&self.trees, sign, to)
-    }
-}
-
-/// An image is run by this user and group.
-const USER: u32 = 1000;
-
-impl Export {
-    /// Writes an image over `base`: the release's code, layers and interpreter, and how its web process is run. `toolchain` are
-    /// the trees of the interpreters that it names.
-    pub fn write_image(&self, base: &Base, toolchain: &[Tree], to: impl Write) -> io::Result<()> {
-        let architecture = architecture(&self.contents.architecture);
-        if base.architecture.as_ref().is_some_and(|other| other != architecture) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the base is not for {architecture}")));
-        }
-        let name = format!("{}:{}", self.contents.app, self.contents.release);
-        oci::write(&Description { name, architecture, config: self.config() }, base, &self.layers(toolchain), to)
-    }
-
-    fn layers(&self, toolchain: &[Tree]) -> Vec<oci::Layer> {
-        let image = &self.contents.manifest.image;
-        // What changes least comes first.
-        let interpreters = toolchain.iter().map(|tree| (tree, tree.root.as_path(), 0));
-        let own = self.trees.iter().skip(1).zip(&image.layers).map(|(tree, layer)| (tree, layer.target.as_path(), 0));
-        let code = self.trees.iter().take(1).map(|tree| (tree, Path::new(CODE), USER));
-        let parts: Vec<_> = interpreters.chain(own).chain(code).collect();
-        let env = image.layers.iter().find(|layer| layer.name == "env");
-        let link = env.map(|env| (below_root(Path::new(ENV)), env.target.clone()));
-        let places = places(parts.iter().map(|(_, target, _)| *target).chain([Path::new(DATA).join("x").as_path()]));
-        let first = oci::Layer::Places { directories: places, links: link.into_iter().collect() };
-        let trees = parts.into_iter().map(|(tree, target, owner)| oci::Layer::Tree {
-            tree: tree.clone(),
-            target: below_root(target),
-            owner,
-        });
-        std::iter::once(first).chain(trees).collect()
-    }
-
-    /// How the web process, else the first there is, is run. The app's own configuration is not part of it.
-    fn config(&self) -> Value {
-        let Contents { app, release, manifest, .. } = &self.contents;
-        let process = manifest.kinds().find(ProcessType::is_web).or_else(|| manifest.kinds().next());
-        let kind = process.as_ref().map_or("web", ProcessType::as_str);
-        let entrypoint = process.as_ref().and_then(|kind| manifest.process(kind)).map(|process| process.argv.clone());
-        let env = image_environment(&manifest.image, kind);
-        let env = env.into_iter().chain([
-            ("AIRSTRIP_APP".to_owned(), app.to_string()),
-            ("AIRSTRIP_RELEASE".to_owned(), release.to_string()),
-            ("GIT_REV".to_owned(), manifest.commit.clone().unwrap_or_default()),
-        ]);
-        json!({
-            "User": format!("{USER}:{USER}"),
-            "WorkingDir": CODE,
-            "Env": env.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
-            "Entrypoint": entrypoint,
-            "ExposedPorts": { format!("{PORT}/tcp"): {} },
-            "Labels": {
-                "org.opencontainers.image.title": app.as_str(),
-                "org.opencontainers.image.version": release.to_string(),
-                "org.opencontainers.image.revision": manifest.commit.clone().unwrap_or_default(),
-                "airstrip.built-on": self.contents.system,
-            },
-        })
-    }
-}
-
-fn below_root(path: &Path) -> PathBuf {
-    path.strip_prefix("/").unwrap_or(path).to_owned()
-}
-
-/// The directories that these are in, and whose they are.
-fn places<'a>(targets: impl Iterator<Item = &'a Path>) -> Vec<(PathBuf, u32)> {
-    let above = |target: &Path| below_root(target).ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
-    let all: BTreeSet<PathBuf> = targets.flat_map(above).filter(|path| !path.as_os_str().is_empty()).collect();
-    let home = below_root(Path::new(USER_HOME));
-    let owner = |path: &PathBuf| if path.starts_with(&home) { USER } else { 0 };
-    all.into_iter().map(|path| (path.clone(), owner(&path))).collect()
-}
-
-/// As images name processors.
-fn architecture(name: &str) -> &'static str {
-    match name {
-        "aarch64" => "arm64",
-        "arm" => "arm",
-        "riscv64" => "riscv64",
-        _ => "amd64",
+        let Trees { code, sbom, layers } = &self.trees;
+        self.contents.write([code].into_iter().chain(sbom).chain(layers), sign, to)
     }
 }
 

@@ -63,10 +63,12 @@ impl Platform {
         }
         let built = self.build_directory(app)?;
         let (code, owner) = (release::code(built.path()), owner(app.id));
-        let places = Places { code: &code, owner, scratch: &built.scratch(), store: &self.home.layers() };
-        let files = tokio::task::block_in_place(|| archive.unpack(&places, output.cancelled()))?;
-        let (count, layers) = (files.items().len(), contents.manifest.image.layers.len());
-        release::write_code_files(built.path(), &files)?;
+        let (sbom, scratch, store) = (&built.path().join(release::SBOM), &built.scratch(), &self.home.layers());
+        let places = Places { code: &code, owner, sbom, scratch, store };
+        let lists = tokio::task::block_in_place(|| archive.unpack(&places, output.cancelled()))?;
+        let (count, layers) = (lists.code.items().len(), contents.manifest.image.layers.len());
+        release::write_files(built.path(), release::CODE, &lists.code)?;
+        lists.sbom.map(|files| release::write_files(built.path(), release::SBOM, &files)).transpose()?;
         built.finish(&contents.manifest)?;
         output.line(&format!("       Signature and checksums are right: code of {count} names, {layers} layers")).await;
         Ok(built)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use builder::launcher::exported::PROCESSES;
 use engine::{Command, Engine, InstanceId, LogFile, Mount, MountKind, Spec};
 use router::{Dial, Target};
 use serde::{Deserialize, Serialize};
@@ -259,19 +260,15 @@ pub fn environment(release: &Runnable, process: &str, port: u16) -> Vec<(String,
     env
 }
 
-/// The environment of an exported image's process: what the build says, without configuration.
-pub fn image_environment(image: &builder::Image, kind: &str) -> Vec<(String, String)> {
-    let base = [
+/// The environment of an exported image, which its launcher changes as the build says. Configuration is not part of it.
+pub fn image_environment() -> [(&'static str, String); 5] {
+    [
         ("HOME", USER_HOME.to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
-        ("PATH", format!("{ENV}/bin:/usr/local/bin:/usr/bin:/bin")),
+        ("PATH", format!("{PROCESSES}:/cnb/lifecycle:{ENV}/bin:/usr/local/bin:/usr/bin:/bin")),
         ("PYTHONUNBUFFERED", "1".to_owned()),
         ("PORT", PORT.to_string()),
-    ];
-    let base = base.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let mut env = builder::launch::environment(image, kind, base);
-    first_in_path(&mut env, &format!("{ENV}/bin"));
-    env
+    ]
 }
 
 /// What to start for `argv` in an instance: the launcher in front of it, if the release has anything to prepare.

@@ -28,12 +28,23 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// What a layer adds.
 pub enum Layer {
-    /// Directories with their owners, and links: what has no content.
+    /// Directories with their owners, links, and short texts.
     Places {
         /// Paths without a leading `/`, parents first.
         directories: Vec<(PathBuf, u32)>,
         /// Links, and where they lead.
         links: Vec<(PathBuf, PathBuf)>,
+        /// Files and their content.
+        texts: Vec<(PathBuf, String)>,
+    },
+    /// One program, in a directory that another layer has.
+    Program {
+        /// Its bytes.
+        file: File,
+        /// How many there are.
+        size: u64,
+        /// Where.
+        target: PathBuf,
     },
     /// A tree at a place, whose parents another layer has.
     Tree {
@@ -144,7 +155,7 @@ impl Layer {
 
     fn write(&self, to: &mut dyn Write) -> io::Result<()> {
         match self {
-            Self::Places { directories, links } => {
+            Self::Places { directories, links, texts } => {
                 let mut archive = Builder::new(to);
                 for (path, owner) in directories {
                     directory(&mut archive, path, *owner)?;
@@ -152,6 +163,15 @@ impl Layer {
                 for (path, target) in links {
                     link(&mut archive, path, target, 0)?;
                 }
+                for (path, text) in texts {
+                    put(&mut archive, path, text.as_bytes())?;
+                }
+                archive.into_inner()?.flush()
+            }
+            Self::Program { file, size, target } => {
+                let mut archive = Builder::new(to);
+                let mut header = header(EntryType::Regular, 0o755, *size, 0);
+                archive.append_data(&mut header, target, part(file, 0, *size)?)?;
                 archive.into_inner()?.flush()
             }
             Self::Tree { tree, target, owner } => {
@@ -160,13 +180,16 @@ impl Layer {
                 write_tree(&mut archive, tree, target, *owner)?;
                 archive.into_inner()?.flush()
             }
-            Self::Saved { file, offset, size, .. } => {
-                let mut file = file.try_clone()?;
-                file.seek(SeekFrom::Start(*offset))?;
-                io::copy(&mut Exactly { file: file.take(*size), left: *size }, to).map(drop)
-            }
+            Self::Saved { file, offset, size, .. } => io::copy(&mut part(file, *offset, *size)?, to).map(drop),
         }
     }
+}
+
+/// So many bytes of a file, or an error.
+fn part(file: &File, offset: u64, size: u64) -> io::Result<impl Read> {
+    let mut file = file.try_clone()?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(Exactly { file: file.take(size), left: size })
 }
 
 fn write_tree<W: Write>(archive: &mut Builder<W>, tree: &Tree, target: &Path, owner: u32) -> io::Result<()> {
@@ -194,7 +217,7 @@ fn link<W: Write>(archive: &mut Builder<W>, path: &Path, target: &Path, owner: u
     archive.append_link(&mut header(EntryType::Symlink, 0o777, 0, owner), path, target)
 }
 
-fn put<W: Write>(archive: &mut Builder<W>, path: &str, content: &[u8]) -> io::Result<()> {
+fn put<W: Write>(archive: &mut Builder<W>, path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
     archive.append_data(&mut header(EntryType::Regular, 0o644, content.len() as u64, 0), path, content)
 }
 

@@ -23,8 +23,6 @@ pub const SCRATCH: &str = "scratch";
 pub const TMP: &str = "tmp";
 /// Copies of the app's own buildpacks.
 pub const BUILDPACKS: &str = "buildpacks";
-/// The part of a release's directory where its software bills of material are, if there are any.
-const SBOM: &str = "sbom";
 
 /// Which buildpacks an app's tree is tried with, and who says so.
 #[derive(Debug)]
@@ -128,14 +126,14 @@ impl Platform {
             parts: Parts {
                 code: release::code(directory),
                 scratch: directory.join(SCRATCH),
-                sbom: directory.join(SBOM),
+                sbom: directory.join(release::SBOM),
             },
             cache: self.home.app(&app.name).cache(),
             store: self.home.layers(),
             shared: self.home.shared(),
             built_in: self.buildpacks.clone(),
             build_config: Some(self.home.build_config()).filter(|directory| directory.is_dir()),
-            previous_sbom: previous.as_ref().and_then(|release| Some(release.code.parent()?.join(SBOM))),
+            previous_sbom: previous.as_ref().and_then(|release| Some(release.code.parent()?.join(release::SBOM))),
             previous: previous.map(|release| release.manifest.image),
             owner: owner(app.id),
             limits: app.terms.limits.of_builds(),

@@ -26,36 +26,48 @@ pub struct Manifest {
     pub health_path: Option<String>,
     /// The commit, if the code came by git.
     pub commit: Option<String>,
-    /// Digest of the code as the build left it; unknown of releases of earlier versions. [`code_files`] has the list that it is made of.
+    /// Digest of the code as the build left it; unknown of releases of earlier versions. [`files`] has the list that it is made of.
     #[serde(default)]
     pub code: Option<Digest>,
+    /// Digest of the software bills of material, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<Digest>,
 }
 
 const MANIFEST: &str = "release.json";
-const CODE: &str = "code";
-const CODE_FILES: &str = "code.files";
+/// The part of a release's directory that is its code.
+pub const CODE: &str = "code";
+/// The part of a release's directory where its software bills of material are, if there are any.
+pub const SBOM: &str = "sbom";
 
 /// Where the code of a release is, in its directory.
 pub fn code(release: &Path) -> PathBuf {
     release.join(CODE)
 }
 
-/// Lists the code of a release that is being made, beside it; gives its digest.
-pub async fn list_code(release: &Path) -> Result<Digest> {
-    let listed = builder::inventory::of_tree(code(release)).await;
-    write_code_files(release, &listed.map_err(|e| Failure::io("listing the code", &e))?)
+/// Lists a part of a release that is being made, beside it; gives its digest. None if there is no such part.
+pub async fn list(release: &Path, part: &str) -> Result<Option<Digest>> {
+    match builder::inventory::of_tree(release.join(part)).await {
+        Ok(files) => write_files(release, part, &files).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::io(format!("listing {part}"), &error)),
+    }
 }
 
-/// Writes the list of the code of a release that is being made; gives its digest.
-pub fn write_code_files(release: &Path, files: &Inventory) -> Result<Digest> {
-    let (path, text) = (release.join(CODE_FILES), files.to_text());
+/// Writes the list of a part of a release that is being made; gives its digest.
+pub fn write_files(release: &Path, part: &str, files: &Inventory) -> Result<Digest> {
+    let (path, text) = (list_of(release, part), files.to_text());
     std::fs::write(&path, &text).map_err(|e| Failure::io(path.display(), &e))?;
     Ok(Inventory::digest_of(text.as_bytes()))
 }
 
-/// What the code of a release held when it was made.
-pub fn code_files(release: &Path, digest: &Digest) -> Result<Inventory> {
-    let path = release.join(CODE_FILES);
+fn list_of(release: &Path, part: &str) -> PathBuf {
+    release.join(format!("{part}.files"))
+}
+
+/// What a part of a release held when it was made.
+pub fn files(release: &Path, part: &str, digest: &Digest) -> Result<Inventory> {
+    let path = list_of(release, part);
     let files = builder::store::read_inventory(&path, digest).map_err(|e| Failure::io(path.display(), &e))?;
     files.ok_or_else(|| Failure::plain(format!("{} is missing", path.display())))
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use builder::inventory::{self, Change, Content, Inventory};
-use builder::store;
+use builder::{Digest, store};
 
 use crate::failure::{Failure, Result};
 use crate::names::Version;
 use crate::platform::Platform;
-use crate::release::{Manifest, code, code_files};
+use crate::release::{self, Manifest, code};
 use crate::store::{App, Release};
 
 /// What a comparison gave.
@@ -27,7 +27,7 @@ pub struct Verified {
 /// Something that is not as it was.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// `code`, or a layer: its buildpack and name.
+    /// `code`, `sbom`, or a layer: its buildpack and name.
     pub part: String,
     /// Below that part.
     pub path: String,
@@ -63,12 +63,18 @@ impl Platform {
         Ok(verified)
     }
 
-    /// The code and the layers of a release.
+    /// The code, the bills of material and the layers of a release.
     fn parts(&self, app: &App, release: &Release) -> Result<Vec<Part>> {
         let directory = self.home.app(&app.name).release(release.code);
         let manifest = Manifest::read(&directory)?;
-        let files = manifest.code.as_ref().map(|digest| code_files(&directory, digest)).transpose()?;
-        let mut parts = vec![Part { name: "code".into(), root: code(&directory), files }];
+        let files = |part, digest: &Option<Digest>| {
+            digest.as_ref().map(|digest| release::files(&directory, part, digest)).transpose()
+        };
+        let mut parts =
+            vec![Part { name: "code".into(), root: code(&directory), files: files(release::CODE, &manifest.code)? }];
+        if let Some(listed) = files(release::SBOM, &manifest.sbom)? {
+            parts.push(Part { name: "sbom".into(), root: directory.join(release::SBOM), files: Some(listed) });
+        }
         for layer in &manifest.image.layers {
             let name = format!("{}:{}", layer.buildpack, layer.name);
             let files = store::inventory(&self.home.layers(), &layer.digest).map_err(|e| Failure::io(&name, &e))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use builder::Digest;
+use builder::{Digest, Image};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, ProcessType, Version};
@@ -48,20 +48,31 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Digests of its trees, the code first, each once.
+    /// Digests of its trees, the code first, then the bills of material, then the layers, each once.
     pub fn trees(&self) -> Vec<&Digest> {
         let layers = self.manifest.image.layers.iter().map(|layer| &layer.digest);
         let mut seen = BTreeSet::new();
-        self.manifest.code.iter().chain(layers).filter(|digest| seen.insert(*digest)).collect()
+        self.manifest
+            .code
+            .iter()
+            .chain(&self.manifest.sbom)
+            .chain(layers)
+            .filter(|digest| seen.insert(*digest))
+            .collect()
     }
 
     fn check(&self) -> Result<(), &'static str> {
-        let Manifest { image, toolchain, health_path, commit, code } = &self.manifest;
+        let Manifest { image, toolchain, health_path, commit, code, sbom } = &self.manifest;
         let counts = [image.layers.len(), image.processes.len(), image.env.len(), toolchain.len(), self.needs.len()];
         let targets: BTreeSet<&Path> = image.layers.iter().map(|layer| layer.target.as_path()).collect();
         let names: BTreeSet<&str> = image.processes.iter().map(|process| process.name.as_str()).collect();
         let rules = [
             (code.is_some(), "no code"),
+            (!is_layer(image, code), "code that is a layer"),
+            (
+                sbom.is_none() || sbom != code && !is_layer(image, sbom),
+                "bills of material that are something else, too",
+            ),
             (counts.iter().all(|count| *count <= MOST), "too much of something"),
             (self.architecture.len() <= 50 && is_line(&self.architecture), "the architecture"),
             (self.system.len() <= 200 && is_line(&self.system), "the system"),
@@ -76,6 +87,10 @@ impl Contents {
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
     }
+}
+
+fn is_layer(image: &Image, digest: &Option<Digest>) -> bool {
+    image.layers.iter().any(|layer| Some(&layer.digest) == digest.as_ref())
 }
 
 /// `/layers/BUILDPACK/NAME`
@@ -118,12 +133,12 @@ fn is_commit(text: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use builder::{EnvAction, EnvChange, Image, Layer, ProcessType};
+    use builder::{EnvAction, EnvChange, Layer, ProcessType};
     use proptest::prelude::*;
 
     use super::*;
 
-    pub(in crate::archive) fn contents(code: Digest, layer: Digest) -> Contents {
+    pub(in crate::archive) fn contents(code: Digest, sbom: Option<Digest>, layer: Digest) -> Contents {
         let image = Image {
             layers: vec![Layer {
                 buildpack: "a/b".into(),
@@ -149,13 +164,19 @@ pub(super) mod tests {
             architecture: "x86_64".into(),
             system: "debian 12".into(),
             needs: vec!["/usr/bin/python3.11".into()],
-            manifest: Manifest { image, health_path: Some("/up".into()), code: Some(code), ..Manifest::default() },
+            manifest: Manifest {
+                image,
+                health_path: Some("/up".into()),
+                code: Some(code),
+                sbom,
+                ..Manifest::default()
+            },
         }
     }
 
     fn sample() -> Contents {
         let digest = |letter: &str| Digest::try_from(format!("sha256-{}", letter.repeat(64))).unwrap();
-        contents(digest("a"), digest("b"))
+        contents(digest("a"), Some(digest("c")), digest("b"))
     }
 
     fn refused(alter: impl FnOnce(&mut Contents)) -> String {
@@ -168,7 +189,7 @@ pub(super) mod tests {
     #[test]
     fn what_was_written_is_read() {
         assert_eq!(Contents::parse(&serde_json::to_vec(&sample()).unwrap()), Ok(sample()));
-        assert_eq!(sample().trees().len(), 2);
+        assert_eq!(sample().trees().len(), 3);
     }
 
     #[test]
@@ -182,6 +203,11 @@ pub(super) mod tests {
             "two layers at one place"
         );
         assert_eq!(refused(|c| c.manifest.code = None), "no code");
+        let layer = |c: &Contents| Some(c.manifest.image.layers[0].digest.clone());
+        assert_eq!(refused(|c| c.manifest.code = layer(c)), "code that is a layer");
+        let twice = "bills of material that are something else, too";
+        assert_eq!(refused(|c| c.manifest.sbom = c.manifest.code.clone()), twice);
+        assert_eq!(refused(|c| c.manifest.sbom = layer(c)), twice);
         assert_eq!(refused(|c| c.manifest.image.processes[0].argv.clear()), "a process type");
         assert_eq!(refused(|c| c.manifest.image.processes[0].name = "a b".into()), "a process type");
         assert_eq!(refused(|c| c.manifest.image.env[0].name = "A=B".into()), "a variable");

@@ -39,10 +39,21 @@ pub struct Places<'a> {
     pub code: &'a Path,
     /// Of the code.
     pub owner: Option<u32>,
+    /// A new directory for the software bills of material.
+    pub sbom: &'a Path,
     /// An empty directory on the file system of the store.
     pub scratch: &'a Path,
     /// The store of layers.
     pub store: &'a Path,
+}
+
+/// What was laid out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lists {
+    /// Of the code.
+    pub code: Inventory,
+    /// Of the software bills of material, if there are any.
+    pub sbom: Option<Inventory>,
 }
 
 impl ReleaseArchive {
@@ -69,8 +80,7 @@ impl ReleaseArchive {
     }
 
     /// Lays the code out and puts the layers into the store, in this order: everything is read and checked, then the first layer is placed.
-    /// Gives the list of the code.
-    pub fn unpack(&self, places: &Places<'_>, cancel: &CancellationToken) -> Result<Inventory> {
+    pub fn unpack(&self, places: &Places<'_>, cancel: &CancellationToken) -> Result<Lists> {
         self.try_unpack(places, cancel).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => Failure::plain("cancelled"),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::disk_full(),
@@ -78,22 +88,22 @@ impl ReleaseArchive {
         })
     }
 
-    fn try_unpack(&self, places: &Places<'_>, cancel: &CancellationToken) -> io::Result<Inventory> {
+    fn try_unpack(&self, places: &Places<'_>, cancel: &CancellationToken) -> io::Result<Lists> {
         let mut archive = tar::Archive::new(unpacked(&self.file, MOST_BYTES)?);
         let mut parts = Parts { entries: archive.entries()? };
         parts.bytes(CONTENTS.as_bytes(), LONGEST_CONTENTS)?;
         parts.bytes(SIGNATURE.as_bytes(), LONGEST_SIGNATURE)?;
-        let (mut code, mut layers) = (None, Vec::new());
+        let (mut code, mut sbom, mut layers) = (None, None, Vec::new());
         for digest in self.contents.trees() {
             let files = parts.list(digest)?;
-            let is_layer = self.contents.manifest.image.layers.iter().any(|layer| layer.digest == *digest);
             let mut fetch = |item: &Item, to: &mut dyn Write| parts.copy(digest, item, to, cancel);
             if code.is_none() {
                 lay_out(&files, places.code, places.owner, &mut fetch)?;
-                if is_layer {
-                    return Err(odd("its code is a layer, too"));
-                }
                 code = Some(files);
+            } else if self.contents.manifest.sbom.as_ref() == Some(digest) {
+                std::fs::create_dir(places.sbom)?;
+                lay_out(&files, places.sbom, None, &mut fetch)?;
+                sbom = Some(files);
             } else if store::layer(places.store, digest).is_dir() {
                 files.items().iter().try_for_each(|item| check(item, io::sink(), &mut fetch).map(drop))?;
             } else {
@@ -104,7 +114,7 @@ impl ReleaseArchive {
         }
         parts.end()?;
         store::add(places.store, places.scratch, layers, places.owner.is_some())?;
-        code.ok_or_else(|| odd("it has no code"))
+        Ok(Lists { code: code.ok_or_else(|| odd("it has no code"))?, sbom })
     }
 }
 

@@ -25,9 +25,9 @@ pub struct Tree {
 
 impl Contents {
     /// Writes the archive; `sign` makes the signature of a text. Equal contents signed alike make an equal archive.
-    pub fn write(
+    pub fn write<'a>(
         &self,
-        trees: &[Tree],
+        trees: impl IntoIterator<Item = &'a Tree>,
         sign: impl FnOnce(&[u8]) -> io::Result<String>,
         to: impl Write,
     ) -> io::Result<()> {

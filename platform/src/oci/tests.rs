@@ -14,9 +14,12 @@ fn layers(root: &Path) -> Vec<Layer> {
     let places = Layer::Places {
         directories: vec![("home".into(), 0), ("home/app".into(), 1000)],
         links: vec![("home/app/env".into(), "/layers/a/env".into())],
+        texts: vec![("layers/config/image.toml".into(), "buildpacks = []".into())],
     };
+    let program = file(b"a program");
     vec![
         places,
+        Layer::Program { file: program, size: 9, target: "cnb/lifecycle/launcher".into() },
         Layer::Tree { tree: Tree { root: root.join("tree"), files }, target: "home/app/code".into(), owner: 1000 },
     ]
 }
@@ -59,7 +62,21 @@ fn every_digest_is_of_what_it_names() {
     let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", digest(layer))).collect();
     assert_eq!(config["rootfs"]["diff_ids"], json!(diff_ids));
     assert_eq!(read("manifest.json")[0]["RepoTags"], json!(["blog:v1"]));
-    let seen: Vec<String> = tar::Archive::new(&layers[1][..])
+    let seen: Vec<String> = layers[1..].iter().flat_map(|layer| listed(layer)).collect();
+    let expected = [
+        "cnb/lifecycle/launcher 755 0",
+        "home/app/code 755 1000",
+        "home/app/code/bin 755 1000",
+        "home/app/code/bin/run 755 1000",
+        "home/app/code/run 777 1000",
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(listed(&layers[0])[3], "layers/config/image.toml 644 0");
+}
+
+/// The entries of a layer.
+fn listed(layer: &[u8]) -> Vec<String> {
+    tar::Archive::new(layer)
         .entries()
         .unwrap()
         .map(|entry| {
@@ -67,14 +84,7 @@ fn every_digest_is_of_what_it_names() {
             let header = entry.header();
             format!("{} {:o} {}", entry.path().unwrap().display(), header.mode().unwrap(), header.uid().unwrap())
         })
-        .collect();
-    let expected = [
-        "home/app/code 755 1000",
-        "home/app/code/bin 755 1000",
-        "home/app/code/bin/run 755 1000",
-        "home/app/code/run 777 1000",
-    ];
-    assert_eq!(seen, expected);
+        .collect()
 }
 
 #[test]
@@ -91,7 +101,7 @@ fn an_image_can_be_the_base_of_another() {
     let again = Base::read(&file(&second)).unwrap();
     assert_eq!(again.diff_ids, [base.diff_ids.clone(), base.diff_ids].concat());
     // The same layers twice are written once.
-    assert_eq!(tar::Archive::new(&second[..]).entries().unwrap().count(), 7);
+    assert_eq!(tar::Archive::new(&second[..]).entries().unwrap().count(), 8);
 }
 
 proptest! {

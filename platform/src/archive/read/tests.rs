@@ -18,16 +18,17 @@ impl World {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let path = |below: &str| root.path().join(below);
-        for directory in ["from/code/bin", "from/layer"] {
+        for directory in ["from/code/bin", "from/sbom/launch", "from/layer"] {
             fs::create_dir_all(path(directory)).unwrap();
         }
         fs::write(path("from/code/bin/run"), "#!/bin/sh\n").unwrap();
         fs::set_permissions(path("from/code/bin/run"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         fs::write(path("from/code/page"), "hello").unwrap();
         std::os::unix::fs::symlink("page", path("from/code/link")).unwrap();
+        fs::write(path("from/sbom/launch/sbom.cdx.json"), "{}").unwrap();
         fs::write(path("from/layer/module.py"), "x = 1\n").unwrap();
-        let trees = ["from/code", "from/layer"].map(|below| tree(path(below)));
-        let contents = contents(trees[0].files.digest(), trees[1].files.digest());
+        let trees = ["from/code", "from/sbom", "from/layer"].map(|below| tree(path(below)));
+        let contents = contents(trees[0].files.digest(), Some(trees[1].files.digest()), trees[2].files.digest());
         let mut archive = Vec::new();
         contents.write(&trees, |text| sign(&path("key"), text), &mut archive).unwrap();
         Self { root, archive }
@@ -38,7 +39,7 @@ impl World {
     }
 
     /// Opens and unpacks; the error is what users see.
-    fn unpack(&self, archive: &[u8]) -> std::result::Result<Inventory, String> {
+    fn unpack(&self, archive: &[u8]) -> std::result::Result<Lists, String> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(archive).unwrap();
         let opened = ReleaseArchive::open(file).map_err(|failure| failure.message)?;
@@ -47,8 +48,9 @@ impl World {
             let _old = fs::remove_dir_all(self.path(part));
             fs::create_dir(self.path(part)).unwrap();
         }
+        let _old = fs::remove_dir_all(self.path("sbom"));
         let (code, scratch, store) = (&self.path("code"), &self.path("scratch"), &self.path("store"));
-        let places = Places { code, owner: None, scratch, store };
+        let places = Places { code, owner: None, sbom: &self.path("sbom"), scratch, store };
         opened.unpack(&places, &CancellationToken::new()).map_err(|failure| failure.message)
     }
 
@@ -70,8 +72,11 @@ fn sign(key: &Path, text: &[u8]) -> io::Result<String> {
 #[test]
 fn what_was_written_is_unpacked() {
     let world = World::new();
-    assert_eq!(world.unpack(&world.archive), Ok(tree(world.path("from/code")).files));
-    assert_eq!(tree(world.path("code")).files, tree(world.path("from/code")).files);
+    let [code, sbom] = ["from/code", "from/sbom"].map(|below| tree(world.path(below)).files);
+    let expected = Lists { code, sbom: Some(sbom) };
+    assert_eq!(world.unpack(&world.archive).as_ref(), Ok(&expected));
+    let [code, sbom] = ["code", "sbom"].map(|below| tree(world.path(below)).files);
+    assert_eq!(Lists { code, sbom: Some(sbom) }, expected);
     let layer = tree(world.path("from/layer")).files;
     let placed = store::layer(&world.path("store"), &layer.digest());
     assert_eq!(tree(placed).files, layer);
@@ -89,8 +94,8 @@ fn a_packed_one_too() {
 #[test]
 fn equal_releases_make_equal_archives() {
     let world = World::new();
-    let trees = ["from/code", "from/layer"].map(|below| tree(world.path(below)));
-    let contents = contents(trees[0].files.digest(), trees[1].files.digest());
+    let trees = ["from/code", "from/sbom", "from/layer"].map(|below| tree(world.path(below)));
+    let contents = contents(trees[0].files.digest(), Some(trees[1].files.digest()), trees[2].files.digest());
     let mut again = Vec::new();
     contents.write(&trees, |text| sign(&world.path("key"), text), &mut again).unwrap();
     assert_eq!(again, world.archive);
