@@ -2,6 +2,7 @@
 
 mod image;
 mod unpack;
+mod zstd;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -6,10 +6,10 @@ use std::io::{BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::unpack::{broken, path_of};
+use super::zstd;
 use crate::failure::{Failure, Result};
 
 /// Where a layout begins.
@@ -18,6 +18,8 @@ const INDEX: &[u8] = b"index.json";
 const MARK: &[u8] = b"oci-layout";
 /// Longest document.
 const LONGEST: u64 = 4 << 20;
+/// So many indexes may stand above an image.
+const DEEPEST: usize = 4;
 
 /// Where in the archive the parts of a layout are: offset and length.
 pub(super) struct Blobs {
@@ -25,14 +27,11 @@ pub(super) struct Blobs {
     blobs: BTreeMap<String, (u64, u64)>,
 }
 
+/// An index or the manifest of an image: they are told apart by what they list.
 #[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    layers: Vec<Descriptor>,
+struct Document {
+    manifests: Option<Vec<Descriptor>>,
+    layers: Option<Vec<Descriptor>>,
 }
 
 #[derive(Deserialize)]
@@ -80,11 +79,26 @@ impl Blobs {
 
     /// The layers of its image, unpacked as they are read. Their digests are checked before.
     pub(super) fn layers<'a>(&self, archive: &'a File) -> Result<Vec<Box<dyn Read + 'a>>> {
-        let index: Index = document(Section::new(archive, self.index))?;
-        let fitting = index.manifests.iter().find(|manifest| manifest.platform.as_ref().is_none_or(Platform::fits));
-        let manifest = fitting.ok_or_else(|| Failure::plain("the image is not for machines of this kind"))?;
-        let manifest: Manifest = document(self.checked(archive, manifest)?)?;
-        manifest.layers.iter().map(|layer| unpacked(self.checked(archive, layer)?)).collect()
+        let index = document(Section::new(archive, self.index))?;
+        let fitting = self.fitting(archive, index, DEEPEST)?;
+        let layers = fitting.ok_or_else(|| Failure::plain("the image is not for machines of this kind"))?;
+        layers.iter().map(|layer| unpacked(self.checked(archive, layer)?)).collect()
+    }
+
+    /// The layers of the first image that is for this machine. An index may list further ones.
+    fn fitting(&self, archive: &File, document: Document, depth: usize) -> Result<Option<Vec<Descriptor>>> {
+        if let Some(layers) = document.layers {
+            return Ok(Some(layers));
+        }
+        let depth = depth.checked_sub(1).ok_or_else(|| broken(&"its indexes are nested too deep"))?;
+        let listed = document.manifests.ok_or_else(|| broken(&"it has neither manifests nor layers"))?;
+        for descriptor in listed.iter().filter(|listed| listed.platform.as_ref().is_none_or(Platform::fits)) {
+            let found = self.fitting(archive, self::document(self.checked(archive, descriptor)?)?, depth)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// A blob that is what its digest says.
@@ -131,12 +145,12 @@ fn unpacked(layer: Section<'_>) -> Result<Box<dyn Read + '_>> {
     let length = layer.file.read_at(&mut magic, layer.next).map_err(|e| broken(&e))?;
     match &magic[..length] {
         [0x1f, 0x8b, ..] => Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(layer)))),
-        [0x28, 0xb5, 0x2f, 0xfd] => Err(Failure::plain("a layer is packed with zstd; pack it with gzip")),
+        magic if *magic == zstd::MAGIC => Ok(Box::new(zstd::Frames::new(BufReader::new(layer)))),
         _ => Ok(Box::new(BufReader::new(layer))),
     }
 }
 
-fn document<T: DeserializeOwned>(section: Section<'_>) -> Result<T> {
+fn document(section: Section<'_>) -> Result<Document> {
     let mut content = Vec::new();
     section.take(LONGEST + 1).read_to_end(&mut content).map_err(|e| broken(&e))?;
     if content.len() as u64 > LONGEST {

@@ -5,6 +5,8 @@ use std::io::{Seek, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -54,26 +56,73 @@ fn directory_of(prefix: &str) -> Vec<u8> {
     ])
 }
 
-/// A layout with one image of these layers.
-fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
-    let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut blob = |content: &[u8]| {
+/// A layout in the making.
+#[derive(Default)]
+struct Blobs(Vec<(String, Vec<u8>)>);
+
+impl Blobs {
+    /// Adds a blob, and gives what refers to it.
+    fn add(&mut self, content: &[u8]) -> Value {
         let bytes = Sha256::digest(content);
         let digest = bytes.iter().fold(String::new(), |digest, byte| format!("{digest}{byte:02x}"));
-        blobs.push((format!("blobs/sha256/{digest}"), content.to_vec()));
-        serde_json::json!({ "digest": format!("sha256:{digest}"), "size": content.len() })
-    };
-    let layers: Vec<_> = layers.iter().map(|layer| blob(layer)).collect();
-    let manifest = blob(serde_json::json!({ "layers": layers }).to_string().as_bytes());
-    let index = serde_json::json!({ "manifests": [manifest] }).to_string();
-    let mut entries: Vec<(&str, &[u8])> = vec![("oci-layout", b"{}"), ("index.json", index.as_bytes())];
-    entries.extend(blobs.iter().map(|(name, content)| (name.as_str(), content.as_slice())));
-    tar_of(&entries)
+        self.0.push((format!("blobs/sha256/{digest}"), content.to_vec()));
+        json!({ "digest": format!("sha256:{digest}"), "size": content.len() })
+    }
+
+    fn image(&mut self, layers: &[Vec<u8>]) -> Value {
+        let layers: Vec<_> = layers.iter().map(|layer| self.add(layer)).collect();
+        self.add(json!({ "layers": layers }).to_string().as_bytes())
+    }
+
+    /// An index of images, each for a processor or for none in particular.
+    fn index(&mut self, images: Vec<(Value, Option<&str>)>) -> Value {
+        let images = images.into_iter().map(|(mut image, architecture)| {
+            if let Some(architecture) = architecture {
+                image["platform"] = json!({ "os": "linux", "architecture": architecture });
+            }
+            image
+        });
+        let manifests: Vec<_> = images.collect();
+        self.add(json!({ "manifests": manifests }).to_string().as_bytes())
+    }
+
+    fn archive(&self, top: &Value) -> Vec<u8> {
+        let index = json!({ "manifests": [top] }).to_string();
+        let mut entries: Vec<(&str, &[u8])> = vec![("oci-layout", b"{}"), ("index.json", index.as_bytes())];
+        entries.extend(self.0.iter().map(|(name, content)| (name.as_str(), content.as_slice())));
+        tar_of(&entries)
+    }
+}
+
+/// A layout with one image of these layers.
+fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
+    let mut blobs = Blobs::default();
+    let image = blobs.image(layers);
+    blobs.archive(&image)
+}
+
+/// How images name the processor of this machine.
+fn processor() -> &'static str {
+    if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" }
+}
+
+/// A layout of indexes below each other, with images for several processors; `mine` is where those for this one are.
+fn nested(mine: &str) -> Vec<u8> {
+    let mut blobs = Blobs::default();
+    let (other, own) = (blobs.image(&[gzip(&tar_of(&[]))]), blobs.image(&[layer()]));
+    let others = blobs.index(vec![(other.clone(), Some("s390x"))]);
+    let own = blobs.index(vec![(other, Some("s390x")), (own, Some(mine))]);
+    let top = blobs.index(vec![(others, None), (own, None)]);
+    blobs.archive(&top)
 }
 
 fn layer() -> Vec<u8> {
+    gzip(&plain_layer())
+}
+
+fn plain_layer() -> Vec<u8> {
     let other = DESCRIPTOR.replace("test/hello", "test/other");
-    gzip(&tar_of(&[
+    tar_of(&[
         ("/cnb/", b""),
         ("/cnb/buildpacks/test_hello/", b""),
         ("/cnb/buildpacks/test_hello/1.0.0/", b""),
@@ -84,7 +133,7 @@ fn layer() -> Vec<u8> {
         ("/cnb/buildpacks/test_other/1.0.0/bin/detect", b""),
         ("/cnb/buildpacks/test_other/1.0.0/bin/build", b""),
         ("/etc/passwd", b"not for us"),
-    ]))
+    ])
 }
 
 struct Server {
@@ -128,6 +177,9 @@ fn directories_and_images() {
         gzip(&directory_of("hello/")),
         layout(&[layer()]),
         gzip(&layout(&[layer()])),
+        layout(&[plain_layer()]),
+        layout(&[compress_to_vec(&plain_layer()[..], CompressionLevel::Fastest)]),
+        nested(processor()),
     ];
     for (index, archive) in archives.iter().enumerate() {
         let server = Server::new();
@@ -168,6 +220,11 @@ fn what_is_refused_leaves_nothing() {
     let at = changed.windows(4).rposition(|bytes| bytes == [0x1f, 0x8b, 8, 0]).unwrap();
     changed[at + 20] ^= 1;
     let zstd = layout(&[vec![0x28, 0xb5, 0x2f, 0xfd, 0]]);
+    let mut blobs = Blobs::default();
+    let top = (0..9).fold(blobs.image(&[layer()]), |below, _| blobs.index(vec![(below, None)]));
+    let deep = blobs.archive(&top);
+    let top = blobs.add(b"{}");
+    let neither = blobs.archive(&top);
     let cases: &[(Vec<u8>, &str)] = &[
         (b"nothing of the kind".to_vec(), "the archive cannot be read: "),
         (Vec::new(), "there is no buildpack.toml in the archive"),
@@ -186,7 +243,10 @@ fn what_is_refused_leaves_nothing() {
         (with(("bin/detect", b"again")), "one/bin/detect: "),
         (changed, "the archive cannot be read: the blob sha256:"),
         (layout(&[]), "there is no buildpack in the archive"),
-        (zstd, "a layer is packed with zstd; pack it with gzip"),
+        (zstd, "the archive cannot be read: "),
+        (nested("riscv128"), "the image is not for machines of this kind"),
+        (deep, "the archive cannot be read: its indexes are nested too deep"),
+        (neither, "the archive cannot be read: it has neither manifests nor layers"),
         (gzip(&directory_of(""))[..40].to_vec(), "the archive cannot be read: "),
     ];
     for (archive, expected) in cases {
