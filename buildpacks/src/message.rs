@@ -38,8 +38,8 @@ impl Message {
     /// At most this much of what the tool said is shown: the end explains, the rest scrolls the explanation away.
     const LOG: usize = 20;
 
-    /// The lines to print; the tool's own come under this heading.
-    pub(crate) fn lines(self, heading: &str) -> Vec<String> {
+    /// The lines to print.
+    pub(crate) fn lines(self) -> Vec<String> {
         let mut lines = vec![format!("Error: {}", self.title), String::new()];
         lines.extend(self.cause.lines().map(str::to_owned));
         if let [remedy] = &self.remedies[..] {
@@ -50,7 +50,7 @@ impl Message {
         }
         if !self.log.is_empty() {
             let skipped = self.log.len().saturating_sub(Self::LOG);
-            lines.extend([String::new(), heading.to_owned()]);
+            lines.extend([String::new(), "The tool's own words:".to_owned()]);
             lines.extend(self.log.into_iter().skip(skipped).map(|line| format!("  {line}")));
         }
         lines

@@ -78,7 +78,7 @@ impl ToolError {
             }
             Self::Io { doing, source } => message("The build cannot go on", format!("{doing}: {source}"), &[]),
         };
-        message.lines("Its own words:")
+        message.lines()
     }
 }
 

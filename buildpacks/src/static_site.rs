@@ -124,5 +124,5 @@ pub(crate) fn describe(error: &SiteError) -> Vec<String> {
         }
         SiteError::Io { .. } => message("The build cannot go on", error.to_string(), &[]),
     };
-    message.lines("")
+    message.lines()
 }

@@ -76,7 +76,7 @@ pub(super) fn describe(error: &NodeError) -> Vec<String> {
         }
         NodeError::Io { doing, source } => file(doing, source),
     };
-    message.lines("Its own words:")
+    message.lines()
 }
 
 fn runtime(error: &RuntimeError) -> Message {

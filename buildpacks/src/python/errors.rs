@@ -44,7 +44,7 @@ pub(super) fn describe(error: &PythonError) -> Vec<String> {
             )
         }
     };
-    message.lines("The tool's own words:")
+    message.lines()
 }
 
 fn project(error: &ProjectError) -> Message {

@@ -62,7 +62,7 @@ fn failures_are_explained() {
      !
      !     Push the program, not a library.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.file("main.go", "package main\n\nfunc main() { nothing() }\n");
     insta::assert_snapshot!(ours(&platform), @"
@@ -75,7 +75,7 @@ fn failures_are_explained() {
      !
      !     Correct the code, and push again.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.file("main.go", "package main\n\nimport \"example.com/other\"\n\nfunc main() { other.Do() }\n");
     insta::assert_snapshot!(ours(&platform), @"
@@ -88,7 +88,7 @@ fn failures_are_explained() {
      !
      !     Run go mod tidy (and go mod vendor, if you commit vendor/), commit, and push again.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.env.insert("PATH".to_owned(), "/nowhere".to_owned());
     insta::assert_snapshot!(ours(&platform), @"

@@ -336,6 +336,6 @@ fn failed(platform: &Platform) -> String {
     let build = platform.build();
     assert!(!build.ok, "{}", build.text);
     let ours: Vec<_> = build.text.lines().skip_while(|line| !line.starts_with(" !")).collect();
-    let end = ours.iter().position(|line| line.contains("Its own words")).unwrap_or(ours.len());
+    let end = ours.iter().position(|line| line.contains("The tool's own words")).unwrap_or(ours.len());
     ours[..end].join("\n")
 }

@@ -150,7 +150,7 @@ fn failures_are_explained() {
      !     1. Ask in the Gemfile for the version that is there.
      !     2. Install that Ruby on the server.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.file("Gemfile", &format!("{GEMFILE}gem 'other'\n"));
     insta::assert_snapshot!(ours(&platform), @"
@@ -163,7 +163,7 @@ fn failures_are_explained() {
      !
      !     Run bundle install, commit Gemfile.lock, and push again.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     fs::remove_file(platform.path("app/Gemfile.lock")).unwrap();
     insta::assert_snapshot!(ours(&platform), @"
@@ -175,7 +175,7 @@ fn failures_are_explained() {
      !
      !     Run bundle install, commit Gemfile.lock, and push again.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.env.insert("PATH".to_owned(), "/nowhere".to_owned());
     insta::assert_snapshot!(ours(&platform), @"

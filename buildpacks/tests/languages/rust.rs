@@ -79,7 +79,7 @@ fn failures_are_explained() {
      !
      !     Correct the code, and push again.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.file("Cargo.toml", &MANIFEST.replace("0.1.0", "0.2.0"));
     insta::assert_snapshot!(ours(&platform), @"
@@ -93,7 +93,7 @@ fn failures_are_explained() {
      !
      !     Run cargo build, commit Cargo.lock, and push again.
      !
-     !     Its own words:
+     !     The tool's own words:
     ");
     platform.env.insert("PATH".to_owned(), "/nowhere".to_owned());
     insta::assert_snapshot!(ours(&platform), @"
