@@ -57,6 +57,9 @@ pub(super) struct StoreFile {
 pub(super) struct BuildFile {
     #[serde(default)]
     pub(super) unmet: Vec<Unmet>,
+    /// A bill of materials of the old form.
+    #[serde(default)]
+    pub(super) bom: Option<toml::Value>,
 }
 
 /// An entry of its plan that a buildpack leaves to others.
@@ -70,6 +73,9 @@ pub(super) struct Unmet {
 pub(super) struct LaunchFile {
     #[serde(default)]
     pub(super) processes: Vec<ProcessEntry>,
+    /// A bill of materials of the old form.
+    #[serde(default)]
+    pub(super) bom: Option<toml::Value>,
 }
 
 /// A process type of `launch.toml`.

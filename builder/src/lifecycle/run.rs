@@ -22,6 +22,8 @@ pub(super) struct Built {
     pub(super) processes: Vec<Declared>,
     /// Process types whose names are none here.
     pub(super) left_out: Vec<String>,
+    /// Whether it wrote a bill of materials of the old form, which is not kept.
+    has_old_bom: bool,
     pub(super) store: Option<StoreFile>,
     /// What of its plan it leaves to others.
     unmet: Vec<String>,
@@ -81,6 +83,9 @@ async fn build_in_order(
             other => return Err(BuildError::Failed { buildpack: buildpack.id.clone(), how: ending(other) }),
         }
         let built = read_results(workplace, buildpack)?;
+        if built.has_old_bom {
+            output.write(about_old_bom(buildpack).as_bytes()).await;
+        }
         let odd = |name: String| {
             BuildError::malformed(&buildpack.id, "build.toml", format!("unmet {name:?} is not in its plan"))
         };
@@ -89,6 +94,13 @@ async fn build_in_order(
         done.push(built);
     }
     Ok(done)
+}
+
+fn about_old_bom(buildpack: &Buildpack) -> String {
+    format!(
+        " !     [[bom]] of {} is left out: since Buildpack API 0.7 bills of material are files, such as LAYER.sbom.cdx.json\n",
+        buildpack.id
+    )
 }
 
 fn plan_text(entries: &[Requirement]) -> Result<String, BuildError> {
@@ -103,13 +115,15 @@ fn plan_text(entries: &[Requirement]) -> Result<String, BuildError> {
 fn read_results(workplace: &Workplace<'_>, buildpack: &Buildpack) -> Result<Built, BuildError> {
     let layers = open_layers(workplace, buildpack)?;
     let launch = files::read::<LaunchFile>(&layers, &buildpack.id, "launch.toml")?.unwrap_or_default();
+    let BuildFile { unmet, bom } = files::read(&layers, &buildpack.id, "build.toml")?.unwrap_or_default();
+    let has_old_bom = bom.is_some() || launch.bom.is_some();
     let (processes, left_out) = processes::of_launch_file(buildpack, launch)?;
-    let BuildFile { unmet } = files::read(&layers, &buildpack.id, "build.toml")?.unwrap_or_default();
     Ok(Built {
         buildpack: buildpack.clone(),
         layers: read_layers(&layers, &buildpack.id)?,
         processes,
         left_out,
+        has_old_bom,
         store: files::read(&layers, &buildpack.id, "store.toml")?,
         unmet: unmet.into_iter().map(|entry| entry.name).collect(),
     })

@@ -75,6 +75,17 @@ async fn process_types_with_names_that_are_none_here_are_left_out() {
 }
 
 #[tokio::test]
+async fn bills_of_material_of_the_old_form_are_left_out_with_a_note() {
+    for file in ["launch", "build"] {
+        let mut shop = Workshop::new();
+        let build = format!(r#"printf '[[bom]]\nname = "x"\n[bom.metadata]\nversion = "1"\n' > "$1/{file}.toml""#);
+        shop.build_with(&build).await.unwrap();
+        let note = " !     [[bom]] of test/x is left out: since Buildpack API 0.7 bills of material are files, such as LAYER.sbom.cdx.json\n";
+        assert!(shop.printed().starts_with(note), "{}", shop.printed());
+    }
+}
+
+#[tokio::test]
 async fn commands_before_api_0_9_are_lines_for_bash() {
     let mut shop = Workshop::new();
     let launch = r#"printf '[[processes]]\ntype = "a"\ncommand = "echo $X"\n[[processes]]\ntype = "b"\ncommand = "echo"\nargs = ["$X", "a  b"]\n[[processes]]\ntype = "c"\ncommand = "echo"\nargs = ["$X"]\ndirect = true\n' > "$1/launch.toml""#;
