@@ -172,7 +172,15 @@ fn buildpacks_are_installed_chosen_and_explained() {
     let explained = client.airstrip("buildpacks:detect blog").ok().out();
     let would = "-----> samples/hello-world@0.0.1, samples/hello-processes@0.0.1 would build\n";
     assert!(explained.ends_with(would), "{explained}");
+    let uninstall = |name: &str| client.airstrip(&format!("buildpacks:uninstall {name}"));
+    uninstall("samples/hello-world")
+        .fails(1, &["is used by the app blog, samples/hello-universe@0.0.1", "buildpacks:remove"]);
     client.airstrip("buildpacks:clear blog").ok();
+    uninstall("samples/hello-moon").fails(1, &["is used by samples/hello-universe@0.0.1"]);
+    assert_eq!(uninstall("samples/hello-universe").ok().line(), "-----> Uninstalled samples/hello-universe@0.0.1");
+    uninstall("samples/hello-moon@0.0.1").ok();
+    uninstall("samples/hello-moon").fails(1, &["there is no buildpack samples/hello-moon", "`buildpacks` lists them"]);
+    uninstall("airstrip/python").fails(1, &["one of the built-in buildpacks"]);
     let explained = client.airstrip("buildpacks:detect blog").ok().out();
     assert!(explained.contains("the built-in buildpacks"), "{explained}");
     assert!(explained.contains("airstrip/python@"), "{explained}");

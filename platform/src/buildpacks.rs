@@ -3,6 +3,8 @@
 use std::io::{Seek, Write};
 use std::path::Path;
 
+use builder::order::Entry;
+use builder::reference::Reference;
 use builder::{Buildpack, GroupVerdict};
 use gitd::Output;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -54,6 +56,42 @@ impl Platform {
         let home = self.home.clone();
         let installed = tokio::task::spawn_blocking(move || packages::install(&home, file, replace)).await;
         installed.map_err(|e| Failure::plain(e.to_string()))?
+    }
+
+    /// Removes the buildpacks that an entry means, all versions if it names none, and gives their names. None if anybody is known to
+    /// need one of them.
+    pub fn uninstall_buildpacks(&self, entry: &Entry) -> Result<Vec<String>> {
+        let known = self.known_buildpacks()?;
+        let meant = |buildpack: &Buildpack| {
+            buildpack.id == entry.id && entry.version.as_ref().is_none_or(|version| *version == buildpack.version)
+        };
+        let (gone, left): (Vec<_>, Vec<_>) = known.iter().cloned().partition(meant);
+        if gone.is_empty() {
+            return Err(Failure::new(
+                format!("there is no buildpack {entry} on this server"),
+                "`buildpacks` lists them",
+            ));
+        }
+        if gone.iter().any(|buildpack| self.buildpacks.iter().any(|own| own.id == buildpack.id)) {
+            return Err(Failure::plain(format!("{entry} is one of the built-in buildpacks")));
+        }
+        let users = self.users_of_buildpacks(&known, &left)?;
+        if !users.is_empty() {
+            let remedy = "`buildpacks:remove APP BUILDPACK` takes it from an app, `buildpacks:clear APP` all";
+            return Err(Failure::new(format!("{entry} is used by {}", users.join(", ")), remedy));
+        }
+        tokio::task::block_in_place(|| packages::uninstall(&self.home, &gone))?;
+        Ok(gone.iter().map(Buildpack::name).collect())
+    }
+
+    /// Who names something that is among `known`, and would not be among those that are `left`.
+    fn users_of_buildpacks(&self, known: &[Buildpack], left: &[Buildpack]) -> Result<Vec<String>> {
+        let lost = |entry: &Entry| entry.find(known).is_some() && entry.find(left).is_none();
+        let chosen = |reference: &Reference| matches!(reference, Reference::Known(entry) if lost(entry));
+        let apps = self.store.apps()?.into_iter().filter(|app| app.buildpacks.iter().any(chosen));
+        let composed = |buildpack: &&Buildpack| buildpack.order.0.iter().any(|group| group.group.iter().any(lost));
+        let composites = left.iter().filter(composed).map(Buildpack::name);
+        Ok(apps.map(|app| format!("the app {}", app.name)).chain(composites).collect())
     }
 
     /// Runs only the detects, on the deploy branch's tip or, without one, on the current release's code.

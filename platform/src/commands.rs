@@ -143,6 +143,7 @@ impl Call<'_> {
             C::BuildpacksClear { app } => buildpacks::clear(self, &app).await,
             C::BuildpacksDetect { app, form } => Box::pin(buildpacks::detect(self, &app, form)).await,
             C::BuildpacksInstall { replace } => buildpacks::install(self, replace).await,
+            C::BuildpacksUninstall { buildpack } => buildpacks::uninstall(self, &buildpack).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
             // They take the channel as it is; see `run`.

@@ -38,6 +38,21 @@ pub fn install(home: &Home, archive: File, replace: bool) -> Result<Vec<Buildpac
     Ok(packages.into_iter().map(|package| package.buildpack).collect())
 }
 
+/// Removes installed buildpacks: first their names, so that a crash leaves only what a start removes. Builds that use one just now may
+/// fail. Blocks.
+pub fn uninstall(home: &Home, buildpacks: &[Buildpack]) -> Result<()> {
+    let root = home.buildpacks();
+    let failed = |e: std::io::Error| Failure::io(root.display(), &e);
+    let aside = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&root).map_err(failed)?;
+    for (number, buildpack) in buildpacks.iter().enumerate() {
+        let place = root.join(buildpack.id.replace('/', "_")).join(&buildpack.version);
+        std::fs::rename(&place, aside.path().join(number.to_string())).map_err(failed)?;
+        // It stays while there are other versions.
+        let _others = place.parent().map(std::fs::remove_dir);
+    }
+    sync_directory(&root).map_err(failed)
+}
+
 /// A buildpack that is ready to be installed.
 struct Package {
     buildpack: Buildpack,

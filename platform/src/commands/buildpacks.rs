@@ -104,6 +104,16 @@ pub(super) async fn install(call: &mut Call<'_>, replace: bool) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn uninstall(call: &mut Call<'_>, reference: &Reference) -> Result<()> {
+    let Reference::Known(entry) = reference else {
+        return Err(Failure::new(format!("{reference} is an app's own"), "remove it from the app's repository"));
+    };
+    for name in call.platform.uninstall_buildpacks(entry)? {
+        call.console.print(&format!("-----> Uninstalled {name}\n")).await;
+    }
+    Ok(())
+}
+
 /// Says which buildpacks would build an app, and why the others would not.
 pub(super) async fn detect(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;

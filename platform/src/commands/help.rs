@@ -32,6 +32,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "buildpacks:clear",
             "buildpacks:detect",
             "buildpacks:install",
+            "buildpacks:uninstall",
         ],
     ),
     ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),

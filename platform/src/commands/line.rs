@@ -272,6 +272,14 @@ pub(super) enum Command {
         replace: bool,
     },
 
+    /// Take a buildpack from the server, unless an app has chosen it
+    #[command(name = "buildpacks:uninstall")]
+    BuildpacksUninstall {
+        /// ID@VERSION; without a version all of that ID
+        #[arg(value_name = "BUILDPACK")]
+        buildpack: Reference,
+    },
+
     /// Write a tar of the app's data/ to standard output
     #[command(name = "data:export")]
     DataExport { app: AppName },
@@ -414,6 +422,7 @@ impl Command {
             | C::SshConfig => (Need::Nothing, None),
             C::AppsCreate { .. }
             | C::BuildpacksInstall { .. }
+            | C::BuildpacksUninstall { .. }
             | C::KeysAdd { .. }
             | C::KeysRemove { .. }
             | C::ReleasesTrusted(_)
@@ -774,6 +783,7 @@ mod tests {
             ("buildpacks:detect a", Deploy, Some("a")),
             ("buildpacks:add a b", AppAdmin, Some("a")),
             ("buildpacks:install", Admin, None),
+            ("buildpacks:uninstall a/b", Admin, None),
             ("config:get a K", AppAdmin, Some("a")),
             ("run a ls", AppAdmin, Some("a")),
             ("enter a", AppAdmin, Some("a")),

@@ -193,6 +193,21 @@ fn directories_and_images() {
 }
 
 #[test]
+fn what_was_installed_is_uninstalled() {
+    let server = Server::new();
+    let other = DESCRIPTOR.replace("1.0.0", "2.0.0");
+    let other = tar_of(&[("buildpack.toml", other.as_bytes()), ("bin/detect", b""), ("bin/build", b"")]);
+    server.install(&directory_of(""), false);
+    server.install(&other, false);
+    let place = |version: &str| server.home.buildpacks().join("test_hello").join(version);
+    let uninstall = |version: &str| uninstall(&server.home, &[Buildpack::open(&place(version)).unwrap()]);
+    uninstall("1.0.0").unwrap();
+    assert_eq!(server.names("buildpacks/test_hello"), ["2.0.0"]);
+    uninstall("2.0.0").unwrap();
+    assert!(server.names("buildpacks").is_empty());
+}
+
+#[test]
 fn history_is_left_out_and_the_highest_descriptor_counts() {
     let entries: &[(&str, &[u8])] = &[
         ("pack/.git/config", b""),
