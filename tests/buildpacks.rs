@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{App, PATIENCE, Server, run, skipped, wait_until};
+use crate::harness::{App, INTERNET, PATIENCE, PRIVATE, Server, run, skipped, wait_until, with_outside};
+use crate::network::may_connect;
 
 /// How long compiling a small program may take, with all that it needs.
 const COMPILATION: Duration = Duration::from_secs(600);
@@ -205,6 +206,56 @@ fn an_app_changes_its_kind_and_changes_it_back() {
     app.push().ok();
     assert_eq!(server.http.get("blog.localhost", "/").ok().body, "static");
     wait_until("nothing else is left", PATIENCE, || server.processes().len() == settled);
+}
+
+#[test]
+fn a_buildpack_is_fetched_from_a_git_repository() {
+    with_outside(|outside| {
+        let repository = outside.directory.path().join("git/hello.git");
+        let work = outside.directory.path().join("work");
+        let git = |arguments: &[&str]| run(Command::new("git").args(arguments), b"", PATIENCE).ok();
+        let copy =
+            |name: &str| run(Command::new("cp").arg("-R").arg(samples().join(name)).arg(&work), b"", PATIENCE).ok();
+        let [there, path] = [&work, &repository].map(|path| path.to_str().unwrap());
+        let person = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
+        let commit = |name: &str| {
+            git(&["-C", there, "add", "-A"]);
+            git(&[&["-C", there][..], &person, &["commit", "-qm", name]].concat());
+        };
+        copy("hello-world");
+        git(&["init", "-q", "-b", "main", there]);
+        commit("hello world");
+        git(&["-C", there, "tag", "first"]);
+        std::fs::write(work.join("buildpack.toml"), "this is no buildpack").unwrap();
+        commit("broken");
+        git(&["clone", "-q", "--bare", there, path]);
+
+        let server = Server::start();
+        let client = server.client();
+        client.airstrip("apps:create blog").ok();
+        if !may_connect(&server) {
+            return;
+        }
+        let install = |from: &str| client.airstrip(&format!("buildpacks:install {from}"));
+        let url = format!("http://{INTERNET}/git/hello.git");
+        install(&url).fails(1, &["this is no buildpack: buildpack.toml: line 1"]);
+        let said = install(&format!("{url}#first")).ok().out();
+        assert_eq!(said, format!("-----> Fetching {url}#first\n-----> Installed samples/hello-world@0.0.1\n"));
+        install(&format!("{url}#first")).fails(1, &["is installed already", "--replace"]);
+        let said =
+            install(&format!("{url}#nowhere")).fails(1, &["git exited with status 128", "buildpacks:install"]).out();
+        assert!(said.contains("Remote branch nowhere not found"), "{said}");
+        let said = install(&format!("http://{INTERNET}/git/none.git")).fails(1, &["git exited with status 128"]).out();
+        assert!(said.contains("not found"), "{said}");
+        install(&format!("http://{PRIVATE}/git/hello.git")).fails(1, &["git exited with status 128"]);
+        for refused in [path, &format!("file://{path}"), "ext::id", "--upload-pack=id", "https://me:secret@host/x"] {
+            assert_eq!(install(refused).status, 2, "{refused}");
+        }
+        let left = std::fs::read_dir(server.home().join("buildpacks")).unwrap();
+        let left: Vec<_> =
+            left.map(|entry| entry.unwrap().file_name()).filter(|name| !name.to_string_lossy().contains('_')).collect();
+        assert!(left.is_empty(), "{left:?}");
+    });
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn reaches(server: &Server, host: &str, port: u16) -> bool {
 }
 
 /// Whether this machine lets connections out of an app at all; says so if it does not.
-fn may_connect(server: &Server) -> bool {
+pub fn may_connect(server: &Server) -> bool {
     let shown = server.client().airstrip("network blog --json").ok().json();
     if let Some(why) = shown["unavailable"].as_str() {
         skipped(why);

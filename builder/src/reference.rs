@@ -47,7 +47,7 @@ pub struct Script {
 pub enum InvalidReference {
     /// It is somewhere else.
     #[error(
-        "{0} would have to be fetched: install it (tar cz -C DIRECTORY . | ssh airstrip@HOST buildpacks:install), or put it into the app's repository"
+        "{0} would have to be fetched: install it (ssh airstrip@HOST buildpacks:install URL, or a tar of it on standard input), or put it into the app's repository"
     )]
     Elsewhere(String),
     /// It is nothing of the kind.
@@ -256,8 +256,8 @@ mod tests {
         assert_eq!(shown("urn:cnb:builder:a/b@1.0.0"), "a/b@1.0.0 known");
         assert_eq!(shown("from=builder:a"), "a known");
         assert_eq!(shown("./buildpacks/mine/"), "./buildpacks/mine here");
-        insta::assert_snapshot!(shown("https://github.com/heroku/x.git"), @"https://github.com/heroku/x.git would have to be fetched: install it (tar cz -C DIRECTORY . | ssh airstrip@HOST buildpacks:install), or put it into the app's repository");
-        insta::assert_snapshot!(shown("docker://a"), @"docker://a would have to be fetched: install it (tar cz -C DIRECTORY . | ssh airstrip@HOST buildpacks:install), or put it into the app's repository");
+        insta::assert_snapshot!(shown("https://github.com/heroku/x.git"), @"https://github.com/heroku/x.git would have to be fetched: install it (ssh airstrip@HOST buildpacks:install URL, or a tar of it on standard input), or put it into the app's repository");
+        insta::assert_snapshot!(shown("docker://a"), @"docker://a would have to be fetched: install it (ssh airstrip@HOST buildpacks:install URL, or a tar of it on standard input), or put it into the app's repository");
         for nonsense in ["", ".", "./", "./..", "./a/../b", "./a//b", "a@", "a@1", "../a", "/a", "a b", "./a\n"] {
             assert!(matches!(nonsense.parse::<Reference>(), Err(InvalidReference::Nonsense(_))), "{nonsense:?}");
         }

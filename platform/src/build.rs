@@ -237,7 +237,7 @@ pub fn explain(error: BuildError, app: &App) -> Failure {
 }
 
 /// What a build prints goes to the user as it is.
-struct ToUser<'a>(&'a Output);
+pub struct ToUser<'a>(pub &'a Output);
 
 #[async_trait::async_trait]
 impl builder::Output for ToUser<'_> {

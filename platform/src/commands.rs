@@ -142,7 +142,7 @@ impl Call<'_> {
             C::BuildpacksRemove { app, buildpack, index } => buildpacks::remove(self, &app, buildpack, index).await,
             C::BuildpacksClear { app } => buildpacks::clear(self, &app).await,
             C::BuildpacksDetect { app, form } => Box::pin(buildpacks::detect(self, &app, form)).await,
-            C::BuildpacksInstall { replace } => buildpacks::install(self, replace).await,
+            C::BuildpacksInstall { from, replace } => buildpacks::install(self, from.as_ref(), replace).await,
             C::BuildpacksUninstall { buildpack } => buildpacks::uninstall(self, &buildpack).await,
             C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
             C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,

@@ -25,6 +25,7 @@ pub mod edge;
 pub mod engines;
 pub mod export;
 pub mod failure;
+mod fetch;
 pub mod formation;
 pub mod home;
 pub mod import;

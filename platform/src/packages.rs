@@ -1,6 +1,7 @@
 //! Buildpacks of others: taken from an archive, checked as a whole, then installed below the home.
 
 mod image;
+mod repository;
 mod unpack;
 mod zstd;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use builder::Buildpack;
 
+pub use self::repository::Repository;
 use crate::failure::{Failure, Result};
 use crate::home::{Home, sync_directory};
 
@@ -24,8 +26,7 @@ const OWN: &str = "airstrip/";
 pub fn install(home: &Home, archive: File, replace: bool) -> Result<Vec<Buildpack>> {
     let root = home.buildpacks();
     let failed = |e: std::io::Error| Failure::io(root.display(), &e);
-    let aside = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&root).map_err(failed)?;
-    std::fs::set_permissions(aside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(failed)?;
+    let aside = aside(&root).map_err(failed)?;
     let mut packages = Vec::new();
     for directory in unpack::unpack(archive, aside.path())? {
         packages.push(Package::check(&directory, &root, replace)?);
@@ -38,12 +39,19 @@ pub fn install(home: &Home, archive: File, replace: bool) -> Result<Vec<Buildpac
     Ok(packages.into_iter().map(|package| package.buildpack).collect())
 }
 
+/// A directory for work in progress, which is removed when it is dropped.
+pub fn aside(root: &Path) -> std::io::Result<tempfile::TempDir> {
+    let aside = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(root)?;
+    std::fs::set_permissions(aside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    Ok(aside)
+}
+
 /// Removes installed buildpacks: first their names, so that a crash leaves only what a start removes. Builds that use one just now may
 /// fail. Blocks.
 pub fn uninstall(home: &Home, buildpacks: &[Buildpack]) -> Result<()> {
     let root = home.buildpacks();
     let failed = |e: std::io::Error| Failure::io(root.display(), &e);
-    let aside = tempfile::Builder::new().prefix(IN_PROGRESS).tempdir_in(&root).map_err(failed)?;
+    let aside = aside(&root).map_err(failed)?;
     for (number, buildpack) in buildpacks.iter().enumerate() {
         let place = root.join(buildpack.id.replace('/', "_")).join(&buildpack.version);
         std::fs::rename(&place, aside.path().join(number.to_string())).map_err(failed)?;

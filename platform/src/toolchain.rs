@@ -102,6 +102,15 @@ pub struct BuildTools {
 }
 
 impl BuildTools {
+    /// Files that the environment names, and the addresses that all of them name.
+    /// The operator's files of settings; besides these, `more` may name addresses.
+    async fn give_settings(&mut self, more: Vec<PathBuf>) {
+        let files = operator_files(&self.env);
+        let named: Vec<PathBuf> = files.iter().map(|bind| bind.source.clone()).chain(more).collect();
+        self.own_addresses = network::operators_own(&self.env, &named).await;
+        self.binds.extend(files);
+    }
+
     /// Directories that a release needs at the same path: those of the interpreters that its layers lead to, else the default one's.
     pub fn needed_at_launch(&self, image: &Image, store: &Path) -> Vec<PathBuf> {
         let layers = image.layers.iter().map(|layer| store.join(layer.digest.as_str()).join("bin"));
@@ -163,15 +172,26 @@ impl Toolchain {
         self.give_languages(code, &mut given, &mut path, output).await;
         path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(String::from));
         given.env.push(("PATH".into(), path.join(":")));
-        let files = operator_files(&given.env);
-        let mut named: Vec<PathBuf> = files.iter().map(|bind| bind.source.clone()).collect();
-        if others {
+        let settings = if others {
             given.binds.extend(apt::shown());
-            named.extend(apt::settings());
-        }
-        given.own_addresses = network::operators_own(&given.env, &named).await;
-        given.binds.extend(files);
+            apt::settings()
+        } else {
+            Vec::new()
+        };
+        given.give_settings(settings).await;
         given
+    }
+
+    /// What a program that fetches something is given: the operator's settings.
+    pub async fn for_fetch(&self) -> BuildTools {
+        let mut given = BuildTools { env: operator_env(), ..BuildTools::default() };
+        given.give_settings(Vec::new()).await;
+        given
+    }
+
+    /// The machine's git, if it is where every sandbox shows it.
+    pub fn git(&self) -> Option<PathBuf> {
+        find_in_path("git").filter(|found| in_base_system(found))
     }
 
     fn give_others(&self, given: &mut BuildTools) {

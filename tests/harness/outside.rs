@@ -20,6 +20,30 @@ pub const PRIVATE: &str = "10.9.0.2";
 pub const HOST: &str = "198.51.100.1";
 const GATEWAY: &str = "198.51.100.2";
 
+/// Serves the directory, and the git repositories below its `git/` with git's own program.
+const SERVER: &str = "\
+import http.server, os, subprocess
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.git() if self.path.startswith('/git/') else super().do_GET()
+    def do_POST(self):
+        self.git()
+    def git(self):
+        path, _, query = self.path.partition('?')
+        asked = dict(PATH_INFO=path, QUERY_STRING=query, REQUEST_METHOD=self.command)
+        asked.update(CONTENT_TYPE=self.headers.get('Content-Type', ''), GIT_PROJECT_ROOT=os.getcwd(), GIT_HTTP_EXPORT_ALL='1')
+        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        done = subprocess.run(['git', 'http-backend'], input=body, stdout=subprocess.PIPE, env={**os.environ, **asked})
+        head, _, body = done.stdout.partition(b'\\r\\n\\r\\n')
+        headers = dict(line.split(': ', 1) for line in head.decode().splitlines())
+        self.send_response(int(headers.pop('Status', '200').split()[0]))
+        for header in headers.items():
+            self.send_header(*header)
+        self.end_headers()
+        self.wfile.write(body)
+http.server.ThreadingHTTPServer(('', 80), Handler).serve_forever()
+";
+
 /// The other machine, and the directory that it serves.
 pub struct Outside {
     server: Child,
@@ -74,7 +98,7 @@ fn be_outside(directory: &std::path::Path) -> io::Result<Child> {
     }
     fs::write(directory.join("greeting"), "hello")?;
     let mut server = Command::new("python3");
-    server.args(["-m", "http.server", "80"]).current_dir(directory);
+    server.args(["-c", SERVER]).current_dir(directory);
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 

@@ -8,6 +8,7 @@ use super::arguments::Form;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;
 use crate::names::AppName;
+use crate::packages::Repository;
 use crate::store::App;
 
 /// All that the server has, or those chosen for an app.
@@ -93,11 +94,18 @@ pub(super) async fn clear(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     keep(call, &app, Vec::new()).await
 }
 
-pub(super) async fn install(call: &mut Call<'_>, replace: bool) -> Result<()> {
-    let archive = call.console.take_stdin()?;
-    let (output, text) = call.console.output();
-    let install = call.platform.install_buildpacks(archive, replace, &output);
-    let installed = call.console.during(text, install).await?;
+pub(super) async fn install(call: &mut Call<'_>, from: Option<&Repository>, replace: bool) -> Result<()> {
+    let installed = match from {
+        Some(from) => {
+            let (output, text) = call.console.output();
+            call.console.during(text, call.platform.fetch_buildpacks(from, replace, &output)).await?
+        }
+        None => {
+            let archive = call.console.take_stdin()?;
+            let (output, text) = call.console.output();
+            call.console.during(text, call.platform.install_buildpacks(archive, replace, &output)).await?
+        }
+    };
     for buildpack in installed {
         call.console.print(&format!("-----> Installed {}\n", buildpack.name())).await;
     }

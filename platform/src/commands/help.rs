@@ -225,7 +225,8 @@ mod tests {
           buildpacks:remove APP [BUILDPACK]  Choose one buildpack less
           buildpacks:clear APP               Choose none: project.toml says which, or the built-in ones are tried
           buildpacks:detect APP              Say which buildpacks would build an app and why others would not, without building
-          buildpacks:install                 Give the server the buildpacks on standard input: a tar or tar.gz of a directory, or a .cnb
+          buildpacks:install [REPOSITORY]    Give the server buildpacks: from standard input (tar or tar.gz of a directory, or .cnb), or a git repository
+          buildpacks:uninstall BUILDPACK     Take a buildpack from the server, unless an app has chosen it
 
         Processes
           ps APP                             List an app's instances

@@ -13,6 +13,7 @@ use crate::access::Need;
 use crate::engines::EngineName;
 use crate::failure::Failure;
 use crate::names::{AppName, ConfigKey, KeyName, Process, Selector, Version};
+use crate::packages::Repository;
 
 #[derive(Debug, clap::Parser)]
 #[command(name = "airstrip", no_binary_name = true, disable_help_subcommand = true, disable_help_flag = true)]
@@ -264,9 +265,12 @@ pub(super) enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Give the server the buildpacks on standard input: a tar or tar.gz of a directory, or a .cnb
+    /// Give the server buildpacks: from standard input (tar or tar.gz of a directory, or .cnb), or a git repository
     #[command(name = "buildpacks:install")]
     BuildpacksInstall {
+        /// https://HOST/PATH, or https://HOST/PATH#BRANCH-OR-TAG
+        #[arg(value_name = "REPOSITORY")]
+        from: Option<Repository>,
         /// Instead of those of the same name and version
         #[arg(long)]
         replace: bool,
@@ -733,7 +737,7 @@ mod tests {
         !     usage: git:set APP deploy-branch NAME (see `help git:set`)
         ");
         insta::assert_snapshot!(shown("buildpacks:add blog https://example.org/x.git"), @r"
-        !     https://example.org/x.git would have to be fetched: install it (tar cz -C DIRECTORY . | ssh airstrip@HOST buildpacks:install), or put it into the app's repository
+        !     https://example.org/x.git would have to be fetched: install it (ssh airstrip@HOST buildpacks:install URL, or a tar of it on standard input), or put it into the app's repository
         !     usage: buildpacks:add APP BUILDPACK [OPTIONS] (see `help buildpacks:add`)
         ");
         insta::assert_snapshot!(shown("buildpacks:add blog b --index 0"), @r#"
