@@ -342,8 +342,8 @@ fn an_exported_image_prepares_its_processes_as_instances_are() {
     );
     let project =
         "[[io.buildpacks.group]]\nuri = 'buildpacks/layers'\n[[io.buildpacks.group]]\nuri = 'buildpacks/environment'\n";
-    let profile = "export FROM_APP=\"$FROM_PROFILE, then the app\"\n";
-    let files = [("Procfile", procfile.as_str()), ("project.toml", project), (".profile", profile)];
+    let script = "export FROM_APP=\"$FROM_PROFILE, then the app\"\n";
+    let files = [("Procfile", procfile.as_str()), ("project.toml", project), (".profile", script)];
     let app = App::new(server.client(), "blog", &files);
     bring(&app, &["layers", "environment"]);
     app.commit("Bring buildpacks");

@@ -54,9 +54,7 @@ pub async fn run(platform: &Arc<Platform>, actor: &Actor, words: Vec<String>, ch
         return Console::new(channel).end(Err(refused)).await;
     }
     match command {
-        Command::Run { app, command } => run::one_off(platform, &app, command, channel).await,
-        Command::DataExport { app } => data::export(platform, &app, channel).await,
-        Command::Enter { app, process } => run::enter(platform, &app, process.as_ref(), channel).await,
+        Command::Attached(command) => run::attached(platform, command, channel).await,
         command => answer(platform, actor, command, channel).await,
     }
 }
@@ -84,70 +82,19 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn carry_out(&mut self, command: Command) -> Result<()> {
-        use Command as C;
         match command {
-            C::Help { command } => help::help(self, command.as_deref()).await,
-            C::Version => help::version(self).await,
-            C::Apps(form) => apps::list(self, form).await,
-            C::AppsCreate { app } => apps::create(self, &app).await,
-            C::AppsDestroy { app, confirm, force } => apps::destroy(self, &app, confirm.as_ref(), force).await,
-            C::AppsRename { app, to } => apps::rename(self, &app, &to).await,
-            C::AppsInfo { app, form } => apps::info(self, &app, form).await,
-            C::Url { app } => apps::url(self, &app).await,
-            C::SshConfig => apps::ssh_config(self).await,
-            C::Ps { app, form } => ps::list(self, &app, form).await,
-            C::PsScale { app, wanted, form } => ps::scale(self, &app, wanted, form).await,
-            C::PsRestart { app, which } => ps::restart(self, &app, which.as_ref()).await,
-            C::PsStop { app } => ps::stop(self, &app).await,
-            C::PsStart { app } => ps::start(self, &app).await,
-            C::PsRebuild { app } => releases::rebuild(self, &app).await,
-            C::StopAll => ps::stop_all(self).await,
-            C::Logs { app, query } => logs::show(self, &app, query).await,
-            C::Config { app, scope, form } => config::list(self, &app, scope, form).await,
-            C::ConfigGet { app, key, scope } => config::get(self, &app, &key, scope).await,
-            C::ConfigSet { app, assignments, scope, no_restart } => {
-                config::set(self, &app, assignments, scope, no_restart).await
-            }
-            C::ConfigUnset { app, keys, scope, no_restart } => config::unset(self, &app, keys, scope, no_restart).await,
-            C::Releases { app, form } => releases::list(self, &app, form).await,
-            C::ReleasesVerify { app, version, form } => releases::verify(self, &app, version, form).await,
-            C::ReleasesKeep { app, builds } => releases::keep(self, &app, builds).await,
-            C::ReleasesExport { app, version, format, base } => {
-                releases::export(self, &app, version, format, base.is_some()).await
-            }
-            C::ReleasesKey => signers::key(self).await,
-            C::ReleasesTrusted(form) => signers::list(self, form).await,
-            C::ReleasesTrust { name } => signers::trust(self, &name).await,
-            C::ReleasesDistrust { name } => signers::distrust(self, &name).await,
-            C::Rollback { app, to } => releases::rollback(self, &app, to).await,
-            C::Deploy { app } => releases::deploy(self, &app).await,
-            C::DataImport { app } => data::import(self, &app).await,
-            C::Domains { app, form } => domains::list(self, &app, form).await,
-            C::DomainsAdd { app, domains } => domains::add(self, &app, domains).await,
-            C::DomainsRemove { app, domains } => domains::remove(self, &app, domains).await,
-            C::Keys(form) => keys::list(self, form).await,
-            C::KeysAdd { name, app, role } => keys::add(self, &name, app.as_ref(), role).await,
-            C::KeysRemove { name } => keys::remove(self, &name).await,
-            C::ChecksSet { app, setting } => settings::checks(self, &app, setting).await,
-            C::GitSet { app, setting } => settings::git(self, &app, setting).await,
-            C::EngineSet { app, engine } => settings::engine(self, &app, engine).await,
-            C::Resource { app, form } => resources::show(self, &app, form).await,
-            C::ResourceLimit { app, words } => resources::limit(self, &app, words).await,
-            C::ResourceLimitClear { app, words } => resources::clear(self, &app, words).await,
-            C::Network { app, form } => settings::show_network(self, &app, form).await,
-            C::NetworkSet { app, settings } => settings::network(self, &app, &settings).await,
-            C::Buildpacks { app, form } => buildpacks::list(self, app.as_ref(), form).await,
-            C::BuildpacksAdd { app, buildpack, index } => buildpacks::add(self, &app, buildpack, index).await,
-            C::BuildpacksSet { app, buildpack, index } => buildpacks::set(self, &app, buildpack, index).await,
-            C::BuildpacksRemove { app, buildpack, index } => buildpacks::remove(self, &app, buildpack, index).await,
-            C::BuildpacksClear { app } => buildpacks::clear(self, &app).await,
-            C::BuildpacksDetect { app, form } => Box::pin(buildpacks::detect(self, &app, form)).await,
-            C::BuildpacksInstall { from, replace } => buildpacks::install(self, from.as_ref(), replace).await,
-            C::BuildpacksUninstall { buildpack } => buildpacks::uninstall(self, &buildpack).await,
-            C::MaintenanceOn { app } => settings::maintenance(self, &app, true).await,
-            C::MaintenanceOff { app } => settings::maintenance(self, &app, false).await,
+            Command::Help { command } => help::help(self, command.as_deref()).await,
+            Command::Version => help::version(self).await,
+            Command::Apps(command) => apps::carry_out(self, command).await,
+            Command::Processes(command) => ps::carry_out(self, command).await,
+            Command::Configuration(command) => config::carry_out(self, command).await,
+            Command::Releases(command) => releases::carry_out(self, command).await,
+            Command::Buildpacks(command) => buildpacks::carry_out(self, command).await,
+            Command::Access(command) => keys::carry_out(self, command).await,
+            Command::Settings(command) => settings::carry_out(self, command).await,
+            Command::Resources(command) => resources::carry_out(self, command).await,
             // They take the channel as it is; see `run`.
-            C::Run { .. } | C::Enter { .. } | C::DataExport { .. } => Ok(()),
+            Command::Attached(_) => Ok(()),
         }
     }
 

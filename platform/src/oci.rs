@@ -113,8 +113,8 @@ pub fn write(description: &Description, base: &Base, layers: &[Layer], to: impl 
     put(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     put(&mut archive, "index.json", &serde_json::to_vec(&json!({ "schemaVersion": 2, "manifests": [indexed] }))?)?;
     put(&mut archive, "manifest.json", &serde_json::to_vec(&older)?)?;
-    put(&mut archive, &path(&digest(&config)), &config)?;
-    put(&mut archive, &path(&digest(&manifest)), &manifest)?;
+    put(&mut archive, path(&digest(&config)), &config)?;
+    put(&mut archive, path(&digest(&manifest)), &manifest)?;
     let mut written = BTreeSet::new();
     for blob in blobs.iter().filter(|blob| written.insert(&blob.digest)) {
         blob.put(&mut archive)?;

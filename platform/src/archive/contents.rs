@@ -68,9 +68,9 @@ impl Contents {
         let names: BTreeSet<&str> = image.processes.iter().map(|process| process.name.as_str()).collect();
         let rules = [
             (code.is_some(), "no code"),
-            (!is_layer(image, code), "code that is a layer"),
+            (!is_layer(image, code.as_ref()), "code that is a layer"),
             (
-                sbom.is_none() || sbom != code && !is_layer(image, sbom),
+                sbom.is_none() || sbom != code && !is_layer(image, sbom.as_ref()),
                 "bills of material that are something else, too",
             ),
             (counts.iter().all(|count| *count <= MOST), "too much of something"),
@@ -89,8 +89,8 @@ impl Contents {
     }
 }
 
-fn is_layer(image: &Image, digest: &Option<Digest>) -> bool {
-    image.layers.iter().any(|layer| Some(&layer.digest) == digest.as_ref())
+fn is_layer(image: &Image, digest: Option<&Digest>) -> bool {
+    image.layers.iter().any(|layer| Some(&layer.digest) == digest)
 }
 
 /// `/layers/BUILDPACK/NAME`

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Call;
 use super::arguments::Form;
+use super::line::Apps;
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::formation::{InstanceState, InstanceView};
@@ -12,7 +13,20 @@ use crate::names::AppName;
 use crate::platform::Platform;
 use crate::store::App;
 
-pub(super) async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Apps) -> Result<()> {
+    match command {
+        Apps::List(form) => list(call, form).await,
+        Apps::Create { app } => create(call, &app).await,
+        Apps::Destroy { app, confirm, force } => destroy(call, &app, confirm.as_ref(), force).await,
+        Apps::Rename { app, to } => rename(call, &app, &to).await,
+        Apps::Info { app, form } => info(call, &app, form).await,
+        Apps::Url { app } => url(call, &app).await,
+        Apps::SshConfig => ssh_config(call).await,
+    }
+}
+
+async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
     let empty = format!("None yet: git push {} main", remote(call.platform, "APP"));
     let mut listing = Listing::new("Apps", ["app", "release", "state", "url"], empty);
     for app in visible(call)? {
@@ -29,14 +43,14 @@ pub(super) async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn create(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+async fn create(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let app = call.platform.create_app(name)?;
     let remote = remote(call.platform, app.name.as_str());
     call.console.print(&format!("-----> Created {name}\n       git push {remote} main\n")).await;
     Ok(())
 }
 
-pub(super) async fn destroy(call: &mut Call<'_>, name: &AppName, confirm: Option<&AppName>, force: bool) -> Result<()> {
+async fn destroy(call: &mut Call<'_>, name: &AppName, confirm: Option<&AppName>, force: bool) -> Result<()> {
     let app = call.app(name)?;
     if !force && confirm != Some(name) {
         return Err(Failure::new(
@@ -50,7 +64,7 @@ pub(super) async fn destroy(call: &mut Call<'_>, name: &AppName, confirm: Option
     Ok(())
 }
 
-pub(super) async fn rename(call: &mut Call<'_>, name: &AppName, to: &AppName) -> Result<()> {
+async fn rename(call: &mut Call<'_>, name: &AppName, to: &AppName) -> Result<()> {
     let app = call.app(name)?;
     let (output, text) = call.console.output();
     call.console.during(text, call.platform.rename_app(&app, to, &output)).await?;
@@ -59,7 +73,7 @@ pub(super) async fn rename(call: &mut Call<'_>, name: &AppName, to: &AppName) ->
     Ok(())
 }
 
-pub(super) async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let (app, platform) = (call.app(name)?, call.platform);
     let release = app.current.map(|version| platform.store.release(app.id, version)).transpose()?.flatten();
     let scale = platform.store.scale(app.id)?.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>();
@@ -84,13 +98,13 @@ pub(super) async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
     Ok(())
 }
 
-pub(super) async fn url(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+async fn url(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let app = call.app(name)?;
     call.console.print(&format!("{}\n", call.platform.address.url(&app.name))).await;
     Ok(())
 }
 
-pub(super) async fn ssh_config(call: &mut Call<'_>) -> Result<()> {
+async fn ssh_config(call: &mut Call<'_>) -> Result<()> {
     let apps = visible(call)?;
     let enterable = apps.iter().filter(|app| call.actor.check(Need::AppAdmin, Some(&app.name)).is_ok());
     let users = std::iter::once("airstrip").chain(enterable.map(|app| app.name.as_str()));

@@ -5,14 +5,29 @@ use builder::{BuildpackVerdict, GroupVerdict};
 
 use super::Call;
 use super::arguments::Form;
+use super::line::Buildpacks;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;
 use crate::names::AppName;
 use crate::packages::Repository;
 use crate::store::App;
 
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Buildpacks) -> Result<()> {
+    match command {
+        Buildpacks::List { app, form } => list(call, app.as_ref(), form).await,
+        Buildpacks::Add { app, buildpack, index } => add(call, &app, buildpack, index).await,
+        Buildpacks::Set { app, buildpack, index } => set(call, &app, buildpack, index).await,
+        Buildpacks::Remove { app, buildpack, index } => remove(call, &app, buildpack, index).await,
+        Buildpacks::Clear { app } => clear(call, &app).await,
+        Buildpacks::Detect { app, form } => Box::pin(detect(call, &app, form)).await,
+        Buildpacks::Install { from, replace } => install(call, from.as_ref(), replace).await,
+        Buildpacks::Uninstall { buildpack } => uninstall(call, &buildpack).await,
+    }
+}
+
 /// All that the server has, or those chosen for an app.
-pub(super) async fn list(call: &mut Call<'_>, name: Option<&AppName>, form: Form) -> Result<()> {
+async fn list(call: &mut Call<'_>, name: Option<&AppName>, form: Form) -> Result<()> {
     let text = match name {
         Some(name) => chosen(&call.app(name)?).render(form.json),
         None => installed(call)?.render(form.json),
@@ -41,7 +56,7 @@ fn installed(call: &Call<'_>) -> Result<Listing<4>> {
     Ok(listing)
 }
 
-pub(super) async fn add(call: &mut Call<'_>, name: &AppName, reference: Reference, index: Option<usize>) -> Result<()> {
+async fn add(call: &mut Call<'_>, name: &AppName, reference: Reference, index: Option<usize>) -> Result<()> {
     let app = call.app(name)?;
     known(call, &reference)?;
     let mut buildpacks = app.buildpacks.clone();
@@ -54,7 +69,7 @@ pub(super) async fn add(call: &mut Call<'_>, name: &AppName, reference: Referenc
 }
 
 /// Replaces the one at an index (else the first), or is the first.
-pub(super) async fn set(call: &mut Call<'_>, name: &AppName, reference: Reference, index: Option<usize>) -> Result<()> {
+async fn set(call: &mut Call<'_>, name: &AppName, reference: Reference, index: Option<usize>) -> Result<()> {
     let app = call.app(name)?;
     known(call, &reference)?;
     let mut buildpacks = app.buildpacks.clone();
@@ -66,12 +81,7 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, reference: Referenc
     keep(call, &app, buildpacks).await
 }
 
-pub(super) async fn remove(
-    call: &mut Call<'_>,
-    name: &AppName,
-    reference: Option<Reference>,
-    index: Option<usize>,
-) -> Result<()> {
+async fn remove(call: &mut Call<'_>, name: &AppName, reference: Option<Reference>, index: Option<usize>) -> Result<()> {
     let app = call.app(name)?;
     let mut buildpacks = app.buildpacks.clone();
     let at = match (&reference, index) {
@@ -89,22 +99,19 @@ pub(super) async fn remove(
     keep(call, &app, buildpacks).await
 }
 
-pub(super) async fn clear(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+async fn clear(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let app = call.app(name)?;
     keep(call, &app, Vec::new()).await
 }
 
-pub(super) async fn install(call: &mut Call<'_>, from: Option<&Repository>, replace: bool) -> Result<()> {
-    let installed = match from {
-        Some(from) => {
-            let (output, text) = call.console.output();
-            call.console.during(text, call.platform.fetch_buildpacks(from, replace, &output)).await?
-        }
-        None => {
-            let archive = call.console.take_stdin()?;
-            let (output, text) = call.console.output();
-            call.console.during(text, call.platform.install_buildpacks(archive, replace, &output)).await?
-        }
+async fn install(call: &mut Call<'_>, from: Option<&Repository>, replace: bool) -> Result<()> {
+    let installed = if let Some(from) = from {
+        let (output, text) = call.console.output();
+        call.console.during(text, call.platform.fetch_buildpacks(from, replace, &output)).await?
+    } else {
+        let archive = call.console.take_stdin()?;
+        let (output, text) = call.console.output();
+        call.console.during(text, call.platform.install_buildpacks(archive, replace, &output)).await?
     };
     for buildpack in installed {
         call.console.print(&format!("-----> Installed {}\n", buildpack.name())).await;
@@ -112,7 +119,7 @@ pub(super) async fn install(call: &mut Call<'_>, from: Option<&Repository>, repl
     Ok(())
 }
 
-pub(super) async fn uninstall(call: &mut Call<'_>, reference: &Reference) -> Result<()> {
+async fn uninstall(call: &mut Call<'_>, reference: &Reference) -> Result<()> {
     let Reference::Known(entry) = reference else {
         return Err(Failure::new(format!("{reference} is an app's own"), "remove it from the app's repository"));
     };
@@ -123,7 +130,7 @@ pub(super) async fn uninstall(call: &mut Call<'_>, reference: &Reference) -> Res
 }
 
 /// Says which buildpacks would build an app, and why the others would not.
-pub(super) async fn detect(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+async fn detect(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
     let (output, text) = call.console.output();
     let detection = call.console.during(text, call.platform.explain_buildpacks(&app, &output)).await?;

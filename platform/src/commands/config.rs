@@ -3,11 +3,24 @@
 
 use super::Call;
 use super::arguments::{Assignment, Form};
+use super::line::Configuration;
 use crate::dotenv;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;
 use crate::names::{AppName, ConfigKey};
 use crate::store::{App, Config};
+
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Configuration) -> Result<()> {
+    match command {
+        Configuration::List { app, scope, form } => list(call, &app, scope, form).await,
+        Configuration::Get { app, key, scope } => get(call, &app, &key, scope).await,
+        Configuration::Set { app, assignments, scope, no_restart } => {
+            set(call, &app, assignments, scope, no_restart).await
+        }
+        Configuration::Unset { app, keys, scope, no_restart } => unset(call, &app, keys, scope, no_restart).await,
+    }
+}
 
 /// Longest dotenv file.
 const LIMIT: u64 = 1 << 20;
@@ -37,7 +50,7 @@ impl Scope {
     }
 }
 
-pub(super) async fn list(call: &mut Call<'_>, name: &AppName, scope: Scope, form: Form) -> Result<()> {
+async fn list(call: &mut Call<'_>, name: &AppName, scope: Scope, form: Form) -> Result<()> {
     let app = call.app(name)?;
     let empty = format!("Empty: config:set {name}{} KEY=VALUE", scope.option());
     let heading = if scope.build { format!("{name} config of builds") } else { format!("{name} config") };
@@ -49,14 +62,14 @@ pub(super) async fn list(call: &mut Call<'_>, name: &AppName, scope: Scope, form
     Ok(())
 }
 
-pub(super) async fn get(call: &mut Call<'_>, name: &AppName, key: &ConfigKey, scope: Scope) -> Result<()> {
+async fn get(call: &mut Call<'_>, name: &AppName, key: &ConfigKey, scope: Scope) -> Result<()> {
     let app = call.app(name)?;
     let value = scope.of(call, &app)?.remove(key).ok_or_else(|| scope.missing(name, key))?;
     call.console.print(&format!("{value}\n")).await;
     Ok(())
 }
 
-pub(super) async fn set(
+async fn set(
     call: &mut Call<'_>,
     name: &AppName,
     assignments: Vec<Assignment>,
@@ -79,7 +92,7 @@ async fn read_dotenv(call: &mut Call<'_>) -> Result<impl Iterator<Item = (Config
     Ok(variables.into_iter().map(|(key, value)| (key, Some(value))))
 }
 
-pub(super) async fn unset(
+async fn unset(
     call: &mut Call<'_>,
     name: &AppName,
     keys: Vec<ConfigKey>,

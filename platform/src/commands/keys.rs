@@ -2,16 +2,30 @@
 
 use super::Call;
 use super::arguments::{AppRole, Form};
+use super::domains;
+use super::line::Access;
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;
 use crate::names::{AppName, KeyName};
 use crate::store::{Key, Role};
 
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Access) -> Result<()> {
+    match command {
+        Access::Domains { app, form } => domains::list(call, &app, form).await,
+        Access::AddDomains { app, domains } => domains::add(call, &app, domains).await,
+        Access::RemoveDomains { app, domains } => domains::remove(call, &app, domains).await,
+        Access::Keys(form) => list(call, form).await,
+        Access::AddKey { name, app, role } => add(call, &name, app.as_ref(), role).await,
+        Access::RemoveKey { name } => remove(call, &name).await,
+    }
+}
+
 /// Longest text on standard input: a few keys.
 const LIMIT: u64 = 64 << 10;
 
-pub(super) async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
+async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
     let columns = ["name", "app", "role", "fingerprint", "created_at"];
     let mut listing = Listing::new("Keys", columns, "None: keys:add NAME < ~/.ssh/id_ed25519.pub");
     let everything = call.actor.check(Need::Admin, None).is_ok();
@@ -29,12 +43,7 @@ pub(super) async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn add(
-    call: &mut Call<'_>,
-    name: &KeyName,
-    app: Option<&AppName>,
-    role: Option<AppRole>,
-) -> Result<()> {
+async fn add(call: &mut Call<'_>, name: &KeyName, app: Option<&AppName>, role: Option<AppRole>) -> Result<()> {
     let app = app.map(|app| call.app(app)).transpose()?;
     // A key for one app gets as little as it can, unless it is said otherwise.
     let role = match (&app, role) {
@@ -56,7 +65,7 @@ pub(super) async fn read_key(call: &mut Call<'_>) -> Result<gitd::PublicKey> {
     gitd::PublicKey::parse(only_line(&text)?).map_err(|e| Failure::new(e.to_string(), GIVE_A_KEY))
 }
 
-pub(super) async fn remove(call: &mut Call<'_>, name: &KeyName) -> Result<()> {
+async fn remove(call: &mut Call<'_>, name: &KeyName) -> Result<()> {
     if !call.platform.store.remove_key(name)? {
         return Err(Failure::new(format!("there is no key {name}"), "see `keys`"));
     }

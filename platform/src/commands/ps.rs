@@ -2,13 +2,28 @@
 
 use super::Call;
 use super::arguments::{Form, Scale};
+use super::line::Processes;
 use crate::clock::timestamp;
 use crate::failure::Result;
 use crate::listing::Listing;
 use crate::names::{AppName, ProcessType, Selector};
 use crate::store::App;
 
-pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Processes) -> Result<()> {
+    match command {
+        Processes::List { app, form } => list(call, &app, form).await,
+        Processes::Scale { app, wanted, form } => scale(call, &app, wanted, form).await,
+        Processes::Restart { app, which } => restart(call, &app, which.as_ref()).await,
+        Processes::Stop { app } => stop(call, &app).await,
+        Processes::Start { app } => start(call, &app).await,
+        Processes::Rebuild { app } => super::releases::rebuild(call, &app).await,
+        Processes::StopAll => stop_all(call).await,
+        Processes::Logs { app, query } => super::logs::show(call, &app, query).await,
+    }
+}
+
+async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
     let columns = ["process", "state", "since", "release", "pid", "restarts", "command"];
     let mut listing = Listing::new(format!("{name} processes"), columns, why_nothing_runs(&app));
@@ -36,7 +51,7 @@ fn why_nothing_runs(app: &App) -> String {
     }
 }
 
-pub(super) async fn scale(call: &mut Call<'_>, name: &AppName, wanted: Vec<Scale>, form: Form) -> Result<()> {
+async fn scale(call: &mut Call<'_>, name: &AppName, wanted: Vec<Scale>, form: Form) -> Result<()> {
     let app = call.app(name)?;
     if wanted.is_empty() {
         return show_scale(call, &app, form).await;
@@ -68,7 +83,7 @@ async fn show_scale(call: &mut Call<'_>, app: &App, form: Form) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn restart(call: &mut Call<'_>, name: &AppName, which: Option<&Selector>) -> Result<()> {
+async fn restart(call: &mut Call<'_>, name: &AppName, which: Option<&Selector>) -> Result<()> {
     let app = call.app(name)?;
     let (output, text) = call.console.output();
     call.console.during(text, call.platform.restart(&app, which, &output)).await?;
@@ -77,7 +92,7 @@ pub(super) async fn restart(call: &mut Call<'_>, name: &AppName, which: Option<&
     Ok(())
 }
 
-pub(super) async fn stop(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+async fn stop(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let app = call.app(name)?;
     let (output, text) = call.console.output();
     call.console.during(text, call.platform.stop(&app, &output)).await?;
@@ -87,7 +102,7 @@ pub(super) async fn stop(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn start(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+async fn start(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let app = call.app(name)?;
     let (output, text) = call.console.output();
     call.console.during(text, call.platform.start(&app, &output)).await?;
@@ -95,7 +110,7 @@ pub(super) async fn start(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn stop_all(call: &mut Call<'_>) -> Result<()> {
+async fn stop_all(call: &mut Call<'_>) -> Result<()> {
     call.platform.stop_all().await;
     call.console.print("-----> Stopped every app; the server ends\n").await;
     call.platform.shutdown.cancel();

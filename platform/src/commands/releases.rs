@@ -2,6 +2,8 @@
 
 use super::Call;
 use super::arguments::{ExportFormat, Form, KeptBuilds};
+use super::line::Releases;
+use super::signers;
 use crate::access::Need;
 use crate::archive::MOST_BYTES;
 use crate::export::in_pieces;
@@ -12,7 +14,23 @@ use crate::names::{AppName, Version};
 use crate::oci::Base;
 use crate::store::App;
 
-pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Releases) -> Result<()> {
+    match command {
+        Releases::List { app, form } => list(call, &app, form).await,
+        Releases::Verify { app, version, form } => verify(call, &app, version, form).await,
+        Releases::Keep { app, builds } => keep(call, &app, builds).await,
+        Releases::Export { app, version, format, base } => export(call, &app, version, format, base.is_some()).await,
+        Releases::Rollback { app, to } => rollback(call, &app, to).await,
+        Releases::Deploy { app } => deploy(call, &app).await,
+        Releases::Key => signers::key(call).await,
+        Releases::Trusted(form) => signers::list(call, form).await,
+        Releases::Trust { name } => signers::trust(call, &name).await,
+        Releases::Distrust { name } => signers::distrust(call, &name).await,
+    }
+}
+
+async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
     let columns = ["release", "created_at", "actor", "description", "commit", "current"];
     let mut listing = Listing::new(format!("{name} releases"), columns, "None yet");
@@ -30,7 +48,7 @@ pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
     Ok(())
 }
 
-pub(super) async fn verify(call: &mut Call<'_>, name: &AppName, version: Option<Version>, form: Form) -> Result<()> {
+async fn verify(call: &mut Call<'_>, name: &AppName, version: Option<Version>, form: Form) -> Result<()> {
     let app = call.app(name)?;
     let verified = call.platform.verify(&app, version).await?;
     let release = format!("{} of {name}", verified.version);
@@ -51,7 +69,7 @@ pub(super) async fn verify(call: &mut Call<'_>, name: &AppName, version: Option<
     Err(Failure::new(format!("{release} is not as it was made"), remedy))
 }
 
-pub(super) async fn keep(call: &mut Call<'_>, name: &AppName, KeptBuilds(builds): KeptBuilds) -> Result<()> {
+async fn keep(call: &mut Call<'_>, name: &AppName, KeptBuilds(builds): KeptBuilds) -> Result<()> {
     let app = call.app(name)?;
     call.platform.store.set_keep(app.id, builds)?;
     call.platform.uses.idle.notify_one();
@@ -60,7 +78,7 @@ pub(super) async fn keep(call: &mut Call<'_>, name: &AppName, KeptBuilds(builds)
     Ok(())
 }
 
-pub(super) async fn export(
+async fn export(
     call: &mut Call<'_>,
     name: &AppName,
     version: Option<Version>,
@@ -87,7 +105,7 @@ async fn read_base(call: &mut Call<'_>, app: &App) -> Result<Base> {
     tokio::task::block_in_place(|| Base::read(&file)).map_err(refused)
 }
 
-pub(super) async fn rollback(call: &mut Call<'_>, name: &AppName, to: Option<Version>) -> Result<()> {
+async fn rollback(call: &mut Call<'_>, name: &AppName, to: Option<Version>) -> Result<()> {
     let app = call.app(name)?;
     let (output, text) = call.console.output();
     let rollback = call.platform.rollback(&app, to, &call.actor.name, &output);
@@ -101,7 +119,7 @@ pub(super) async fn rebuild(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     call.console.during(text, rebuild).await.map(drop)
 }
 
-pub(super) async fn deploy(call: &mut Call<'_>, name: &AppName) -> Result<()> {
+async fn deploy(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let archive = call.console.take_stdin()?;
     let app = found_or_made(call, name)?;
     let (output, text) = call.console.output();

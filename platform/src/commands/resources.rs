@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::Call;
 use super::arguments::Form;
+use super::line::Resources;
 use crate::engines::EngineName;
 use crate::failure::{Failure, Result};
 use crate::limits::{BUILD, Limit, Limits, Resource};
@@ -13,6 +14,15 @@ use crate::platform::Platform;
 use crate::quota::{DataUse, over};
 use crate::store::App;
 use crate::terms::Terms;
+
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Resources) -> Result<()> {
+    match command {
+        Resources::List { app, form } => show(call, &app, form).await,
+        Resources::Limit { app, words } => limit(call, &app, words).await,
+        Resources::Clear { app, words } => clear(call, &app, words).await,
+    }
+}
 
 /// What is expected of the first release.
 const WEB: &str = "web";
@@ -50,7 +60,7 @@ impl FromStr for ClearWord {
     }
 }
 
-pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
     let columns = [
         "process",
@@ -162,7 +172,7 @@ fn types(call: &Call<'_>, app: &App) -> Result<Vec<String>> {
     Ok(types)
 }
 
-pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitWord>) -> Result<()> {
+async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitWord>) -> Result<()> {
     let mut words = words.into_iter().peekable();
     let first = words.next_if(|word| matches!(word, LimitWord::Type(_)));
     let process = first.and_then(|word| if let LimitWord::Type(kind) = word { Some(kind) } else { None });
@@ -205,7 +215,7 @@ pub(super) async fn limit(call: &mut Call<'_>, name: &AppName, words: Vec<LimitW
     Ok(())
 }
 
-pub(super) async fn clear(call: &mut Call<'_>, name: &AppName, words: Vec<ClearWord>) -> Result<()> {
+async fn clear(call: &mut Call<'_>, name: &AppName, words: Vec<ClearWord>) -> Result<()> {
     let mut words = words.into_iter().peekable();
     let first = words.next_if(|word| matches!(word, ClearWord::Type(_)));
     let process = first.and_then(|word| if let ClearWord::Type(kind) = word { Some(kind) } else { None });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::line::Attached;
 use gitd::{Channel, Ended};
 
 use super::Console;
@@ -9,7 +10,16 @@ use crate::inside::{Program, client_terminal};
 use crate::names::{AppName, Process};
 use crate::platform::Platform;
 
-pub(super) async fn one_off(platform: &Arc<Platform>, name: &AppName, words: Vec<String>, channel: Channel) -> Ended {
+/// Carries out a command that takes the channel as it is.
+pub(super) async fn attached(platform: &Arc<Platform>, command: Attached, channel: Channel) -> Ended {
+    match command {
+        Attached::Run { app, command } => one_off(platform, &app, command, channel).await,
+        Attached::Enter { app, process } => enter(platform, &app, process.as_ref(), channel).await,
+        Attached::ExportData { app } => super::data::export(platform, &app, channel).await,
+    }
+}
+
+async fn one_off(platform: &Arc<Platform>, name: &AppName, words: Vec<String>, channel: Channel) -> Ended {
     let (env, size) = client_terminal(&channel);
     let console = Console::new(channel);
     let (_notice, notices) = console.output();
@@ -17,12 +27,7 @@ pub(super) async fn one_off(platform: &Arc<Platform>, name: &AppName, words: Vec
     console.hand_over(notices, start).await
 }
 
-pub(super) async fn enter(
-    platform: &Arc<Platform>,
-    name: &AppName,
-    place: Option<&Process>,
-    channel: Channel,
-) -> Ended {
+async fn enter(platform: &Arc<Platform>, name: &AppName, place: Option<&Process>, channel: Channel) -> Ended {
     let (env, size) = client_terminal(&channel);
     let console = Console::new(channel);
     let (notice, notices) = console.output();

@@ -6,6 +6,7 @@ use engine::Egress;
 
 use super::Call;
 use super::arguments::{ChecksTimeout, Form, GitSetting, NetworkSetting};
+use super::line::Settings;
 use crate::engines::EngineName;
 use crate::failure::Result;
 use crate::listing::Details;
@@ -14,14 +15,28 @@ use crate::network::EgressName;
 use crate::store::App;
 use crate::terms::Terms;
 
-pub(super) async fn checks(call: &mut Call<'_>, name: &AppName, ChecksTimeout(seconds): ChecksTimeout) -> Result<()> {
+/// Carries out one of them.
+pub(super) async fn carry_out(call: &mut Call<'_>, command: Settings) -> Result<()> {
+    match command {
+        Settings::ImportData { app } => super::data::import(call, &app).await,
+        Settings::Checks { app, setting } => checks(call, &app, setting).await,
+        Settings::Git { app, setting } => git(call, &app, setting).await,
+        Settings::Engine { app, engine: chosen } => engine(call, &app, chosen).await,
+        Settings::Network { app, form } => show_network(call, &app, form).await,
+        Settings::SetNetwork { app, settings } => network(call, &app, &settings).await,
+        Settings::MaintenanceOn { app } => maintenance(call, &app, true).await,
+        Settings::MaintenanceOff { app } => maintenance(call, &app, false).await,
+    }
+}
+
+async fn checks(call: &mut Call<'_>, name: &AppName, ChecksTimeout(seconds): ChecksTimeout) -> Result<()> {
     let app = call.app(name)?;
     call.platform.store.set_checks_timeout(app.id, seconds)?;
     call.console.print(&format!("-----> {name}: a web process has {seconds} s to become healthy\n")).await;
     Ok(())
 }
 
-pub(super) async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting) -> Result<()> {
+async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting) -> Result<()> {
     let app = call.app(name)?;
     let BranchName(branch) = &setting.branch;
     call.platform.store.set_deploy_branch(app.id, branch)?;
@@ -29,14 +44,14 @@ pub(super) async fn git(call: &mut Call<'_>, name: &AppName, setting: GitSetting
     Ok(())
 }
 
-pub(super) async fn engine(call: &mut Call<'_>, name: &AppName, engine: EngineName) -> Result<()> {
+async fn engine(call: &mut Call<'_>, name: &AppName, engine: EngineName) -> Result<()> {
     let app = call.app(name)?;
     set_terms(call, &app, |terms| terms.engine = engine).await?;
     call.console.print(&format!("-----> {name} runs in {engine}\n")).await;
     Ok(())
 }
 
-pub(super) async fn network(call: &mut Call<'_>, name: &AppName, settings: &[NetworkSetting]) -> Result<()> {
+async fn network(call: &mut Call<'_>, name: &AppName, settings: &[NetworkSetting]) -> Result<()> {
     let app = call.app(name)?;
     let alter = |terms: &mut Terms| {
         for setting in settings {
@@ -54,7 +69,7 @@ pub(super) async fn network(call: &mut Call<'_>, name: &AppName, settings: &[Net
     Ok(())
 }
 
-pub(super) async fn show_network(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+async fn show_network(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let terms = call.app(name)?.terms;
     let unavailable = call.platform.engines.abilities_of(terms.engine).await.egress.err();
     let details = Details::new(format!("{name} network"))
@@ -86,7 +101,7 @@ async fn set_terms(call: &mut Call<'_>, app: &App, alter: impl FnOnce(&mut Terms
     call.console.during(text, call.platform.set_terms(app, alter, &output)).await
 }
 
-pub(super) async fn maintenance(call: &mut Call<'_>, name: &AppName, on: bool) -> Result<()> {
+async fn maintenance(call: &mut Call<'_>, name: &AppName, on: bool) -> Result<()> {
     let app = call.app(name)?;
     call.platform.store.set_maintenance(app.id, on)?;
     call.platform.refresh_route(&call.app(name)?)?;

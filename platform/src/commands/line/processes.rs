@@ -1,0 +1,51 @@
+//! Commands about what runs.
+
+use crate::commands::arguments::{Form, Query, Scale};
+use crate::names::{AppName, Selector};
+
+/// Commands about what runs.
+#[derive(Debug, clap::Subcommand)]
+pub(in crate::commands) enum Processes {
+    /// List an app's instances
+    #[command(name = "ps")]
+    List {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Change how many instances run; without TYPE=N show it
+    #[command(name = "ps:scale")]
+    Scale {
+        app: AppName,
+        #[arg(value_name = "TYPE=N")]
+        wanted: Vec<Scale>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Replace instances by new ones of the same release
+    #[command(name = "ps:restart", visible_alias = "restart")]
+    Restart {
+        app: AppName,
+        /// `web`, or `web.2`
+        #[arg(value_name = "PROCESS")]
+        which: Option<Selector>,
+    },
+    /// End an app's instances
+    #[command(name = "ps:stop")]
+    Stop { app: AppName },
+    /// Start what ps:stop ended
+    #[command(name = "ps:start")]
+    Start { app: AppName },
+    /// Build and release the tip of the deploy branch anew
+    #[command(name = "ps:rebuild")]
+    Rebuild { app: AppName },
+    /// End every instance, then the server; its next start launches the apps again
+    #[command(name = "stop-all")]
+    StopAll,
+    /// Show an app's log
+    Logs {
+        app: AppName,
+        #[command(flatten)]
+        query: Query,
+    },
+}

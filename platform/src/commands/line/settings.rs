@@ -1,0 +1,53 @@
+//! Commands about single settings of an app, and its data.
+
+use crate::commands::arguments::{ChecksTimeout, Form, GitSetting, NetworkSetting};
+use crate::engines::EngineName;
+use crate::names::AppName;
+
+/// Commands about single settings of an app, and its data.
+#[derive(Debug, clap::Subcommand)]
+pub(in crate::commands) enum Settings {
+    /// Replace the app's data/ by the tar or tar.gz on standard input
+    #[command(name = "data:import")]
+    ImportData { app: AppName },
+    /// Change how long a web process has to become healthy: timeout=SECONDS
+    #[command(name = "checks:set")]
+    Checks {
+        app: AppName,
+        #[arg(value_name = "timeout=SECONDS")]
+        setting: ChecksTimeout,
+    },
+    /// Change the branch whose pushes deploy: deploy-branch NAME
+    #[command(name = "git:set")]
+    Git {
+        app: AppName,
+        #[command(flatten)]
+        setting: GitSetting,
+    },
+    /// Change what an app runs in: native (airstrip's own sandboxes) or docker
+    #[command(name = "engine:set")]
+    Engine {
+        app: AppName,
+        #[arg(value_name = "native|docker")]
+        engine: EngineName,
+    },
+    /// Show where an app's connections may go
+    Network {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Change where connections go: egress=internet|private|none, internal=on|off (APP.internal)
+    #[command(name = "network:set")]
+    SetNetwork {
+        app: AppName,
+        #[arg(value_name = "SETTING", required = true)]
+        settings: Vec<NetworkSetting>,
+    },
+    /// Answer with a page that says so instead of the app
+    #[command(name = "maintenance:on")]
+    MaintenanceOn { app: AppName },
+    /// Let the app answer again
+    #[command(name = "maintenance:off")]
+    MaintenanceOff { app: AppName },
+}
