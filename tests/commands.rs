@@ -72,7 +72,7 @@ fn listings_for_programs_have_the_columns_for_people() {
     let client = server.client();
     client.airstrip("domains:add blog example.com").ok();
     client.airstrip("config:set blog GREETING=hello").ok();
-    for line in ["apps", "ps blog", "releases blog", "keys", "domains blog", "resource blog"] {
+    for line in ["apps", "ps blog", "releases blog", "keys", "domains blog"] {
         let (people, programs) = (client.airstrip(line).ok(), client.airstrip(&format!("{line} --json")).ok().json());
         let rows = programs.as_array().unwrap_or_else(|| panic!("{line}: {programs}"));
         assert!(!rows.is_empty(), "{line}");
@@ -80,8 +80,16 @@ fn listings_for_programs_have_the_columns_for_people() {
             assert_eq!(keys(row), columns(&people), "{line}: {row}");
         }
     }
+    let limits = client.airstrip("resource blog --json").ok().json();
+    let people = client.airstrip("resource blog").ok().out();
+    for key in keys(&limits[0]).iter().filter(|key| *key != "process") {
+        assert!(people.lines().any(|line| line.starts_with(&key.replace('_', " "))), "{key}: {people}");
+    }
     let info = client.airstrip("apps:info blog --json").ok().json();
     assert!(info.is_object(), "{info}");
+    assert!(info["disk_releases"].as_u64().unwrap() > 0 && info["disk_data"].is_u64(), "{info}");
+    let people = client.airstrip("apps:info blog").ok().out();
+    assert!(people.contains("disk releases:") && people.contains("disk cache:"), "{people}");
     let config = client.airstrip("config blog --json").ok().json();
     assert!(config.to_string().contains("GREETING"), "{config}");
     let created = client.airstrip("releases blog --json").ok().json()[0]["created_at"].as_str().unwrap().to_owned();

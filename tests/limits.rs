@@ -49,7 +49,7 @@ fn limits_are_set_shown_kept_and_taken_back() {
     assert_eq!(limits(client, "run")["memory"], json!(256 << 20));
     assert_eq!(limits(client, "build")["memory"], json!(2_u64 << 30), "builds have their own");
     let people = client.airstrip("resource blog").ok().out();
-    assert!(people.contains("256M") && people.contains("1.5") && people.contains("MEMORY"), "{people}");
+    assert!(people.contains("256M") && people.contains("1.5") && people.contains("memory"), "{people}");
     client.airstrip("resource:limit blog web memory=256M").ok();
     assert_eq!(instance(&server), second, "nothing changes, nothing is restarted");
     client.airstrip("resource:limit blog build memory=3G").ok();

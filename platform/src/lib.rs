@@ -20,6 +20,7 @@ pub mod data;
 pub mod demo;
 pub mod deploy;
 pub mod diagnosis;
+mod disk;
 pub mod dotenv;
 pub mod edge;
 pub mod engines;

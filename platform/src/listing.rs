@@ -134,6 +134,24 @@ impl<const N: usize> Listing<N> {
         }
     }
 
+    /// The same for programs; for people a line for each column and a column for each row, where there are many columns and few rows.
+    pub fn render_turned(&self, json: bool) -> String {
+        if json {
+            return self.render(true);
+        }
+        let turned = self.columns.iter().enumerate().map(|(at, column)| {
+            let name: Cow<'_, str> = if at == 0 { title(column).to_uppercase().into() } else { title(column).into() };
+            let cells = self.rows.iter().filter_map(|row| row.get(at).map(Cell::text));
+            std::iter::once(name).chain(cells).collect::<Vec<_>>()
+        });
+        let lines: Vec<_> = turned.collect();
+        let widest =
+            |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|cell| width(cell)).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..=self.rows.len()).map(widest).collect();
+        let heading = format!("=====> {}\n", self.heading);
+        lines.iter().fold(heading, |text, line| text + &aligned(line, &widths) + "\n")
+    }
+
     fn text(&self) -> String {
         let heading = format!("=====> {}\n", self.heading);
         if self.rows.is_empty() {
@@ -252,6 +270,18 @@ mod tests {
         web.1      2026-11-20T21:00:00.000Z  4711  yes
         longer.12  -                         -     -
         ");
+    }
+
+    #[test]
+    fn a_turned_table_for_people() {
+        insta::assert_snapshot!(processes().render_turned(false), @r"
+        =====> blog processes
+        PROCESS     web.1                     longer.12
+        created at  2026-11-20T21:00:00.000Z  -
+        pid         4711                      -
+        current     yes                       -
+        ");
+        assert_eq!(processes().render_turned(true), processes().render(true));
     }
 
     #[test]

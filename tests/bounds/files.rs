@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::{TREASURE, PROCFILE, builds_by, comes_to_nothing, files_with, with_blog};
+use super::{PROCFILE, TREASURE, builds_by, comes_to_nothing, files_with, with_blog};
 use crate::harness::App;
 
 #[test]

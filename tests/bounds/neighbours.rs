@@ -1,6 +1,6 @@
 //! A build neither sees nor changes its neighbours.
 
-use super::{TREASURE, PROCFILE, builds_by, files_with, with_blog};
+use super::{PROCFILE, TREASURE, builds_by, files_with, with_blog};
 use crate::harness::{App, Server};
 
 /// Writes the treasure wherever a build can keep something.

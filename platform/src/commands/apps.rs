@@ -8,7 +8,7 @@ use super::line::Apps;
 use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::formation::{InstanceState, InstanceView};
-use crate::listing::{Details, Listing};
+use crate::listing::{Cell, Details, Listing};
 use crate::names::AppName;
 use crate::platform::Platform;
 use crate::store::App;
@@ -78,6 +78,7 @@ async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let release = app.current.map(|version| platform.store.release(app.id, version)).transpose()?.flatten();
     let scale = platform.store.scale(app.id)?.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>();
     let state = state(&app, &platform.instances(&app).await);
+    let disk = platform.disk_use(&app).await;
     let details = Details::new(name.as_str())
         .with("app", name.as_str())
         .with("state", state)
@@ -93,6 +94,10 @@ async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
         .with("checks_timeout", app.checks_timeout)
         .with("kept_builds", app.keep)
         .with("engine", app.terms.engine.as_str())
+        .with("disk_releases", disk.releases.map(Cell::Rough))
+        .with("disk_layers", disk.layers.map(Cell::Rough))
+        .with("disk_data", disk.data.map(Cell::Rough))
+        .with("disk_cache", disk.cache.map(Cell::Rough))
         .with("created_at", app.created_at);
     call.console.print(&details.render(form.json)).await;
     Ok(())

@@ -90,7 +90,7 @@ async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
         let data = data.as_ref().filter(|_| !builds);
         listing.row(row(process, &limits, data, if builds { &in_builds } else { &unenforced }));
     }
-    call.console.print(&listing.render(form.json)).await;
+    call.console.print(&listing.render_turned(form.json)).await;
     if !form.json {
         tell_unenforced(call, &unenforced).await;
         tell_data(call, name, data.as_ref()).await;
