@@ -6,10 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
-use libcnb::data::build_plan::BuildPlanBuilder;
-use libcnb::data::launch::LaunchBuilder;
-use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
+use libcnb::build::{BuildContext, BuildResult};
+use libcnb::detect::{DetectContext, DetectResult};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 
 use crate::message::{Message, between, has, message};
@@ -32,11 +30,7 @@ impl libcnb::Buildpack for GoBuildpack {
     type Error = ToolError;
 
     fn detect(&self, context: DetectContext<Self>) -> libcnb::Result<DetectResult, ToolError> {
-        if context.app_dir.join("go.mod").is_file() {
-            DetectResultBuilder::pass().build_plan(BuildPlanBuilder::new().build()).build()
-        } else {
-            DetectResultBuilder::fail().build()
-        }
+        program::detect(&context, "go.mod")
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, ToolError> {
@@ -55,16 +49,11 @@ impl libcnb::Buildpack for GoBuildpack {
         let target = format!("{}/", bin.display());
         run_tool(go(app, &cache).args(["build", "-trimpath", "-o", &target]).args(&packages), &mut |_| false)?;
         let names = names(&bin).map_err(ToolError::io("reading the programs"))?;
-        let mut launch = LaunchBuilder::new();
-        launch.processes(program::web(app, &names, module(app).as_deref()));
-        BuildResultBuilder::new().launch(launch.build()).build()
+        program::built(program::web(app, &names, module(app).as_deref()))
     }
 
     fn on_error(&self, error: libcnb::Error<ToolError>) {
-        match error {
-            libcnb::Error::BuildpackError(error) => output::error(&error.describe(known)),
-            other => output::error(&[other.to_string()]),
-        }
+        program::tell(error, known);
     }
 }
 

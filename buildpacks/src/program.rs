@@ -1,14 +1,16 @@
-//! What buildpacks of compiled languages have in common: a tool that builds programs, a layer that the programs go to, and the one that is
-//! the web process.
+//! What buildpacks have in common whose language has one tool that builds: a file by which apps are known, how failures are told, and for
+//! compiled languages a layer that the programs go to, and the one that is the web process.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use libcnb::build::BuildContext;
-use libcnb::data::launch::{Process, ProcessBuilder};
+use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
+use libcnb::data::build_plan::BuildPlanBuilder;
+use libcnb::data::launch::{LaunchBuilder, Process, ProcessBuilder};
 use libcnb::data::{layer_name, process_type};
+use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
 use libcnb::generic::GenericMetadata;
 use libcnb::layer::{CachedLayerDefinition, InvalidMetadataAction, RestoredLayerAction, UncachedLayerDefinition};
 
@@ -55,7 +57,7 @@ impl ToolError {
     }
 
     /// The lines to print. `known` recognises what the tool says.
-    pub(crate) fn describe(&self, known: impl FnOnce(&str) -> Option<Message>) -> Vec<String> {
+    fn describe(&self, known: impl FnOnce(&str) -> Option<Message>) -> Vec<String> {
         let message = match self {
             Self::Missing { program, language, install } => message(
                 format!("No {language} on the server"),
@@ -96,6 +98,33 @@ pub(crate) fn run_tool(command: &mut Command, take: &mut dyn FnMut(&str) -> bool
     match ended.map_err(ToolError::io(format!("starting {shown}")))? {
         End::Exited(status) if status.success() => Ok(()),
         _ => Err(ToolError::Failed { command: shown, log }),
+    }
+}
+
+/// Takes apps that have `file` at their root.
+pub(crate) fn detect<B>(context: &DetectContext<B>, file: &str) -> libcnb::Result<DetectResult, B::Error>
+where
+    B: libcnb::Buildpack,
+{
+    if context.app_dir.join(file).is_file() {
+        DetectResultBuilder::pass().build_plan(BuildPlanBuilder::new().build()).build()
+    } else {
+        DetectResultBuilder::fail().build()
+    }
+}
+
+/// A build that has made this web process, or none.
+pub(crate) fn built(web: Option<Process>) -> libcnb::Result<BuildResult, ToolError> {
+    let mut launch = LaunchBuilder::new();
+    launch.processes(web);
+    BuildResultBuilder::new().launch(launch.build()).build()
+}
+
+/// Tells why a build failed. `known` recognises what the tool says.
+pub(crate) fn tell(error: libcnb::Error<ToolError>, known: impl FnOnce(&str) -> Option<Message>) {
+    match error {
+        libcnb::Error::BuildpackError(error) => output::error(&error.describe(known)),
+        other => output::error(&[other.to_string()]),
     }
 }
 

@@ -13,11 +13,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
-use libcnb::data::build_plan::BuildPlanBuilder;
-use libcnb::data::launch::LaunchBuilder;
+use libcnb::build::{BuildContext, BuildResult};
 use libcnb::data::layer_name;
-use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
+use libcnb::detect::{DetectContext, DetectResult};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 use libcnb::layer::UncachedLayerDefinition;
 use libcnb::layer_env::{LayerEnv, ModificationBehavior, Scope};
@@ -44,11 +42,7 @@ impl libcnb::Buildpack for RubyBuildpack {
     type Error = ToolError;
 
     fn detect(&self, context: DetectContext<Self>) -> libcnb::Result<DetectResult, ToolError> {
-        if context.app_dir.join("Gemfile").is_file() {
-            DetectResultBuilder::pass().build_plan(BuildPlanBuilder::new().build()).build()
-        } else {
-            DetectResultBuilder::fail().build()
-        }
+        program::detect(&context, "Gemfile")
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, ToolError> {
@@ -65,16 +59,11 @@ impl libcnb::Buildpack for RubyBuildpack {
             precompile(app, &gems, &cache, &ruby)?;
         }
         provide_environment(&context, &ruby, &gems)?;
-        let mut launch = LaunchBuilder::new();
-        launch.processes(web::process(app, &lock));
-        BuildResultBuilder::new().launch(launch.build()).build()
+        program::built(web::process(app, &lock))
     }
 
     fn on_error(&self, error: libcnb::Error<ToolError>) {
-        match error {
-            libcnb::Error::BuildpackError(error) => output::error(&error.describe(diagnosis::known)),
-            other => output::error(&[other.to_string()]),
-        }
+        program::tell(error, diagnosis::known);
     }
 }
 

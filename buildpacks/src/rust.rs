@@ -6,10 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use libcnb::build::{BuildContext, BuildResult, BuildResultBuilder};
-use libcnb::data::build_plan::BuildPlanBuilder;
-use libcnb::data::launch::LaunchBuilder;
-use libcnb::detect::{DetectContext, DetectResult, DetectResultBuilder};
+use libcnb::build::{BuildContext, BuildResult};
+use libcnb::detect::{DetectContext, DetectResult};
 use libcnb::generic::{GenericMetadata, GenericPlatform};
 use serde::Deserialize;
 
@@ -46,11 +44,7 @@ impl libcnb::Buildpack for RustBuildpack {
     type Error = ToolError;
 
     fn detect(&self, context: DetectContext<Self>) -> libcnb::Result<DetectResult, ToolError> {
-        if context.app_dir.join("Cargo.toml").is_file() {
-            DetectResultBuilder::pass().build_plan(BuildPlanBuilder::new().build()).build()
-        } else {
-            DetectResultBuilder::fail().build()
-        }
+        program::detect(&context, "Cargo.toml")
     }
 
     fn build(&self, context: BuildContext<Self>) -> libcnb::Result<BuildResult, ToolError> {
@@ -68,16 +62,11 @@ impl libcnb::Buildpack for RustBuildpack {
             fs::copy(executable, bin.join(name)).map_err(ToolError::io(format!("copying {name}")))?;
         }
         let names: Vec<String> = made.into_iter().map(|(name, _)| name).collect();
-        let mut launch = LaunchBuilder::new();
-        launch.processes(program::web(app, &names, main(app).as_deref()));
-        BuildResultBuilder::new().launch(launch.build()).build()
+        program::built(program::web(app, &names, main(app).as_deref()))
     }
 
     fn on_error(&self, error: libcnb::Error<ToolError>) {
-        match error {
-            libcnb::Error::BuildpackError(error) => output::error(&error.describe(known)),
-            other => output::error(&[other.to_string()]),
-        }
+        program::tell(error, known);
     }
 }
 
