@@ -3,7 +3,8 @@
 //! They know the public contract and no crate of the workspace. Each story has a server of its own and leaves nothing
 //! behind, so they run in parallel. A story that cannot run on this machine says so on standard output.
 //!
-//! `AIRSTRIP_TEST_POST_MB` sets the size of the large upload (64; the figure of the contract is 1024).
+//! `AIRSTRIP_TEST_POST_MB` sets the size of the large upload (64; the figure of the contract is 1024). With `AIRSTRIP_TEST_FETCH` set the
+//! stories also tell what fetches more than 50 MB.
 
 #![expect(
     clippy::unwrap_used,
@@ -39,6 +40,7 @@ mod push;
 mod python;
 mod releases;
 mod router;
+mod ruby;
 mod settings;
 mod sharing;
 mod shell;
