@@ -280,7 +280,7 @@ fn bills_of_material_are_verified_and_carried_along() {
     server.client().airstrip("releases:export shop").fails(1, &["is not as it was made"]);
 }
 
-/// What a base image would have: the machine's own system.
+/// What a base image would have (images are asked for on the server itself: a development build encrypts slowly): the machine's own system.
 const SYSTEM: [&str; 4] = ["/usr", "/bin", "/lib", "/lib64"];
 
 fn docker(engine: &DockerEngine, arguments: &[&str], stdin: &[u8]) -> Reply {
@@ -312,8 +312,8 @@ fn an_exported_image_runs_in_docker() {
     let tar = run(Command::new("tar").args(["c", "-C", "/etc", "hostname"]), b"", PATIENCE).ok().stdout;
     docker(&engine, &["import", "-", "base:1"], &tar).ok();
     let base = docker(&engine, &["save", "base:1"], b"").ok().stdout;
-    let image = server.client().ssh_with("airstrip", &["releases:export blog --base -"], &base).ok().stdout;
-    let again = server.client().ssh_with("airstrip", &["releases:export blog v1 --base -"], &base).ok().stdout;
+    let image = server.local_with(&["releases:export", "blog", "--base", "-"], &base).ok().stdout;
+    let again = server.local_with(&["releases:export", "blog", "v1", "--base", "-"], &base).ok().stdout;
     assert!(image == again, "equal releases make equal images");
     docker(&engine, &["load"], &image).ok();
     let ask = "import greeting, os; print(greeting.TEXT, open('page').read(), os.getuid(), os.environ['PORT'], os.path.exists('/hostname'))";
@@ -348,7 +348,7 @@ fn an_exported_image_prepares_its_processes_as_instances_are() {
     bring(&app, &["layers", "environment"]);
     app.commit("Bring buildpacks");
     app.push().ok();
-    docker(&engine, &["load"], &server.client().airstrip("releases:export blog").ok().stdout).ok();
+    docker(&engine, &["load"], &server.local(&["releases:export", "blog"]).ok().stdout).ok();
     let shown = |arguments: &[&str]| docker_run(&engine, &[&["--rm", "--env=ONCE=1"], arguments].concat()).ok().line();
     let place = "then the app; /home/app/code";
     let web = |whom: &str| format!("from a layer; hello {whom} in ; yes; hello {whom} in  by profile, {place}");
@@ -367,7 +367,7 @@ fn an_exported_static_site_is_served() {
     let Some(engine) = DockerEngine::start() else { return };
     let server = Server::start();
     App::new(server.client(), "site", &[("index.html", "home\n"), ("404.html", "nothing here\n")]).push().ok();
-    docker(&engine, &["load"], &server.client().airstrip("releases:export site").ok().stdout).ok();
+    docker(&engine, &["load"], &server.local(&["releases:export", "site"]).ok().stdout).ok();
     docker_run(&engine, &["--detach", "--name=site", "site:v1"]).ok();
     let ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:5000/').read().decode())";
     let asked = || docker(&engine, &["exec", "site", "/usr/bin/python3", "-c", ask], b"");
@@ -383,7 +383,7 @@ fn skopeo_takes_an_exported_image() {
     let server = Server::start();
     App::new(server.client(), "site", &[("index.html", "home\n")]).push().ok();
     let image = server.operator_home().join("site.tar");
-    fs::write(&image, server.client().airstrip("releases:export site").ok().stdout).unwrap();
+    fs::write(&image, server.local(&["releases:export", "site"]).ok().stdout).unwrap();
     for transport in ["oci-archive", "docker-archive"] {
         let mut inspect = Command::new(skopeo);
         let inspect = inspect.args(["inspect", "--config", &format!("{transport}:{}:site:v1", image.display())]);
