@@ -335,7 +335,7 @@ mod tests {
         insta::assert_snapshot!(shown("\n[_]\nschema-version='2.0'"), @"project.toml: line 3: schema-version is neither 0.1 nor 0.2");
         insta::assert_snapshot!(shown("[io.buildpacks]\ninclude=['a']\nexclude=['b']"), @"project.toml: line 3: include and exclude cannot both be given");
         insta::assert_snapshot!(shown("[[io.buildpacks.group]]\nid='a'\nversion='1'"), @r#"project.toml: line 2: "a@1" names no buildpack: expected ID, ID@VERSION (X.Y.Z) or ./DIRECTORY of the app"#);
-        insta::assert_snapshot!(shown("[[io.buildpacks.group]]\n\nuri='docker://x/y'"), @"project.toml: line 3: docker://x/y would have to be fetched: install it (tar cz -C DIRECTORY . | ssh airstrip@HOST buildpacks:install), or put it into the app's repository");
+        insta::assert_snapshot!(shown("[[io.buildpacks.group]]\n\nuri='docker://x/y'"), @r"project.toml: line 3: docker://x/y would have to be fetched: install it (ssh airstrip@HOST buildpacks:install URL, or a tar of it on standard input), or put it into the app's repository");
         insta::assert_snapshot!(shown("[[io.buildpacks.group]]\nuri='../x'"), @r#"project.toml: line 2: "./../x" names no buildpack: expected ID, ID@VERSION (X.Y.Z) or ./DIRECTORY of the app"#);
         insta::assert_snapshot!(shown("[[io.buildpacks.group]]\nid='a'\n[[io.buildpacks.group]]\nversion='1.0.0'"), @"project.toml: line 3: a buildpack has neither id nor uri nor script");
         insta::assert_snapshot!(shown("[[io.buildpacks.build.env]]\nvalue='1'\nname='A=B'"), @r#"project.toml: line 3: "A=B" cannot be set"#);
