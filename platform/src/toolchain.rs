@@ -102,8 +102,7 @@ pub struct BuildTools {
 }
 
 impl BuildTools {
-    /// Files that the environment names, and the addresses that all of them name.
-    /// The operator's files of settings; besides these, `more` may name addresses.
+    /// Shows the files that the environment names, and lets in the addresses that they and `more` name.
     async fn give_settings(&mut self, more: Vec<PathBuf>) {
         let files = operator_files(&self.env);
         let named: Vec<PathBuf> = files.iter().map(|bind| bind.source.clone()).chain(more).collect();
