@@ -1,5 +1,6 @@
 //! What happens to one request.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,11 +8,12 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use tokio_util::task::TaskTracker;
 
-use crate::body::{AnswerBody, RequestBody};
-use crate::head::{self, Client};
+use crate::body::{AnswerBody, BodyError, RequestBody};
+use crate::certificates::Certificates;
+use crate::head::{self, Client, Malformed};
 use crate::limits::Limits;
 use crate::page::{self, Refusal};
 use crate::table::{Service, State, Table};
@@ -21,45 +23,40 @@ use crate::upstream::{Failed, Failure, Lease, Upstream};
 /// How often the table is read again when all targets of a service have begun to drain.
 const REREADS: usize = 3;
 
+/// Where a certificate authority asks (RFC 8555, 8.3).
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+/// What all threads of a router see.
+pub(crate) struct Shared {
+    pub(crate) table: Arc<ArcSwap<Table>>,
+    /// They know the answers to a certificate authority's questions, too.
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    /// Where HTTPS is spoken, if it is.
+    pub(crate) https_port: Option<u16>,
+    pub(crate) tunnels: TaskTracker,
+}
+
 /// One thread's view of the router.
 pub(crate) struct Edge {
-    table: Arc<ArcSwap<Table>>,
+    shared: Arc<Shared>,
     upstream: Upstream,
-    port: HeaderValue,
     /// Counts requests, to rotate between equally loaded targets.
     turn: AtomicUsize,
-    tunnels: TaskTracker,
 }
 
 impl Edge {
-    pub(crate) fn new(
-        table: Arc<ArcSwap<Table>>,
-        limits: Limits,
-        thread: usize,
-        port: u16,
-        tunnels: TaskTracker,
-    ) -> Self {
-        Self {
-            table,
-            upstream: Upstream { limits, thread },
-            port: HeaderValue::from(port),
-            turn: AtomicUsize::new(0),
-            tunnels,
-        }
+    pub(crate) fn new(shared: Arc<Shared>, limits: Limits, thread: usize) -> Self {
+        Self { shared, upstream: Upstream { limits, thread }, turn: AtomicUsize::new(0) }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.upstream.limits
     }
 
-    pub(crate) fn port(&self) -> HeaderValue {
-        self.port.clone()
-    }
-
     /// The app's answer, or a page that says why there is none.
     pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<AnswerBody> {
         let html = page::wants_html(request.headers());
-        let last = head::ends_connection(request.headers());
+        let last = request.version() != Version::HTTP_2 && head::ends_connection(request.headers());
         let mut response = self.pass(client, request).await.unwrap_or_else(|refusal| refusal.response(html));
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -69,12 +66,15 @@ impl Edge {
 
     /// Closes connections to apps that have been idle for too long.
     pub(crate) fn sweep(&self) {
-        for service in self.table.load().hosts.values() {
+        for service in self.shared.table.load().hosts.values() {
             service.targets().iter().for_each(|target| target.pool().sweep(self.upstream.thread));
         }
     }
 
     async fn pass(&self, client: &Client, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Refusal> {
+        if let Some(answer) = self.proof(request.uri().path()) {
+            return Ok(answer);
+        }
         let upgrade = head::wanted_upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let (mut parts, body) = request.into_parts();
         let body = RequestBody::new(body, parts.headers.contains_key(header::EXPECT), self.limits().stall);
@@ -86,10 +86,18 @@ impl Edge {
         self.relay(&service, response, lease, upgrade)
     }
 
+    /// The answer to a certificate authority that asks whether a name is ours. It comes before everything else: there may
+    /// be no service yet.
+    fn proof(&self, path: &str) -> Option<Response<AnswerBody>> {
+        let token = path.strip_prefix(CHALLENGES)?;
+        let answer = self.shared.certificates.as_ref()?.key_authorization(token)?;
+        Some(Response::new(AnswerBody::page(answer.into())))
+    }
+
     /// The service at a host.
     fn service(&self, host: &HeaderValue) -> Result<Arc<Service>, Refusal> {
         let name = head::host_name(host).map_err(Refusal::Malformed)?;
-        match self.table.load().hosts.get(&*name) {
+        match self.shared.table.load().hosts.get(&*name) {
             Some(service) => Ok(Arc::clone(service)),
             None => Err(Refusal::UnknownHost(name.into_owned())),
         }
@@ -126,7 +134,8 @@ impl Edge {
             Failure::Drained | Failure::Connect(_) => Refusal::Unreachable { app },
             Failure::Closed(_) => Refusal::Silent { app },
             Failure::Garbled(_) => Refusal::Garbled { app },
-            Failure::Client(_) => Refusal::Stalled,
+            Failure::Client(error) if is_stalled(error) => Refusal::Stalled,
+            Failure::Client(_) => Refusal::Malformed(Malformed::Body),
             Failure::Late => Refusal::Late { app, seconds: self.limits().answer.as_secs() },
         }
     }
@@ -147,7 +156,13 @@ impl Edge {
         let app = hyper::upgrade::on(&mut response);
         let protocol = response.headers().get(header::UPGRADE).cloned();
         head::to_client(response.headers_mut(), protocol);
-        self.tunnels.spawn(tunnel::run(upgrade, app, lease.into_in_flight()));
+        self.shared.tunnels.spawn(tunnel::run(upgrade, app, lease.into_in_flight()));
         Ok(response.map(|_| AnswerBody::empty()))
     }
+}
+
+/// Whether the client sent nothing more of its body, and nothing wrong.
+fn is_stalled(error: &hyper::Error) -> bool {
+    let source = error.source().and_then(<dyn Error>::downcast_ref);
+    matches!(source, Some(BodyError::Stalled(_)))
 }

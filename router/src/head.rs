@@ -1,18 +1,17 @@
 //! Heads of requests and responses: what is refused, what is removed, what is added.
 //!
-//! hyper has parsed them and refuses what breaks the syntax; here is what it lets through and a router must not.
-//! Of a request with both `Content-Length` and `Transfer-Encoding` hyper takes the latter and drops the former, and the
-//! body is framed anew towards the app; so that nobody before us can disagree about where it ends, a connection that
-//! carried a chunked request takes no further one (RFC 9112, 6.1).
+//! hyper has parsed them and refuses what breaks the syntax, and [`strict`](crate::strict) what hyper would hide; here is
+//! what they let through and a router must not.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::{PathAndQuery, Uri};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::{Method, Request, Version};
 
+use crate::strict;
 use crate::table::normal;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -27,14 +26,16 @@ pub(crate) struct Client {
     pub(crate) address: HeaderValue,
     /// The port it connected to.
     pub(crate) port: HeaderValue,
+    /// `http` or `https`.
+    pub(crate) scheme: HeaderValue,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr, port: HeaderValue) -> Self {
+    pub(crate) fn new(peer: SocketAddr, port: HeaderValue, scheme: HeaderValue) -> Self {
         // Digits, dots and colons are always a header value.
         let address = HeaderValue::from_str(&peer.ip().to_canonical().to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { address, port }
+        Self { address, port, scheme }
     }
 }
 
@@ -53,6 +54,8 @@ pub(crate) enum Malformed {
     Form,
     #[error("its Transfer-Encoding is not supported")]
     TransferEncoding,
+    #[error("its body does not end as it should")]
+    Body,
 }
 
 /// Checks a request; the result is the `Host` to use: from its header, or from a target in absolute form.
@@ -66,10 +69,8 @@ pub(crate) fn check(parts: &Parts) -> Result<HeaderValue, Malformed> {
     match from_header {
         Some(host) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(host.clone()),
         Some(_) => Err(Malformed::OtherHost),
-        None if parts.version == Version::HTTP_10 => {
-            HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::BadHost)
-        }
-        None => Err(Malformed::NoHost),
+        None if parts.version == Version::HTTP_11 => Err(Malformed::NoHost),
+        None => HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::BadHost),
     }
 }
 
@@ -130,15 +131,19 @@ pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     (asked && !h2c).then(|| protocol.clone())
 }
 
-/// Whether no further request may come over the connection of this one.
+/// Whether no further request may come over the connection of this one, unless it is answered with an upgrade: what
+/// follows it has not been checked.
 pub(crate) fn ends_connection(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING)
+    headers.get_all(header::UPGRADE).iter().any(|value| strict::may_upgrade(value.as_bytes()))
 }
 
 /// Makes the head that the app gets: origin form, hop-by-hop headers gone, the forwarded ones ours.
 pub(crate) fn to_app(parts: &mut Parts, host: HeaderValue, client: &Client, upgrade: Option<HeaderValue>) {
     if parts.uri.authority().is_some() {
         parts.uri = origin_form(&parts.uri);
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
     let trailers = wants_trailers(&parts.headers);
@@ -148,11 +153,25 @@ pub(crate) fn to_app(parts: &mut Parts, host: HeaderValue, client: &Client, upgr
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     headers.insert(FORWARDED_FOR, client.address.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, client.scheme.clone());
     headers.insert(FORWARDED_PORT, client.port.clone());
     headers.insert(FORWARDED_HOST, host.clone());
     headers.insert(header::HOST, host);
     announce_upgrade(headers, upgrade);
+}
+
+/// Makes an app's head one of HTTP/2: the authority in the target, in place of `Host`.
+pub(crate) fn to_http2<B>(mut request: Request<B>) -> Request<B> {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(header::HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = request.uri().clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = authority.or(parts.authority);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// Makes the head that the client gets.
@@ -165,6 +184,16 @@ fn announce_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// HTTP/2 clients may send one header for each cookie (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
     }
 }
 

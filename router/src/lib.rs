@@ -6,27 +6,34 @@
 //!
 //! It does not know where instances come from: a [`Target`] is whatever [`Dial`] connects to.
 //!
-//! The way of a request: `worker` accepts the connection, `edge` finds the service, `head` checks and rewrites the
+//! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
+//! over it, `edge` finds the service, `head` checks and rewrites the
 //! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
 //! an upgraded connection, and `page` says what went wrong.
 
 pub mod health;
 
 mod body;
+mod certificates;
+mod conduct;
 mod edge;
+mod front;
 mod head;
 mod limits;
 mod page;
 mod pool;
 mod router;
+mod strict;
 mod table;
 mod target;
+mod tls;
 mod tunnel;
 mod upstream;
 mod wire;
 mod worker;
 
+pub use certificates::{Certificate, CertificateError, Certificates};
 pub use limits::Limits;
-pub use router::{Router, RouterError};
+pub use router::{Https, Router, RouterError};
 pub use table::{HostName, InvalidHostName, Service, State, Table};
-pub use target::{Dial, Target};
+pub use target::{Dial, Protocol, Target};

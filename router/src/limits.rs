@@ -2,11 +2,34 @@
 
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioTimer;
+
 /// Most bytes of a request's head.
 pub(crate) const HEAD_BYTES: usize = 32 * 1024;
 
 /// Most bytes buffered for each direction of a connection.
 pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Room for the first read of a connection.
+pub(crate) const FIRST_READ: usize = 4 * 1024;
+
+/// Requests at once over one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+/// Bytes that an HTTP/2 client may send ahead of what an app takes: for one request, and for all of a connection.
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Requests that an HTTP/2 client has reset before anybody looked at them, and faults it has made: more end the
+/// connection.
+const RESETS: usize = 32;
+
+/// Requests that an HTTP/2 client may take back, beyond as many as it lets be answered.
+pub(crate) const TAKEN_BACK: usize = 128;
+
+/// An HTTP/2 client that says nothing for this long is asked whether it is there.
+const PING: Duration = Duration::from_secs(20);
 
 /// Idle connections to an app older than this are closed: usual app servers close theirs after 2 s.
 pub(crate) const IDLE: Duration = Duration::from_millis(1500);
@@ -47,4 +70,31 @@ impl Default for Limits {
             answer: Duration::from_secs(60),
         }
     }
+}
+
+pub(crate) fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(BUFFER_BYTES)
+        .writev(false);
+    builder
+}
+
+pub(crate) fn http2<E: Clone>(limits: &Limits, executor: E) -> http2::Builder<E> {
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER_BYTES)
+        .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(limits.head);
+    builder
 }

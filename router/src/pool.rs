@@ -2,7 +2,8 @@
 //!
 //! Each of the router's threads has a shelf, because a connection is driven by the thread that opened it and is
 //! cheapest there. A thread whose shelf is empty takes from the others before it dials: otherwise the connections to an
-//! app would multiply with the threads.
+//! app would multiply with the threads. A connection that takes many requests at once stays on its shelf and is shared,
+//! by this thread alone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -30,6 +31,15 @@ impl Pool {
     /// The connection used last by this thread, else one of another thread's.
     pub(crate) fn take(&self, thread: usize) -> Option<Connection> {
         (0..SHELVES).find_map(|offset| self.take_from((thread + offset) % SHELVES))
+    }
+
+    /// A share in this thread's connection that takes many requests at once.
+    pub(crate) fn share(&self, thread: usize) -> Option<Connection> {
+        let mut idle = self.shelf(thread % SHELVES);
+        idle.retain(Idle::is_fresh);
+        let last = idle.last_mut()?;
+        last.since = Instant::now();
+        last.connection.share()
     }
 
     /// Keeps a connection, if it can take another request now.

@@ -6,10 +6,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::sync::Semaphore;
 
-use crate::edge::Edge;
+use crate::certificates::Certificates;
+use crate::edge::{Edge, Shared};
+use crate::front::Door;
+use crate::tls::Acceptor;
 use crate::worker::{Shutdown, Worker};
 use crate::{Limits, Table};
 
@@ -22,7 +26,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// A running edge: one thread and one single-threaded runtime per core, each accepting on the same address.
 /// Dropped without [`shutdown`](Self::shutdown) it cuts everything.
 pub struct Router {
-    address: SocketAddr,
+    http: SocketAddr,
+    https: Option<SocketAddr>,
     table: Arc<ArcSwap<Table>>,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
@@ -36,33 +41,60 @@ impl Router {
 
     /// As [`bind`](Self::bind), within these limits.
     pub fn with_limits(address: SocketAddr, table: Table, limits: &Limits) -> Result<Self, RouterError> {
-        let (address, listeners) = listen(address, limits).map_err(|source| RouterError::Bind { address, source })?;
-        let table = Arc::new(ArcSwap::from_pointee(table));
-        let mut router = Self { address, table, shutdown: Shutdown::default(), threads: Vec::new() };
-        let slots = Arc::new(Semaphore::new(limits.connections));
-        for (thread, listener) in listeners.into_iter().enumerate() {
-            let edge = Edge::new(
-                Arc::clone(&router.table),
-                limits.clone(),
-                thread,
-                address.port(),
-                router.shutdown.open.clone(),
-            );
-            let worker = Worker {
-                edge: Arc::new(edge),
-                shutdown: router.shutdown.clone(),
-                slots: Arc::clone(&slots),
-                accepting: router.shutdown.open.token(),
-            };
-            router.threads.push(start(thread, worker, listener).map_err(RouterError::Thread)?);
-        }
-        router.shutdown.open.close();
+        Self::open(address, None, table, limits)
+    }
+
+    /// Listens for HTTP, and for HTTPS if it is told with which certificates.
+    pub fn open(http: SocketAddr, https: Option<Https>, table: Table, limits: &Limits) -> Result<Self, RouterError> {
+        let plain = Entrance::open(http, None, limits)?;
+        let certificates = https.as_ref().map(|https| Arc::clone(&https.certificates));
+        let secure = https.map(|https| Entrance::open(https.address, Some(https.certificates), limits)).transpose()?;
+        let mut router = Self {
+            http: plain.address,
+            https: secure.as_ref().map(|entrance| entrance.address),
+            table: Arc::new(ArcSwap::from_pointee(table)),
+            shutdown: Shutdown::default(),
+            threads: Vec::new(),
+        };
+        router.start([Some(plain), secure].into_iter().flatten().collect(), certificates, limits)?;
         Ok(router)
     }
 
-    /// Where it listens (the real port).
+    fn start(
+        &mut self,
+        mut entrances: Vec<Entrance>,
+        certificates: Option<Arc<Certificates>>,
+        limits: &Limits,
+    ) -> Result<(), RouterError> {
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let shared = Arc::new(Shared {
+            table: Arc::clone(&self.table),
+            certificates,
+            https_port: self.https.map(|address| address.port()),
+            tunnels: self.shutdown.open.clone(),
+        });
+        for thread in 0..limits.threads {
+            let worker = Worker {
+                edge: Arc::new(Edge::new(Arc::clone(&shared), limits.clone(), thread)),
+                shutdown: self.shutdown.clone(),
+                slots: Arc::clone(&slots),
+                accepting: self.shutdown.open.token(),
+            };
+            let doors = entrances.iter_mut().filter_map(Entrance::listener).collect();
+            self.threads.push(start(thread, worker, doors).map_err(RouterError::Thread)?);
+        }
+        self.shutdown.open.close();
+        Ok(())
+    }
+
+    /// Where it listens for HTTP (the real port).
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.http
+    }
+
+    /// Where it listens for HTTPS, if it does (the real port).
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// Requests that begin from now on see `table`.
@@ -91,6 +123,39 @@ impl Drop for Router {
     }
 }
 
+/// Listening for HTTPS.
+pub struct Https {
+    /// Where.
+    pub address: SocketAddr,
+    /// With which certificates; they may change while it listens.
+    pub certificates: Arc<Certificates>,
+}
+
+/// One address, and a listener on it for each thread.
+struct Entrance {
+    address: SocketAddr,
+    door: Arc<Door>,
+    listeners: Vec<TcpListener>,
+}
+
+impl Entrance {
+    fn open(
+        address: SocketAddr,
+        certificates: Option<Arc<Certificates>>,
+        limits: &Limits,
+    ) -> Result<Self, RouterError> {
+        let (address, listeners) = listen(address, limits).map_err(|source| RouterError::Bind { address, source })?;
+        let tls = certificates.map(Acceptor::new).transpose().map_err(RouterError::Tls)?;
+        let door = Arc::new(Door { port: HeaderValue::from(address.port()), tls });
+        Ok(Self { address, door, listeners })
+    }
+
+    /// One thread's.
+    fn listener(&mut self) -> Option<(Arc<Door>, TcpListener)> {
+        Some((Arc::clone(&self.door), self.listeners.pop()?))
+    }
+}
+
 /// Why the router could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
@@ -102,6 +167,9 @@ pub enum RouterError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// TLS could not be set up.
+    #[error("setting up TLS: {0}")]
+    Tls(rustls::Error),
     /// A thread could not be started.
     #[error("starting the router: {0}")]
     Thread(std::io::Error),
@@ -144,9 +212,9 @@ fn activate(socket: Socket, limits: &Limits) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn start(thread: usize, worker: Worker, listener: TcpListener) -> std::io::Result<JoinHandle<()>> {
+fn start(thread: usize, worker: Worker, doors: Vec<(Arc<Door>, TcpListener)>) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name(format!("router-{thread}")).spawn(move || runtime.block_on(worker.run(listener)))
+    thread::Builder::new().name(format!("router-{thread}")).spawn(move || runtime.block_on(worker.run(doors)))
 }
 
 fn join(thread: JoinHandle<()>) {

@@ -19,10 +19,21 @@ pub trait Dial: Send + Sync + 'static {
     async fn dial(&self) -> std::io::Result<TcpStream>;
 }
 
+/// What a target speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge: what gRPC needs.
+    H2c,
+}
+
 /// One upstream of a service. Shared by every table that names it; the count of what is in flight is its own.
 pub struct Target {
     name: String,
     dial: Box<dyn Dial>,
+    protocol: Protocol,
     /// How many are in flight, and in the highest bit whether it drains: one word, so that whoever enters either is
     /// seen by the drain or sees it.
     load: AtomicUsize,
@@ -41,11 +52,18 @@ impl Target {
         Self {
             name: name.into(),
             dial: Box::new(dial),
+            protocol: Protocol::default(),
             load: AtomicUsize::new(0),
             empty: Notify::new(),
             cut: CancellationToken::new(),
             pool: Pool::default(),
         }
+    }
+
+    /// The same, speaking this.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Its name.
@@ -97,6 +115,10 @@ impl Target {
 
     pub(crate) fn dialer(&self) -> &dyn Dial {
         &*self.dial
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub(crate) fn cut(&self) -> &CancellationToken {

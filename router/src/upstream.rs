@@ -6,19 +6,25 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::body::{BodyError, Progress, RequestBody};
-use crate::limits::{BUFFER_BYTES, Limits};
-use crate::target::{InFlight, Target};
+use crate::head;
+use crate::limits::{BUFFER_BYTES, HEAD_BYTES, Limits, STREAM_WINDOW as WINDOW};
+use crate::target::{InFlight, Protocol, Target};
 use crate::wire::{Answered, Wire};
+
+enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
 
 /// A connection to a target that hyper drives in a task of its own, on the thread that opened it.
 pub(crate) struct Connection {
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     answered: Answered,
     thread: usize,
 }
@@ -26,7 +32,28 @@ pub(crate) struct Connection {
 impl Connection {
     /// Whether it can take a request now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready(),
+        }
+    }
+
+    /// Another handle of it, if it takes many requests at once.
+    pub(crate) fn share(&self) -> Option<Self> {
+        let Sender::Http2(sender) = &self.sender else { return None };
+        // What has come says nothing about one of many requests.
+        Some(Self { sender: Sender::Http2(sender.clone()), answered: Answered::default(), thread: self.thread })
+    }
+
+    /// Sends; an error has the request if nothing of it was written.
+    async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender) => sender.try_send_request(head::to_http2(request)).await,
+        }
     }
 
     /// The thread that drives it.
@@ -45,7 +72,7 @@ impl Lease {
     /// The answer has been read to its end: another request may use the connection.
     pub(crate) fn give_back(self) {
         let target = self.in_flight.target();
-        if !target.is_draining() {
+        if !target.is_draining() && matches!(self.connection.sender, Sender::Http1(_)) {
             target.pool().put(self.connection);
         }
     }
@@ -124,7 +151,7 @@ impl Upstream {
         target: &Target,
         mut request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Connection), Failed> {
-        if let Some(connection) = target.pool().take(self.thread) {
+        if let Some(connection) = self.reuse(target) {
             let copy = repeatable(&request);
             let answered = connection.answered.clone();
             match self.send_over(connection, request).await {
@@ -142,6 +169,13 @@ impl Upstream {
         }
     }
 
+    fn reuse(&self, target: &Target) -> Option<Connection> {
+        match target.protocol() {
+            Protocol::Http1 => target.pool().take(self.thread),
+            Protocol::H2c => target.pool().share(self.thread),
+        }
+    }
+
     async fn send_over(
         &self,
         mut connection: Connection,
@@ -149,7 +183,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Connection), Failed> {
         connection.answered.reset();
         let progress = request.body().progress();
-        match self.in_time(connection.sender.try_send_request(request), progress).await {
+        match self.in_time(connection.send(request), progress).await {
             Some(Ok(response)) => Ok((response, connection)),
             Some(Err(mut error)) => {
                 let request = error.take_message().map(Box::new);
@@ -185,17 +219,48 @@ impl Upstream {
         stream.set_nodelay(true)?;
         let answered = Answered::default();
         let wire = TokioIo::new(Wire::new(stream, answered.clone()));
-        let (sender, connection) = protocol().handshake(wire).await.map_err(io::Error::other)?;
+        match target.protocol() {
+            Protocol::Http1 => self.http1(target, wire, answered).await,
+            Protocol::H2c => self.http2(target, wire, answered).await,
+        }
+        .map_err(io::Error::other)
+    }
+
+    /// The connection ends by itself, with the target, or with this thread's runtime.
+    async fn http1(&self, target: &Target, wire: TokioIo<Wire>, answered: Answered) -> hyper::Result<Connection> {
+        let (sender, connection) = protocol().handshake(wire).await?;
         let cut = target.cut().clone();
-        // Ends with the connection, with the target, or with this thread's runtime.
         tokio::spawn(async move { cut.run_until_cancelled(connection.with_upgrades()).await });
-        Ok(Connection { sender, answered, thread: self.thread })
+        Ok(Connection { sender: Sender::Http1(sender), answered, thread: self.thread })
+    }
+
+    /// As with HTTP/1.1; one handle stays in the pool, so that the next request finds it.
+    async fn http2(&self, target: &Target, wire: TokioIo<Wire>, answered: Answered) -> hyper::Result<Connection> {
+        let (sender, connection) = multiplexed().handshake(wire).await?;
+        let cut = target.cut().clone();
+        tokio::spawn(async move { cut.run_until_cancelled(connection).await });
+        let connection = Connection { sender: Sender::Http2(sender), answered, thread: self.thread };
+        if let Some(share) = connection.share() {
+            target.pool().put(share);
+        }
+        Ok(connection)
     }
 }
 
 fn protocol() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.writev(false).max_buf_size(BUFFER_BYTES);
+    builder
+}
+
+fn multiplexed() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(8 * WINDOW)
+        .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(BUFFER_BYTES);
     builder
 }
 

@@ -2,14 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +14,8 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::edge::Edge;
-use crate::head::Client;
-use crate::limits::{BUFFER_BYTES, HEAD_BYTES, Limits, SWEEP};
+use crate::front::{self, Door};
+use crate::limits::SWEEP;
 
 /// When accepting fails for want of descriptors or memory, the pause before the next try.
 const BREATH: Duration = Duration::from_millis(20);
@@ -46,44 +43,50 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Serves until it is told to stop and all threads have nothing open, or it is cut.
-    pub(crate) async fn run(self, listener: std::net::TcpListener) {
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
+    pub(crate) async fn run(self, doors: Vec<(Arc<Door>, std::net::TcpListener)>) {
+        let doors = doors.into_iter().map(|(door, listener)| Ok((door, TcpListener::from_std(listener)?)));
+        let doors: Vec<_> = match doors.collect::<io::Result<_>>() {
+            Ok(doors) => doors,
             Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
         };
         let Shutdown { cut, open, .. } = self.shutdown.clone();
         let edge = Arc::clone(&self.edge);
         tokio::select! {
-            () = async { self.accept(listener).await; open.wait().await } => {}
+            () = async { self.accept_all(doors).await; open.wait().await } => {}
             () = sweep(&edge) => {}
             () = cut.cancelled() => {}
         }
     }
 
-    async fn accept(self, listener: TcpListener) {
+    async fn accept_all(self, doors: Vec<(Arc<Door>, TcpListener)>) {
+        join_all(doors.into_iter().map(|(door, listener)| self.accept(door, listener))).await;
+        drop(self.accepting);
+    }
+
+    async fn accept(&self, door: Arc<Door>, listener: TcpListener) {
         let stop = self.shutdown.stop.clone();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-            let taken = stop.run_until_cancelled(self.take(accepted)).await;
+            let taken = stop.run_until_cancelled(self.take(&door, accepted)).await;
             if taken.is_none() {
                 break;
             }
         }
         // Connections that the kernel has completed would be reset with the listener.
         while let Some(accepted) = listener.accept().now_or_never() {
-            if self.take(accepted).now_or_never().is_none() {
+            if self.take(&door, accepted).now_or_never().is_none() {
                 break;
             }
         }
-        drop(self.accepting);
     }
 
     /// Serves what was accepted, once there is a slot for it: one connection a thread may wait here, the others in the
     /// kernel's queue.
-    async fn take(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+    async fn take(&self, door: &Arc<Door>, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, peer)) => {
                 let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-                let connection = serve(Arc::clone(&self.edge), stream, peer, self.shutdown.stop.clone());
+                let stop = self.shutdown.stop.clone();
+                let connection = front::serve(Arc::clone(&self.edge), Arc::clone(door), stream, peer, stop);
                 self.shutdown.open.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -106,37 +109,4 @@ async fn sweep(edge: &Edge) {
         ticks.tick().await;
         edge.sweep();
     }
-}
-
-/// Serves one client connection; once told to stop it ends after the answer in progress.
-async fn serve(edge: Arc<Edge>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-    let builder = protocol(edge.limits());
-    let client = Client::new(peer, edge.port());
-    let service = service_fn(move |request| {
-        let (edge, client) = (Arc::clone(&edge), client.clone());
-        async move { Ok::<_, std::convert::Infallible>(edge.answer(&client, request).await) }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "client connection");
-    }
-}
-
-fn protocol(limits: &Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_header_size(HEAD_BYTES)
-        .max_buf_size(BUFFER_BYTES)
-        .writev(false);
-    builder
 }

@@ -6,6 +6,7 @@ mod deploys;
 mod headers;
 mod health;
 mod hostile;
+mod http2;
 mod pages;
 mod retries;
 mod routing;

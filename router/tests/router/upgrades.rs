@@ -93,11 +93,12 @@ async fn a_shutdown_cuts_an_upgraded_connection_after_the_grace() {
 async fn an_app_may_decline() {
     let app = crate::support::bytes_app("HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno").await;
     let router = router(vec![app.target()]);
-    let mut client = Client::new(&router).await;
     for _ in 0..2 {
+        let mut client = Client::new(&router).await;
         let answer =
             client.ask("GET / HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
         assert_eq!((answer.status(), answer.body.as_str()), (400, "no"));
+        assert_eq!(client.rest().await, "", "what a client sends after it could be anything");
     }
     assert_eq!(app.connections(), 1);
 }

@@ -1,0 +1,380 @@
+//! HTTP/2, in front and behind.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::header::HeaderMap;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use router::{Limits, Protocol, Router, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::support::{
+    App, AppBody, Direct, http_app, raw_app, router, router_within, says, silent_app, soon, text, until,
+};
+
+/// A client, and its connection, which ends with the router's.
+async fn client(router: &Router) -> (SendRequest<AppBody>, JoinHandle<hyper::Result<()>>) {
+    let stream = TcpStream::connect(router.address()).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+fn empty() -> AppBody {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+fn get(path: &str) -> Request<AppBody> {
+    Request::get(format!("http://app{path}")).body(empty()).unwrap()
+}
+
+async fn body(response: Response<Incoming>) -> String {
+    String::from_utf8(soon(response.collect()).await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// An app that speaks HTTP/2 and nothing else.
+async fn h2c_app<F, Fut>(answer: F) -> (App, Arc<Target>)
+where
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response<AppBody>> + Send + 'static,
+{
+    let app = raw_app(move |stream, _| {
+        let answer = answer.clone();
+        async move {
+            let service = service_fn(move |request| {
+                let answered = answer(request);
+                async move { Ok::<_, Infallible>(answered.await) }
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await;
+    let target = Target::new("h2c", Direct(app.address)).speaking(Protocol::H2c);
+    (app, Arc::new(target))
+}
+
+/// Sends back what it gets, with its trailers, as it comes.
+async fn echo(request: Request<Incoming>) -> Response<AppBody> {
+    let mut response = Response::new(request.into_body().boxed());
+    response.headers_mut().insert("trailer", "grpc-status".parse().unwrap());
+    response
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests() {
+    let app = http_app(|request| async move { Response::new(text(request.uri().path().to_owned())) }).await;
+    let router = router(vec![app.target()]);
+    let (sender, _connection) = client(&router).await;
+    let asked = (0..100).map(|number| {
+        let mut sender = sender.clone();
+        async move {
+            let response = sender.send_request(get(&format!("/{number}"))).await.unwrap();
+            assert_eq!(response.version(), Version::HTTP_2);
+            assert_eq!(body(response).await, format!("/{number}"));
+        }
+    });
+    soon(futures_util::future::join_all(asked)).await;
+}
+
+#[tokio::test]
+async fn an_app_sees_the_authority_as_host_and_one_cookie_header() {
+    let app = http_app(|request| async move {
+        let show = |name: &str| {
+            let values: Vec<_> = request.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+            format!("{name}={values:?}\n")
+        };
+        assert_eq!(request.version(), Version::HTTP_11);
+        assert_eq!(request.uri(), "/a?b");
+        Response::new(text(["host", "cookie", "x-forwarded-for", "x-forwarded-proto"].map(show).concat()))
+    })
+    .await;
+    let router = router(vec![app.target()]);
+    let (mut sender, _connection) = client(&router).await;
+    let mut request = get("/a?b");
+    for (name, value) in [("cookie", "a=1"), ("cookie", "b=2"), ("x-forwarded-for", "10.0.0.1")] {
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(
+        body(response).await,
+        "host=[\"app\"]\ncookie=[\"a=1; b=2\"]\nx-forwarded-for=[\"127.0.0.1\"]\nx-forwarded-proto=[\"http\"]\n"
+    );
+}
+
+/// As gRPC does: both sides send while the other does, and end with trailers.
+#[tokio::test]
+async fn both_bodies_stream_and_end_with_trailers() {
+    let (_h2c, h2c) = h2c_app(echo).await;
+    let http1 = http_app(echo).await;
+    for target in [h2c, http1.target()] {
+        let protocol = target.name().to_owned();
+        let router = router(vec![target]);
+        let (mut sender, _connection) = client(&router).await;
+        let (send, frames) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, hyper::Error>>();
+        let stream = futures_util::stream::unfold(frames, |mut frames| async { Some((frames.recv().await?, frames)) });
+        let request = Request::post("http://app/echo")
+            .header("te", "trailers")
+            .header("trailer", "grpc-status")
+            .body(http_body_util::combinators::UnsyncBoxBody::new(StreamBody::new(stream)));
+        let request = request.unwrap().map(|body| SyncBody(std::sync::Mutex::new(body)).boxed());
+        send.send(Ok(Frame::data("first".into()))).unwrap();
+        let mut answer = soon(sender.send_request(request)).await.unwrap().into_body();
+        let mut next = async || soon(answer.frame()).await.unwrap().unwrap();
+        assert_eq!(next().await.into_data().unwrap(), "first", "{protocol}");
+        send.send(Ok(Frame::data("second".into()))).unwrap();
+        assert_eq!(next().await.into_data().unwrap(), "second", "{protocol}");
+        let trailers: HeaderMap = [("grpc-status".parse().unwrap(), "0".parse().unwrap())].into_iter().collect();
+        send.send(Ok(Frame::trailers(trailers.clone()))).unwrap();
+        drop(send);
+        assert_eq!(next().await.into_trailers().unwrap(), trailers, "{protocol}");
+    }
+}
+
+/// A body behind a lock, because hyper wants to share what only one task polls.
+struct SyncBody(std::sync::Mutex<http_body_util::combinators::UnsyncBoxBody<Bytes, hyper::Error>>);
+
+impl hyper::body::Body for SyncBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_frame(cx)
+    }
+}
+
+#[tokio::test]
+async fn requests_of_http1_reach_an_app_that_speaks_http2() {
+    let (app, target) = h2c_app(|request| async move {
+        assert_eq!(request.version(), Version::HTTP_2);
+        let uri = request.uri().to_string();
+        Response::new(text(format!("{uri} {:?}", request.headers().get("host"))))
+    })
+    .await;
+    let router = router_within(vec![target], &Limits { threads: 1, ..Limits::default() });
+    for _ in 0..3 {
+        assert_eq!(crate::support::get(&router, "app").await.body, "http://app/ None");
+    }
+    assert_eq!(app.connections(), 1, "one connection is shared");
+}
+
+#[tokio::test]
+async fn what_is_in_flight_at_a_shutdown_is_answered() {
+    let app = http_app(|request| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        echo(request).await
+    })
+    .await;
+    let router = router(vec![app.target()]);
+    let (mut sender, connection) = client(&router).await;
+    let asked = tokio::spawn(sender.send_request(Request::post("http://app/").body(text("all of it")).unwrap()));
+    until("the app is asked", || app.requests() == 1).await;
+    soon(router.shutdown(Duration::from_secs(10))).await;
+    assert_eq!(body(asked.await.unwrap().unwrap()).await, "all of it");
+    soon(connection).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_drained_app_is_asked_nothing_more() {
+    let (app, target) = h2c_app(|_| async { Response::new(text("old")) }).await;
+    let router = router(vec![target.clone()]);
+    assert_eq!(crate::support::get(&router, "app").await.body, "old");
+    let new = says("new").await;
+    router.swap(crate::support::table(&[("app", vec![new.target()])]));
+    soon(target.drain(Duration::from_secs(10))).await;
+    let connections = app.connections();
+    assert_eq!(crate::support::get(&router, "app").await.body, "new");
+    assert_eq!(app.connections(), connections);
+}
+
+#[tokio::test]
+async fn a_client_that_only_takes_back_is_cut() {
+    let app = silent_app().await;
+    let router = router(vec![app.target()]);
+    let (sender, connection) = client(&router).await;
+    let asking = async {
+        loop {
+            let mut sender = sender.clone();
+            let asked = tokio::time::timeout(Duration::from_millis(1), sender.send_request(get("/"))).await;
+            if matches!(asked, Ok(Err(_))) {
+                return;
+            }
+        }
+    };
+    soon(asking).await;
+    // Cut without a word.
+    let _ = soon(connection).await.unwrap();
+    let other = says("hello").await;
+    router.swap(crate::support::table(&[("app", vec![other.target()])]));
+    assert_eq!(crate::support::get(&router, "app").await.body, "hello");
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_by_agreement() {
+    let app = says("hello").await;
+    let limits = Limits { head: Duration::from_millis(100), ..Limits::default() };
+    let router = router_within(vec![app.target()], &limits);
+    let (mut sender, connection) = client(&router).await;
+    assert_eq!(body(sender.send_request(get("/")).await.unwrap()).await, "hello");
+    soon(connection).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_answer() {
+    let app = says("hello").await;
+    let router = router(vec![app.target()]);
+    let (mut sender, _connection) = client(&router).await;
+    for (uri, status) in [("http://other/", StatusCode::NOT_FOUND), ("http://me@app/", StatusCode::BAD_REQUEST)] {
+        let request = Request::get(uri).body(empty()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{uri}");
+    }
+    let request =
+        Request::post("http://app/").body(Full::new(Bytes::from("x")).map_err(|never| match never {}).boxed());
+    assert_eq!(body(sender.send_request(request.unwrap()).await.unwrap()).await, "hello");
+}
+
+/// A frame (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// HEADERS that are complete, as literals without compression.
+fn headers(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.as_bytes());
+        }
+    }
+    frame(1, 4 | u8::from(end), stream, &block)
+}
+
+/// What a raw client that opened properly gets for these bytes, until the connection is silent: the kinds of frames.
+async fn ask(router: &Router, bytes: &[u8]) -> Vec<u8> {
+    const PING_ANSWER: u8 = 6;
+    let mut stream = TcpStream::connect(router.address()).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    // What comes before the answer to it belongs to the bytes.
+    let _ = stream.write_all(&frame(6, 0, 0, &[7; 8])).await;
+    let mut kinds = Vec::new();
+    let mut quiet = false;
+    loop {
+        let mut head = [0; 9];
+        let read =
+            tokio::time::timeout(Duration::from_millis(if quiet { 200 } else { 5000 }), stream.read_exact(&mut head));
+        let Ok(Ok(_)) = read.await else { return kinds };
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        if stream.read_exact(&mut payload).await.is_err() {
+            return kinds;
+        }
+        quiet |= head[3] == PING_ANSWER;
+        kinds.push(head[3]);
+    }
+}
+
+#[tokio::test]
+async fn malformed_requests_do_not_reach_the_app() {
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const GO_AWAY: u8 = 7;
+    let app = says("must not be asked").await;
+    let router = router(vec![app.target()]);
+    let good = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "app")];
+    let with = |more: &[(&'static str, &'static str)]| headers(1, &[&good[..], more].concat(), true);
+    let without = |name: &str| {
+        let left: Vec<_> = good.into_iter().filter(|(field, _)| *field != name).collect();
+        headers(1, &left, true)
+    };
+    let changed = |name: &str, value: &'static str| {
+        headers(1, &good.map(|(field, old)| (field, if field == name { value } else { old })), true)
+    };
+    let length = |length: &'static str, data: &[u8]| {
+        let head = headers(1, &[&good[..], &[("content-length", length)]].concat(), false);
+        [head, frame(0, 1, 1, data)].concat()
+    };
+    // 400 where the request is only ours to judge; the protocol's own faults end the stream or the connection.
+    let cases: Vec<(&str, Vec<u8>, u8)> = vec![
+        ("no method", without(":method"), RESET),
+        ("no scheme", without(":scheme"), RESET),
+        ("no path", without(":path"), RESET),
+        ("no authority", without(":authority"), HEADERS),
+        ("an empty path", changed(":path", ""), RESET),
+        ("a relative path", changed(":path", "x"), RESET),
+        ("a star", changed(":path", "*"), HEADERS),
+        ("a method with a space", changed(":method", "GET /x"), GO_AWAY),
+        ("an authority with a user", changed(":authority", "me@app"), HEADERS),
+        ("an authority with a path", changed(":authority", "app/x"), RESET),
+        ("an authority with a line end", changed(":authority", "app\r\nx: y"), RESET),
+        ("another scheme", changed(":scheme", "ftp"), HEADERS),
+        ("a path with a line end", changed(":path", "/\r\nx: y"), RESET),
+        ("a path with a space", changed(":path", "/ HTTP/1.1"), RESET),
+        ("connect", headers(1, &[(":method", "CONNECT"), (":authority", "app:80")], true), HEADERS),
+        ("two methods", with(&[(":method", "POST")]), RESET),
+        ("two paths", with(&[(":path", "/x")]), RESET),
+        ("two authorities", with(&[(":authority", "app")]), RESET),
+        (
+            "a pseudo header after others",
+            [headers(1, &[("a", "b"), good[0], good[1], good[2], good[3]], true)].concat(),
+            RESET,
+        ),
+        ("an unknown pseudo header", with(&[(":x", "y")]), GO_AWAY),
+        ("a pseudo header of answers", with(&[(":status", "200")]), RESET),
+        ("an upper case name", with(&[("Accept", "x")]), GO_AWAY),
+        ("a name with a space", with(&[("a b", "x")]), GO_AWAY),
+        ("a value with a line end", with(&[("a", "x\r\nb: c")]), GO_AWAY),
+        ("a value with a NUL", with(&[("a", "x\0")]), GO_AWAY),
+        ("connection", with(&[("connection", "close")]), RESET),
+        ("transfer-encoding", with(&[("transfer-encoding", "chunked")]), RESET),
+        ("keep-alive", with(&[("keep-alive", "1")]), RESET),
+        ("upgrade", with(&[("upgrade", "websocket")]), RESET),
+        ("proxy-connection", with(&[("proxy-connection", "close")]), RESET),
+        ("te with more than trailers", with(&[("te", "gzip")]), RESET),
+        ("another host", with(&[("host", "other")]), HEADERS),
+        ("two hosts", with(&[("host", "app"), ("host", "app")]), HEADERS),
+        ("a length that is none", length("x", b"abc"), RESET),
+        ("a signed length", length("+3", b"abc"), RESET),
+        ("too long a length", length("99999999999999999999", b"abc"), RESET),
+        ("data on stream 0", frame(0, 0, 0, b"x"), GO_AWAY),
+        ("headers on stream 0", headers(0, &good, true), GO_AWAY),
+        ("headers on an even stream", headers(2, &good, true), GO_AWAY),
+        ("data on an idle stream", frame(0, 0, 1, b"x"), GO_AWAY),
+        ("a reset of an idle stream", frame(3, 0, 1, &[0; 4]), GO_AWAY),
+        ("a continuation of nothing", frame(9, 4, 1, &[]), GO_AWAY),
+        ("another frame amid headers", [frame(1, 0, 1, &[0]), frame(6, 0, 0, &[0; 8])].concat(), GO_AWAY),
+        ("a short ping", frame(6, 0, 0, &[0; 7]), GO_AWAY),
+        ("settings of a wrong size", frame(4, 0, 0, &[0; 5]), GO_AWAY),
+        ("settings on a stream", frame(4, 0, 1, &[]), GO_AWAY),
+        ("too large a window", frame(4, 0, 0, &[0, 4, 255, 255, 255, 255]), GO_AWAY),
+        ("a window of zero more", frame(8, 0, 0, &[0; 4]), GO_AWAY),
+        ("a window that overflows", frame(8, 0, 0, &[127, 255, 255, 255]), GO_AWAY),
+        ("a promise", frame(5, 4, 1, &[0, 0, 0, 2]), GO_AWAY),
+        ("padding beyond the frame", frame(0, 8, 1, &[9, 1]), GO_AWAY),
+        ("compression that is broken", frame(1, 5, 1, &[255, 255, 255, 255]), GO_AWAY),
+    ];
+    let asked = cases.into_iter().map(async |(what, bytes, expected)| {
+        let kinds = soon(ask(&router, &bytes)).await;
+        (!kinds.contains(&expected)).then(|| format!("{what}: expected {expected}, came {kinds:?}"))
+    });
+    let wrong: Vec<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(app.requests(), 0);
+}
