@@ -111,7 +111,7 @@ impl Platform {
     fn make_route(&self, id: AppId) -> Result<Option<Route>> {
         let Some(app) = self.store.app_by_id(id)?.filter(|app| !app.destroying) else { return Ok(None) };
         let hosts = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
-        let service = Service { name: app.name.to_string(), state: self.route_state(&app) };
+        let service = Service::new(app.name.to_string(), self.route_state(&app));
         let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();
         Ok(Some(Route { hosts, internal, service: Arc::new(service) }))
     }

@@ -164,7 +164,7 @@ impl Dial for Direct {
 /// The router with a thousand hosts in its table, on one thread, until standard input ends.
 fn serve(app: SocketAddr) -> Outcome<()> {
     let targets = vec![Arc::new(Target::new("app", Direct(app)))];
-    let service = Arc::new(Service { name: "app".to_owned(), state: State::Serving(targets) });
+    let service = Arc::new(Service::new("app", State::Serving(targets)));
     let names = (0..1000).map(|number| format!("app-{number}.localhost")).chain(["127.0.0.1".to_owned()]);
     let hosts = names.map(|name| Ok((HostName::new(&name)?, Arc::clone(&service)))).collect::<Outcome<_>>()?;
     let limits = Limits { threads: 1, ..Limits::default() };

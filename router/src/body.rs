@@ -95,6 +95,8 @@ pub(crate) struct RequestBody {
     /// The client waits for `100 Continue`, which hyper sends when the body is first read.
     expects: bool,
     stall: Duration,
+    /// Most bytes that may come, and those that still may.
+    limit: Option<(u64, u64)>,
     timer: Option<Pin<Box<Sleep>>>,
     /// None if there is no body.
     progress: Option<Progress>,
@@ -107,17 +109,25 @@ pub(crate) enum BodyError {
     Client(#[from] hyper::Error),
     #[error("the client sent nothing of its body for {0:?}")]
     Stalled(Duration),
+    #[error("the request's body is longer than {0} bytes")]
+    TooLong(u64),
 }
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, expects: bool, stall: Duration) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         let progress = incoming.as_ref().map(|_| Progress::new());
-        Self { incoming, expects, stall, timer: None, progress }
+        Self { incoming, expects, stall, limit: None, timer: None, progress }
+    }
+
+    /// The same, of at most this many bytes.
+    pub(crate) fn at_most(mut self, limit: Option<u64>) -> Self {
+        self.limit = limit.map(|limit| (limit, limit));
+        self
     }
 
     pub(crate) fn empty() -> Self {
-        Self { incoming: None, expects: false, stall: Duration::ZERO, timer: None, progress: None }
+        Self { incoming: None, expects: false, stall: Duration::ZERO, limit: None, timer: None, progress: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -126,6 +136,19 @@ impl RequestBody {
 
     pub(crate) fn progress(&self) -> Option<Progress> {
         self.progress.clone()
+    }
+
+    /// An error, if this is more than may come.
+    fn count(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) -> Option<BodyError> {
+        let (limit, left) = self.limit.as_mut()?;
+        let length = frame?.as_ref().ok()?.data_ref()?.len() as u64;
+        match left.checked_sub(length) {
+            Some(rest) => {
+                *left = rest;
+                None
+            }
+            None => Some(BodyError::TooLong(*limit)),
+        }
     }
 
     /// Pending, unless nothing has come for too long.
@@ -149,6 +172,9 @@ impl Body for RequestBody {
         self.timer = None;
         if let Some(progress) = &self.progress {
             progress.touch();
+        }
+        if let Some(error) = self.count(frame.as_ref()) {
+            return Poll::Ready(Some(Err(error)));
         }
         if !matches!(frame, Some(Ok(_))) {
             self.incoming = None;

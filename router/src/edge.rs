@@ -1,6 +1,7 @@
 //! What happens to one request.
 
 use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,19 +10,20 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use crate::admit;
+use crate::balance::{self, Choice};
 use crate::body::{AnswerBody, BodyError, RequestBody};
 use crate::certificates::Certificates;
 use crate::head::{self, Client, Malformed};
 use crate::limits::Limits;
 use crate::page::{self, Refusal};
+use crate::queue::Patience;
 use crate::table::{Service, State, Table};
 use crate::tunnel;
 use crate::upstream::{Failed, Failure, Lease, Upstream};
-
-/// How often the table is read again when all targets of a service have begun to drain.
-const REREADS: usize = 3;
 
 /// Where a certificate authority asks (RFC 8555, 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
@@ -29,6 +31,8 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 /// What all threads of a router see.
 pub(crate) struct Shared {
     pub(crate) table: Arc<ArcSwap<Table>>,
+    /// Told of each new one.
+    pub(crate) changed: Arc<Notify>,
     /// They know the answers to a certificate authority's questions, too.
     pub(crate) certificates: Option<Arc<Certificates>>,
     /// Where HTTPS is spoken, if it is.
@@ -80,9 +84,20 @@ impl Edge {
         let body = RequestBody::new(body, parts.headers.contains_key(header::EXPECT), self.limits().stall);
         let host = head::check(&parts).map_err(Refusal::Malformed)?;
         let service = self.service(&host)?;
+        if let Some(redirect) = admit::redirect(&service, client, self.shared.https_port, &host, &parts) {
+            return Ok(redirect);
+        }
+        let place = admit::admit(&service, client, &parts.headers)?;
+        let body = body.at_most(service.settings.body);
+        let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
         let (protocol, upgrade) = upgrade.unzip();
         head::to_app(&mut parts, host.clone(), client, protocol);
-        let (service, response, lease) = self.send(&host, service, Request::from_parts(parts, body)).await?;
+        let (service, mut response, mut lease) =
+            self.send(&host, service, wanted, Request::from_parts(parts, body)).await?;
+        lease.hold(place);
+        head::to_client(&mut response);
+        admit::promise(&service, client, response.headers_mut());
+        balance::stick(&service, wanted, lease.target(), client, response.headers_mut());
         self.relay(&service, response, lease, upgrade)
     }
 
@@ -103,39 +118,62 @@ impl Edge {
         }
     }
 
-    /// Sends to the service; reads the table again if it was replaced in between.
+    /// Sends to the service; reads the table again if it was replaced in between, or if the request may wait.
     async fn send(
         &self,
         host: &HeaderValue,
         mut service: Arc<Service>,
+        wanted: Option<u64>,
         mut request: Request<RequestBody>,
     ) -> Result<(Arc<Service>, Response<Incoming>, Lease), Refusal> {
-        for _ in 0..REREADS {
-            if let State::Unavailable(why) = &service.state {
-                return Err(Refusal::Unavailable { app: service.name.clone(), why: why.clone() });
-            }
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            request = match self.upstream.send(service.targets(), turn, request).await {
+        let mut patience = Patience::default();
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
+            let failed = match self.attempt(&service, wanted, request).await {
                 Ok((response, lease)) => return Ok((service, response, lease)),
-                Err(Failed { failure: Failure::Drained, request: Some(request) }) => *request,
-                Err(failed) => return Err(self.refusal(&service, &failed.failure)),
+                Err(failed) => failed,
             };
+            let Some(unsent) = failed.request else { return Err(self.refusal(&service, &failed.failure)) };
+            let drained = matches!(failed.failure, Failure::Drained);
+            if !(drained && patience.rereads()) && !patience.wait(&service, changed).await {
+                return Err(self.refusal(&service, &failed.failure));
+            }
+            request = *unsent;
             service = self.service(host)?;
         }
-        Err(Refusal::Unavailable { app: service.name.clone(), why: "it is being replaced".to_owned() })
+    }
+
+    async fn attempt(
+        &self,
+        service: &Service,
+        wanted: Option<u64>,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), Failed> {
+        match &service.state {
+            State::Unavailable(why) => Err(Failure::Unavailable(why.clone()).into()),
+            State::Starting(why) => {
+                Err(Failed { failure: Failure::Unavailable(why.clone()), request: Some(Box::new(request)) })
+            }
+            State::Serving(targets) => {
+                let choice = Choice { turn: self.turn.fetch_add(1, Ordering::Relaxed), wanted };
+                self.upstream.send(targets, &choice, request).await
+            }
+        }
     }
 
     fn refusal(&self, service: &Service, failure: &Failure) -> Refusal {
         let app = service.name.clone();
-        if !matches!(failure, Failure::Client(_)) {
+        if !matches!(failure, Failure::Client(_) | Failure::Unavailable(_)) {
             tracing::warn!(app, %failure, "no answer");
         }
         match failure {
-            Failure::Drained | Failure::Connect(_) => Refusal::Unreachable { app },
+            Failure::Unavailable(why) => Refusal::Unavailable { app, why: why.clone() },
+            Failure::Drained => Refusal::Unavailable { app, why: "it is being replaced".to_owned() },
+            Failure::Connect(_) => Refusal::Unreachable { app },
             Failure::Closed(_) => Refusal::Silent { app },
             Failure::Garbled(_) => Refusal::Garbled { app },
-            Failure::Client(error) if is_stalled(error) => Refusal::Stalled,
-            Failure::Client(_) => Refusal::Malformed(Malformed::Body),
+            Failure::Client(error) => body_refusal(error),
             Failure::Late => Refusal::Late { app, seconds: self.limits().answer.as_secs() },
         }
     }
@@ -149,20 +187,20 @@ impl Edge {
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            head::to_client(response.headers_mut(), None);
             return Ok(response.map(|body| AnswerBody::passing(body, lease)));
         }
         let Some(upgrade) = upgrade else { return Err(Refusal::Garbled { app: service.name.clone() }) };
         let app = hyper::upgrade::on(&mut response);
-        let protocol = response.headers().get(header::UPGRADE).cloned();
-        head::to_client(response.headers_mut(), protocol);
         self.shared.tunnels.spawn(tunnel::run(upgrade, app, lease.into_in_flight()));
         Ok(response.map(|_| AnswerBody::empty()))
     }
 }
 
-/// Whether the client sent nothing more of its body, and nothing wrong.
-fn is_stalled(error: &hyper::Error) -> bool {
-    let source = error.source().and_then(<dyn Error>::downcast_ref);
-    matches!(source, Some(BodyError::Stalled(_)))
+/// What is wrong with a body that ended early.
+fn body_refusal(error: &hyper::Error) -> Refusal {
+    match error.source().and_then(<dyn Error>::downcast_ref) {
+        Some(BodyError::Stalled(_)) => Refusal::Stalled,
+        Some(BodyError::TooLong(most)) => Refusal::TooLong(*most),
+        _ => Refusal::Malformed(Malformed::Body),
+    }
 }

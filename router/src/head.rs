@@ -4,12 +4,12 @@
 //! what they let through and a router must not.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use hyper::{Method, Request, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::strict;
 use crate::table::normal;
@@ -23,6 +23,8 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 #[derive(Clone)]
 pub(crate) struct Client {
     /// Its address.
+    pub(crate) ip: IpAddr,
+    /// The same as text.
     pub(crate) address: HeaderValue,
     /// The port it connected to.
     pub(crate) port: HeaderValue,
@@ -33,9 +35,14 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(peer: SocketAddr, port: HeaderValue, scheme: HeaderValue) -> Self {
         // Digits, dots and colons are always a header value.
-        let address = HeaderValue::from_str(&peer.ip().to_canonical().to_string())
-            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { address, port, scheme }
+        let ip = peer.ip().to_canonical();
+        let address = HeaderValue::from_str(&ip.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { ip, address, port, scheme }
+    }
+
+    /// Whether it came with TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.scheme == "https"
     }
 }
 
@@ -114,7 +121,7 @@ pub(crate) fn host_name(host: &HeaderValue) -> Result<Cow<'_, str>, Malformed> {
     normal(name).ok_or(Malformed::BadHost)
 }
 
-fn split_port(text: &str) -> (&str, &str) {
+pub(crate) fn split_port(text: &str) -> (&str, &str) {
     let after_address = text.rfind(']').map_or(0, |end| end + 1);
     match text[after_address..].find(':') {
         Some(colon) => (&text[..after_address + colon], &text[after_address + colon + 1..]),
@@ -175,7 +182,10 @@ pub(crate) fn to_http2<B>(mut request: Request<B>) -> Request<B> {
 }
 
 /// Makes the head that the client gets.
-pub(crate) fn to_client(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+pub(crate) fn to_client<B>(response: &mut Response<B>) {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    let upgrade = if switches { headers.get(header::UPGRADE).cloned() } else { None };
     remove(headers, is_hop_by_hop);
     announce_upgrade(headers, upgrade);
 }

@@ -7,22 +7,30 @@
 //! It does not know where instances come from: a [`Target`] is whatever [`Dial`] connects to.
 //!
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
-//! over it, `edge` finds the service, `head` checks and rewrites the
+//! over it, `edge` finds the service, `admit` asks its settings, `head` checks and rewrites the
 //! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
 //! an upgraded connection, and `page` says what went wrong.
 
 pub mod health;
 
+mod addresses;
+mod admit;
+mod authority;
+mod balance;
 mod body;
 mod certificates;
+mod circuit;
 mod conduct;
 mod edge;
 mod front;
 mod head;
 mod limits;
+mod meter;
 mod page;
 mod pool;
+mod queue;
 mod router;
+mod settings;
 mod strict;
 mod table;
 mod target;
@@ -32,8 +40,11 @@ mod upstream;
 mod wire;
 mod worker;
 
+pub use authority::{Authority, Issued};
 pub use certificates::{Certificate, CertificateError, Certificates};
 pub use limits::Limits;
+pub use meter::Meter;
 pub use router::{Https, Router, RouterError};
+pub use settings::{Hsts, Queue, Rate, Settings};
 pub use table::{HostName, InvalidHostName, Service, State, Table};
 pub use target::{Dial, Protocol, Target};

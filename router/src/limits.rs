@@ -48,6 +48,8 @@ pub struct Limits {
     pub threads: usize,
     /// Most client connections served at once; more wait. Default: 10 000.
     pub connections: usize,
+    /// Most of them from one address; more are closed at once. Default: 2 500.
+    pub connections_per_address: usize,
     /// A request's head must be complete this long after the connection opened or the previous answer ended; so this
     /// is how long an idle connection is kept, too. Default: 30 s.
     pub head: Duration,
@@ -64,6 +66,7 @@ impl Default for Limits {
         Self {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             connections: 10_000,
+            connections_per_address: 2_500,
             head: Duration::from_secs(30),
             stall: Duration::from_secs(60),
             connect: Duration::from_secs(5),

@@ -1,5 +1,7 @@
 //! The answers that are the router's own: each says which host or app, and what happened.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -24,6 +26,12 @@ pub(crate) enum Refusal {
     Garbled { app: String },
     /// The request's body stopped coming.
     Stalled,
+    /// Its body is longer than this.
+    TooLong(u64),
+    /// As many as may be are in flight.
+    TooMany { app: String },
+    /// This client has asked too often, and may again after this time.
+    TooOften { app: String, wait: Duration },
     /// No answer within this many seconds.
     Late { app: String, seconds: u64 },
 }
@@ -36,6 +44,9 @@ impl Refusal {
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Garbled { .. } => StatusCode::BAD_GATEWAY,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -50,6 +61,9 @@ impl Refusal {
             Self::Silent { app } => format!("the app `{app}` closed the connection without an answer"),
             Self::Garbled { app } => format!("the app `{app}` sent something that is not an HTTP response"),
             Self::Stalled => "the rest of the request did not arrive".to_owned(),
+            Self::TooLong(most) => format!("the request is longer than the {most} bytes that are allowed"),
+            Self::TooMany { app } => format!("the app `{app}` is busy"),
+            Self::TooOften { app, .. } => format!("you have asked the app `{app}` too often in a short time"),
             Self::Late { app, seconds } => format!("the app `{app}` did not answer within {seconds} s"),
         }
     }
@@ -63,13 +77,23 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if matches!(self, Self::Unavailable { .. }) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self, Self::Malformed(_) | Self::Stalled) {
+        if matches!(self, Self::Malformed(_) | Self::Stalled | Self::TooLong(_)) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// Seconds after which it may be worth asking again.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Unavailable { .. } => Some(5),
+            Self::TooMany { .. } => Some(1),
+            Self::TooOften { wait, .. } => Some(wait.as_secs() + 1),
+            _ => None,
+        }
     }
 
     fn text(&self) -> String {

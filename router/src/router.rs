@@ -8,8 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
+use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::edge::{Edge, Shared};
 use crate::front::Door;
@@ -29,6 +30,8 @@ pub struct Router {
     http: SocketAddr,
     https: Option<SocketAddr>,
     table: Arc<ArcSwap<Table>>,
+    /// Wakes requests that wait for another table.
+    changed: Arc<Notify>,
     shutdown: Shutdown,
     threads: Vec<JoinHandle<()>>,
 }
@@ -53,6 +56,7 @@ impl Router {
             http: plain.address,
             https: secure.as_ref().map(|entrance| entrance.address),
             table: Arc::new(ArcSwap::from_pointee(table)),
+            changed: Arc::default(),
             shutdown: Shutdown::default(),
             threads: Vec::new(),
         };
@@ -67,8 +71,10 @@ impl Router {
         limits: &Limits,
     ) -> Result<(), RouterError> {
         let slots = Arc::new(Semaphore::new(limits.connections));
+        let addresses = Arc::new(Addresses::default());
         let shared = Arc::new(Shared {
             table: Arc::clone(&self.table),
+            changed: Arc::clone(&self.changed),
             certificates,
             https_port: self.https.map(|address| address.port()),
             tunnels: self.shutdown.open.clone(),
@@ -78,6 +84,7 @@ impl Router {
                 edge: Arc::new(Edge::new(Arc::clone(&shared), limits.clone(), thread)),
                 shutdown: self.shutdown.clone(),
                 slots: Arc::clone(&slots),
+                addresses: Arc::clone(&addresses),
                 accepting: self.shutdown.open.token(),
             };
             let doors = entrances.iter_mut().filter_map(Entrance::listener).collect();
@@ -100,6 +107,7 @@ impl Router {
     /// Requests that begin from now on see `table`.
     pub fn swap(&self, table: Table) {
         self.table.store(Arc::new(table));
+        self.changed.notify_waiters();
     }
 
     /// Stops accepting, lets what is in flight end for at most `grace`, cuts the rest; returns when all threads have ended.

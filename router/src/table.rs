@@ -6,7 +6,9 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use crate::Target;
+use crate::meter::Meter;
+use crate::settings::Settings;
+use crate::target::Target;
 
 /// A host name in lower case, without port: labels of `a-z`, `0-9`, `-`, `_`, at most 253 bytes. Also an IP address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,23 +58,34 @@ pub struct Service {
     pub name: String,
     /// Whether it can be asked now.
     pub state: State,
+    /// How its requests are handled.
+    pub settings: Settings,
+    /// What is counted of it: give the same one to the next table.
+    pub meter: Arc<Meter>,
 }
 
 /// Whether a service can be asked.
 #[derive(Debug)]
 pub enum State {
-    /// These answer; requests go to the one with the fewest in flight. Never empty.
+    /// These answer. Never empty.
     Serving(Vec<Arc<Target>>),
+    /// Nothing answers yet; requests wait if they may, else this is why there is no answer (503).
+    Starting(String),
     /// Nothing answers; the text says why in one sentence for the visitor (503).
     Unavailable(String),
 }
 
 impl Service {
+    /// A service without limits of its own.
+    pub fn new(name: impl Into<String>, state: State) -> Self {
+        Self { name: name.into(), state, settings: Settings::default(), meter: Arc::default() }
+    }
+
     /// The targets that answer now; none if unavailable.
     pub(crate) fn targets(&self) -> &[Arc<Target>] {
         match &self.state {
             State::Serving(targets) => targets,
-            State::Unavailable(_) => &[],
+            State::Starting(_) | State::Unavailable(_) => &[],
         }
     }
 }

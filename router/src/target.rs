@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::circuit::Circuit;
+use crate::meter::Place;
 use crate::pool::Pool;
 
 /// Opens connections to a target.
@@ -42,6 +44,7 @@ pub struct Target {
     /// Ends every connection to it.
     cut: CancellationToken,
     pool: Pool,
+    circuit: Circuit,
 }
 
 const DRAINING: usize = 1 << (usize::BITS - 1);
@@ -57,6 +60,7 @@ impl Target {
             empty: Notify::new(),
             cut: CancellationToken::new(),
             pool: Pool::default(),
+            circuit: Circuit::default(),
         }
     }
 
@@ -105,7 +109,7 @@ impl Target {
     /// Counts one more in flight; None if the target drains or has been drained.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.load.fetch_add(1, Ordering::SeqCst);
-        let entered = InFlight(Arc::clone(self));
+        let entered = InFlight { target: Arc::clone(self), place: None };
         (before & DRAINING == 0).then_some(entered)
     }
 
@@ -125,6 +129,10 @@ impl Target {
         &self.cut
     }
 
+    pub(crate) fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -137,18 +145,26 @@ impl fmt::Debug for Target {
 }
 
 /// One request or upgraded connection in flight; dropping it ends the count.
-pub(crate) struct InFlight(Arc<Target>);
+pub(crate) struct InFlight {
+    target: Arc<Target>,
+    /// Its place in the count of the service.
+    place: Option<Place>,
+}
 
 impl InFlight {
     pub(crate) fn target(&self) -> &Arc<Target> {
-        &self.0
+        &self.target
+    }
+
+    pub(crate) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.load.fetch_sub(1, Ordering::SeqCst) == DRAINING | 1 {
-            self.0.empty.notify_waiters();
+        if self.target.load.fetch_sub(1, Ordering::SeqCst) == DRAINING | 1 {
+            self.target.empty.notify_waiters();
         }
     }
 }

@@ -11,9 +11,11 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::balance::{Choice, choose};
 use crate::body::{BodyError, Progress, RequestBody};
 use crate::head;
 use crate::limits::{BUFFER_BYTES, HEAD_BYTES, Limits, STREAM_WINDOW as WINDOW};
+use crate::meter::Place;
 use crate::target::{InFlight, Protocol, Target};
 use crate::wire::{Answered, Wire};
 
@@ -77,6 +79,15 @@ impl Lease {
         }
     }
 
+    pub(crate) fn target(&self) -> &Target {
+        self.in_flight.target()
+    }
+
+    /// The place in the service's count goes with it.
+    pub(crate) fn hold(&mut self, place: Place) {
+        self.in_flight.hold(place);
+    }
+
     /// The connection is used up (by an upgrade); what is in flight goes on.
     pub(crate) fn into_in_flight(self) -> InFlight {
         self.in_flight
@@ -89,6 +100,9 @@ pub(crate) enum Failure {
     /// Every target drains: the table has been replaced since it was read.
     #[error("every target drains")]
     Drained,
+    /// There is no target, for this reason.
+    #[error("{0}")]
+    Unavailable(String),
     #[error("connecting: {0}")]
     Connect(#[source] io::Error),
     #[error("closed without an answer: {0}")]
@@ -99,6 +113,13 @@ pub(crate) enum Failure {
     Client(#[source] hyper::Error),
     #[error("no answer in time")]
     Late,
+}
+
+impl Failure {
+    /// Whether the target seems to be broken.
+    fn is_the_targets(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Closed(_) | Self::Garbled(_))
+    }
 }
 
 /// A failure, and the request if it can still be sent elsewhere: nothing of it has been written.
@@ -120,24 +141,29 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Sends `request` to the one of `targets` with the fewest in flight; `turn` decides between equals. Another is
-    /// tried if it takes no connection.
+    /// Sends `request` to one of `targets`. Another is tried if it takes no connection.
     pub(crate) async fn send(
         &self,
         targets: &[Arc<Target>],
-        turn: usize,
+        choice: &Choice,
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         let mut failed = Failed { failure: Failure::Drained, request: Some(Box::new(request)) };
         let mut tried = Vec::new();
         while let Some(request) = failed.request.take() {
-            let Some((index, in_flight)) = choose(targets, turn, &tried) else {
+            let Some((index, in_flight)) = choose(targets, choice, &tried) else {
                 failed.request = Some(request);
                 break;
             };
             match self.exchange(in_flight.target(), *request).await {
-                Ok((response, connection)) => return Ok((response, Lease { connection, in_flight })),
+                Ok((response, connection)) => {
+                    in_flight.target().circuit().succeeded();
+                    return Ok((response, Lease { connection, in_flight }));
+                }
                 Err(again) => failed = again,
+            }
+            if failed.failure.is_the_targets() {
+                in_flight.target().circuit().failed(Instant::now().into_std());
             }
             tried.push(index);
         }
@@ -271,18 +297,6 @@ fn classify(error: hyper::Error) -> Failure {
         Failure::Client(error)
     } else {
         Failure::Closed(error)
-    }
-}
-
-/// The target with the fewest in flight that is not in `tried` and does not drain.
-fn choose(targets: &[Arc<Target>], turn: usize, tried: &[usize]) -> Option<(usize, InFlight)> {
-    let rotated = (0..targets.len()).map(|offset| (turn.wrapping_add(offset)) % targets.len());
-    let candidates = rotated.filter(|index| !tried.contains(index) && !targets[*index].is_draining());
-    let index = candidates.min_by_key(|index| targets[*index].in_flight())?;
-    match targets[index].enter() {
-        Some(in_flight) => Some((index, in_flight)),
-        // It began to drain just now.
-        None => choose(targets, turn, tried),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::addresses::Addresses;
 use crate::edge::Edge;
 use crate::front::{self, Door};
 use crate::limits::SWEEP;
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     pub(crate) edge: Arc<Edge>,
     pub(crate) shutdown: Shutdown,
     pub(crate) slots: Arc<Semaphore>,
+    pub(crate) addresses: Arc<Addresses>,
     /// Held while accepting.
     pub(crate) accepting: TaskTrackerToken,
 }
@@ -84,12 +86,14 @@ impl Worker {
     async fn take(&self, door: &Arc<Door>, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, peer)) => {
+                let most = self.edge.limits().connections_per_address;
+                let Some(open) = self.addresses.enter(peer.ip(), most) else { return };
                 let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
                 let stop = self.shutdown.stop.clone();
                 let connection = front::serve(Arc::clone(&self.edge), Arc::clone(door), stream, peer, stop);
                 self.shutdown.open.spawn(async move {
                     connection.await;
-                    drop(slot);
+                    drop((slot, open));
                 });
             }
             // The client gave up before it was accepted.

@@ -25,7 +25,7 @@ async fn an_unknown_host_is_404() {
 #[tokio::test]
 async fn an_unavailable_service_is_503_with_its_sentence() {
     let router = router(vec![]);
-    let service = Service { name: "blog".to_owned(), state: State::Unavailable("in <maintenance>".to_owned()) };
+    let service = Service::new("blog", State::Unavailable("in <maintenance>".to_owned()));
     router.swap(Table { hosts: [(HostName::new("app").unwrap(), Arc::new(service))].into() });
     let answer = get(&router, "app").await;
     assert_eq!(

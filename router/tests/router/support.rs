@@ -153,10 +153,7 @@ pub(crate) async fn bytes_app(answer: &'static str) -> App {
 }
 
 pub(crate) fn table(hosts: &[(&str, Vec<Arc<Target>>)]) -> Table {
-    let service = |name: &str, targets: &Vec<Arc<Target>>| Service {
-        name: name.to_owned(),
-        state: State::Serving(targets.clone()),
-    };
+    let service = |name: &str, targets: &Vec<Arc<Target>>| Service::new(name, State::Serving(targets.clone()));
     Table {
         hosts: hosts
             .iter()

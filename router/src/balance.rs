@@ -1,0 +1,189 @@
+//! Which of a service's targets a request goes to.
+//!
+//! Of two targets the one with fewer requests in flight (one of them in turn, the other by chance): nearly as even as
+//! the fewest of all, and many threads that look at the same moment do not all choose the same one.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::header::{self, HeaderMap, HeaderValue};
+
+use crate::head::Client;
+use crate::table::Service;
+use crate::target::{InFlight, Target};
+
+/// The cookie that says which target a browser's requests go to.
+const COOKIE: &str = "airstrip-instance";
+
+/// What the choice depends on besides the targets.
+pub(crate) struct Choice {
+    /// Counts requests.
+    pub(crate) turn: usize,
+    /// The target that the client's cookie names.
+    pub(crate) wanted: Option<u64>,
+}
+
+/// One of the targets that are not in `tried` and do not drain. Those that failed lately are asked only if there are no
+/// others.
+pub(crate) fn choose(targets: &[Arc<Target>], choice: &Choice, tried: &[usize]) -> Option<(usize, InFlight)> {
+    let left: Vec<usize> =
+        (0..targets.len()).filter(|index| !tried.contains(index) && !targets[*index].is_draining()).collect();
+    let index = wanted(targets, choice, &left).or_else(|| better(targets, choice.turn, left))?;
+    match targets[index].enter() {
+        Some(in_flight) => Some((index, in_flight)),
+        // It began to drain just now.
+        None => choose(targets, choice, tried),
+    }
+}
+
+fn wanted(targets: &[Arc<Target>], choice: &Choice, left: &[usize]) -> Option<usize> {
+    let wanted = choice.wanted?;
+    let now = Instant::now();
+    left.iter().copied().find(|index| tag(&targets[*index]) == wanted && targets[*index].circuit().admits(now))
+}
+
+/// Looks for a pair again as long as the better one of it does not admit.
+fn better(targets: &[Arc<Target>], turn: usize, mut left: Vec<usize>) -> Option<usize> {
+    let any = *left.get(turn % left.len().max(1))?;
+    let now = Instant::now();
+    while !left.is_empty() {
+        let place = better_of_two(targets, turn, &left);
+        if targets[left[place]].circuit().admits(now) {
+            return Some(left[place]);
+        }
+        left.remove(place);
+    }
+    Some(any)
+}
+
+fn better_of_two(targets: &[Arc<Target>], turn: usize, left: &[usize]) -> usize {
+    let one = turn % left.len();
+    let other = (one + 1 + scramble(turn) % left.len().saturating_sub(1).max(1)) % left.len();
+    if targets[left[other]].in_flight() < targets[left[one]].in_flight() { other } else { one }
+}
+
+/// As good as chance here: the finalizer of splitmix.
+fn scramble(turn: usize) -> usize {
+    let mut bits = (turn as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    usize::try_from((bits ^ (bits >> 31)) >> 1).unwrap_or(turn)
+}
+
+/// The target that a request's cookie names.
+pub(crate) fn wanted_by(headers: &HeaderMap) -> Option<u64> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
+    u64::from_str_radix(value, 16).ok()
+}
+
+/// Makes a browser come back to this target, if the service wants that and it did not come for it.
+pub(crate) fn stick(service: &Service, wanted: Option<u64>, target: &Target, client: &Client, headers: &mut HeaderMap) {
+    if service.settings.sticky
+        && wanted != Some(tag(target))
+        && let Some(cookie) = cookie(target, client.is_secure())
+    {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+}
+
+fn cookie(target: &Target, secure: bool) -> Option<HeaderValue> {
+    let secure = if secure { "; Secure" } else { "" };
+    HeaderValue::try_from(format!("{COOKIE}={:016x}; Path=/; HttpOnly; SameSite=Lax{secure}", tag(target))).ok()
+}
+
+/// Says which target this is, and nothing about it.
+fn tag(target: &Target) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    target.name().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use async_trait::async_trait;
+    use proptest::prelude::*;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::Dial;
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl Dial for Nowhere {
+        async fn dial(&self) -> io::Result<TcpStream> {
+            Err(io::ErrorKind::NotConnected.into())
+        }
+    }
+
+    fn targets(count: usize) -> Vec<Arc<Target>> {
+        (0..count).map(|number| Arc::new(Target::new(format!("web.{number}"), Nowhere))).collect()
+    }
+
+    fn turn(turn: usize) -> Choice {
+        Choice { turn, wanted: None }
+    }
+
+    #[test]
+    fn requests_that_stay_are_spread_evenly() {
+        let targets = targets(5);
+        let held: Vec<_> = (0..1000).map(|number| choose(&targets, &turn(number), &[]).unwrap()).collect();
+        for target in &targets {
+            assert!((190..=210).contains(&target.in_flight()), "{}", target.in_flight());
+        }
+        drop(held);
+    }
+
+    #[test]
+    fn a_slow_target_gets_less() {
+        let targets = targets(3);
+        let slow: Vec<_> = (0..20).map(|_| targets[0].enter().unwrap()).collect();
+        let chosen = (0..1000).filter(|number| choose(&targets, &turn(*number), &[]).unwrap().0 == 0).count();
+        assert_eq!(chosen, 0, "one of each pair is less busy");
+        drop(slow);
+    }
+
+    #[test]
+    fn one_that_fails_is_left_alone_unless_it_is_the_only_one() {
+        let targets = targets(2);
+        for _ in 0..10 {
+            targets[0].circuit().failed(Instant::now());
+        }
+        assert!((0..100).all(|number| choose(&targets, &turn(number), &[]).unwrap().0 == 1));
+        assert_eq!(choose(&targets, &turn(0), &[1]).unwrap().0, 0);
+        assert_eq!(choose(&targets[..1], &turn(0), &[]).unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_cookie_leads_back_while_its_target_is_there() {
+        let targets = targets(4);
+        let set = cookie(&targets[2], true).unwrap();
+        let text = set.to_str().unwrap();
+        assert!(text.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"), "{text}");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, format!("a=b; {}", text.split(';').next().unwrap()).parse().unwrap());
+        let wanted = wanted_by(&headers);
+        assert_eq!(wanted, Some(tag(&targets[2])));
+        let choice = |turn| Choice { turn, wanted };
+        assert!((0..20).all(|number| choose(&targets, &choice(number), &[]).unwrap().0 == 2));
+        assert_ne!(choose(&targets, &choice(0), &[2]).unwrap().0, 2);
+    }
+
+    proptest! {
+        /// Whoever is left over is found, and nobody else.
+        #[test]
+        fn somebody_is_chosen_if_there_is_anybody(
+            count in 0..6_usize, number: usize, tried in proptest::collection::vec(0..6_usize, 0..6), wanted: Option<u64>,
+        ) {
+            let targets = targets(count);
+            let chosen = choose(&targets, &Choice { turn: number, wanted }, &tried);
+            prop_assert_eq!(chosen.is_some(), (0..count).any(|index| !tried.contains(&index)));
+            prop_assert!(chosen.is_none_or(|(index, _)| !tried.contains(&index)));
+        }
+    }
+}
