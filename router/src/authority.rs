@@ -9,13 +9,13 @@ use rcgen::{
 use crate::certificates::CertificateError;
 
 /// For how long an authority is valid.
-const AUTHORITY: Duration = Duration::from_hours(24 * 3650);
+const AUTHORITY: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// For how long what it issues is valid: browsers refuse more than 398 days.
-const ISSUED: Duration = Duration::from_hours(24 * 90);
+const ISSUED: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Clocks differ.
-const BEFORE: Duration = Duration::from_hours(1);
+const BEFORE: Duration = Duration::from_secs(3600);
 
 /// An authority, with its key.
 pub struct Authority {

@@ -136,7 +136,8 @@ impl Edge {
             };
             let Some(unsent) = failed.request else { return Err(self.refusal(&service, &failed.failure)) };
             let drained = matches!(failed.failure, Failure::Drained);
-            if !(drained && patience.rereads()) && !patience.wait(&service, changed).await {
+            let again = (drained && patience.rereads()) || patience.wait(&service, changed).await;
+            if !again {
                 return Err(self.refusal(&service, &failed.failure));
             }
             request = *unsent;

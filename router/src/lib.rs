@@ -4,6 +4,8 @@
 //! and passes request and response through, streaming. A deploy is three verbs of its user: make targets, wait until
 //! they are [healthy](health), [swap](Router::swap) the table; then [drain](Target::drain) the replaced ones.
 //!
+//! Certificates come from their owner or from an authority by [`acme`].
+//!
 //! It does not know where instances come from: a [`Target`] is whatever [`Dial`] connects to.
 //!
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
@@ -11,6 +13,7 @@
 //! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
 //! an upgraded connection, and `page` says what went wrong.
 
+pub mod acme;
 pub mod health;
 
 mod addresses;

@@ -41,11 +41,10 @@ impl Refusal {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::UnknownHost(_) => StatusCode::NOT_FOUND,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Garbled { .. } => StatusCode::BAD_GATEWAY,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Late { .. } => StatusCode::GATEWAY_TIMEOUT,
         }

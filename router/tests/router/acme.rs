@@ -1,0 +1,275 @@
+//! Certificates from `pebble`, the test authority of those who made the protocol.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use router::acme::{Acme, AcmeSettings, CertificateState, Store, StoreError};
+use router::{Authority, Certificate, Certificates, HostName, Https, Issued, Limits, Router, Table};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::support::{soon, until};
+
+/// Keeps in memory.
+#[derive(Default)]
+struct Memory {
+    accounts: Mutex<HashMap<String, String>>,
+    certificates: Mutex<HashMap<HostName, (String, String)>>,
+    writes: Mutex<Vec<&'static str>>,
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn account(&self, directory: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.accounts.lock().unwrap().get(directory).cloned())
+    }
+
+    async fn keep_account(&self, directory: &str, credentials: &str) -> Result<(), StoreError> {
+        self.writes.lock().unwrap().push("account");
+        self.accounts.lock().unwrap().insert(directory.to_owned(), credentials.to_owned());
+        Ok(())
+    }
+
+    async fn certificate(&self, name: &HostName) -> Result<Option<Issued>, StoreError> {
+        let kept = self.certificates.lock().unwrap().get(name).cloned();
+        Ok(kept.map(|(chain, key)| Issued { chain, key }))
+    }
+
+    async fn keep_certificate(&self, name: &HostName, issued: &Issued) -> Result<(), StoreError> {
+        self.writes.lock().unwrap().push("certificate");
+        self.certificates.lock().unwrap().insert(name.clone(), (issued.chain.clone(), issued.key.clone()));
+        Ok(())
+    }
+}
+
+/// Pebble and its name server, on loopback; both end with it.
+struct Pebble {
+    directory: String,
+    home: TempDir,
+    _processes: [Child; 2],
+}
+
+/// A port that was free a moment ago.
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(program: &str, arguments: &[String]) -> Option<Child> {
+    let command = &mut Command::new(program);
+    let command = command.args(arguments).env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "20");
+    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().ok()
+}
+
+impl Pebble {
+    /// Looks for the answers at these ports of loopback, whatever the name. None if it is not installed.
+    async fn start(http: u16, https: u16) -> Option<Self> {
+        let home = tempfile::tempdir().unwrap();
+        let (api, management, names) = (port(), port(), port());
+        let authority = Authority::new().unwrap();
+        let own = authority.issue(&["localhost".to_owned()]).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = home.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        write("root.pem", authority.certificate());
+        let (chain, key) = (write("chain.pem", &own.chain), write("key.pem", &own.key));
+        let settings = format!(
+            r#"{{"pebble": {{"listenAddress": "127.0.0.1:{api}", "managementListenAddress": "127.0.0.1:{management}",
+            "certificate": "{chain}", "privateKey": "{key}", "httpPort": {http}, "tlsPort": {https}}}}}"#
+        );
+        let settings = write("pebble.json", &settings);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let name_server = words(&[
+            "-defaultIPv4",
+            "127.0.0.1",
+            "-defaultIPv6",
+            "",
+            "-dns01",
+            &format!("127.0.0.1:{names}"),
+            "-http01",
+            "",
+            "-https01",
+            "",
+            "-tlsalpn01",
+            "",
+            "-management",
+            &format!("127.0.0.1:{}", port()),
+        ]);
+        let processes = [
+            start("pebble-challtestsrv", &name_server)?,
+            start("pebble", &words(&["-config", &settings, "-dnsserver", &format!("127.0.0.1:{names}"), "-strict"]))?,
+        ];
+        let address = SocketAddr::from(([127, 0, 0, 1], api));
+        soon(async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        Some(Self { directory: format!("https://localhost:{api}/dir"), home, _processes: processes })
+    }
+
+    fn root(&self) -> &Path {
+        self.home.path()
+    }
+}
+
+/// A router, and what asks for its certificates.
+struct Edge {
+    router: Router,
+    certificates: Arc<Certificates>,
+}
+
+impl Edge {
+    fn new() -> Self {
+        let certificates = Arc::new(Certificates::new().unwrap());
+        let any = "127.0.0.1:0".parse().unwrap();
+        let https = Https { address: any, certificates: certificates.clone() };
+        let limits = Limits { threads: 1, ..Limits::default() };
+        Self { router: Router::open(any, Some(https), Table::default(), &limits).unwrap(), certificates }
+    }
+
+    fn ports(&self) -> (u16, u16) {
+        (self.router.address().port(), self.router.https_address().unwrap().port())
+    }
+
+    fn acme(&self, pebble: &Pebble, store: &Arc<Memory>) -> (Arc<Acme>, DropGuard) {
+        let settings = AcmeSettings {
+            directory: pebble.directory.clone(),
+            contact: Some("mailto:owner@example.test".to_owned()),
+            root: Some(pebble.root().join("root.pem")),
+        };
+        let acme = Arc::new(Acme::new(settings, store.clone(), self.certificates.clone()));
+        let cancel = CancellationToken::new();
+        let (running, guard) = (acme.clone(), cancel.clone().drop_guard());
+        tokio::spawn(async move { running.run(cancel).await });
+        (acme, guard)
+    }
+
+    /// Whether a client that trusts whoever issued `chain` takes the certificate shown for `name`.
+    async fn shows(&self, name: &str, chain: &str) -> bool {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(chain.as_bytes()).skip(1) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let connector = TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()));
+        let stream = TcpStream::connect(self.router.https_address().unwrap()).await.unwrap();
+        soon(connector.connect(ServerName::try_from(name.to_owned()).unwrap(), stream)).await.is_ok()
+    }
+}
+
+fn names(names: &[&str]) -> BTreeSet<HostName> {
+    names.iter().map(|name| HostName::new(name).unwrap()).collect()
+}
+
+fn is_valid(acme: &Acme, name: &str) -> bool {
+    matches!(acme.states().get(&HostName::new(name).unwrap()), Some(CertificateState::Valid { .. }))
+}
+
+fn skip() {
+    eprintln!("skipped: `pebble` and `pebble-challtestsrv` are not installed (Debian: apt-get install pebble)");
+}
+
+#[tokio::test]
+async fn a_name_gets_a_certificate_and_keeps_it() {
+    let edge = Edge::new();
+    let (http, https) = edge.ports();
+    let Some(pebble) = Pebble::start(http, https).await else { return skip() };
+    let store = Arc::new(Memory::default());
+    let (acme, running) = edge.acme(&pebble, &store);
+    acme.want(names(&["a.test", "b.test"]), Vec::new());
+    until("both have certificates", || is_valid(&acme, "a.test") && is_valid(&acme, "b.test")).await;
+    assert_eq!(*store.writes.lock().unwrap(), ["account", "certificate", "certificate"]);
+    let chain = store.certificates.lock().unwrap()[&HostName::new("a.test").unwrap()].0.clone();
+    assert!(edge.shows("a.test", &chain).await && edge.shows("b.test", &chain).await);
+    assert!(!edge.shows("c.test", &chain).await);
+    drop((acme, running));
+    // Started again, it takes what was kept, and asks for what is new with the same account.
+    let (acme, _running) = edge.acme(&pebble, &store);
+    acme.want(names(&["a.test", "c.test"]), Vec::new());
+    until("both have certificates", || is_valid(&acme, "a.test") && is_valid(&acme, "c.test")).await;
+    assert_eq!(*store.writes.lock().unwrap(), ["account", "certificate", "certificate", "certificate"]);
+    assert!(edge.shows("c.test", &chain).await && !edge.shows("b.test", &chain).await);
+}
+
+#[tokio::test]
+async fn an_authority_that_cannot_come_by_http_comes_by_tls() {
+    let edge = Edge::new();
+    let Some(pebble) = Pebble::start(port(), edge.ports().1).await else { return skip() };
+    let store = Arc::new(Memory::default());
+    let (acme, _running) = edge.acme(&pebble, &store);
+    acme.want(names(&["a.test"]), Vec::new());
+    until("it has a certificate", || is_valid(&acme, "a.test")).await;
+}
+
+#[tokio::test]
+async fn a_failure_is_shown_and_tried_again_later() {
+    let edge = Edge::new();
+    let Some(pebble) = Pebble::start(port(), port()).await else { return skip() };
+    let store = Arc::new(Memory::default());
+    let (acme, _running) = edge.acme(&pebble, &store);
+    let name = HostName::new("a.test").unwrap();
+    let failed = || match acme.states().remove(&name) {
+        Some(CertificateState::Failed { reason, next, until }) => Some((reason, next, until)),
+        _ => None,
+    };
+    acme.want(names(&["a.test"]), Vec::new());
+    until("it has failed", || failed().is_some()).await;
+    let (reason, next, until_then) = failed().unwrap();
+    assert!(reason.starts_with("the authority did not find that the name leads here: "), "{reason}");
+    assert!(next > std::time::SystemTime::now() + std::time::Duration::from_secs(1000));
+    assert_eq!(until_then, None);
+    acme.retry(&name);
+    until("it is tried again", || failed().is_some_and(|(_, later, _)| later > next)).await;
+}
+
+#[tokio::test]
+async fn an_authority_that_is_not_there_is_a_failure() {
+    let edge = Edge::new();
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("root.pem"), Authority::new().unwrap().certificate()).unwrap();
+    let settings = AcmeSettings {
+        directory: format!("https://localhost:{}/dir", port()),
+        contact: None,
+        root: Some(home.path().join("root.pem")),
+    };
+    let acme = Acme::new(settings, Arc::new(Memory::default()), edge.certificates.clone());
+    acme.want(names(&["a.test"]), Vec::new());
+    let cancel = CancellationToken::new();
+    let seen =
+        until("it has failed", || acme.states().values().any(|state| matches!(state, CertificateState::Failed { .. })));
+    tokio::select! {
+        () = acme.run(cancel) => panic!("it goes on"),
+        () = seen => {}
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_for_names_with_a_certificate_of_their_own() {
+    let edge = Edge::new();
+    let authority = Authority::new().unwrap();
+    let issued = authority.issue(&["*.b.test".to_owned()]).unwrap();
+    let own = Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap());
+    let settings = AcmeSettings { directory: String::new(), contact: None, root: None };
+    let acme = Acme::new(settings, Arc::new(Memory::default()), edge.certificates.clone());
+    acme.want(names(&["a.b.test"]), vec![own]);
+    assert!(acme.states().is_empty());
+    let chain = issued.chain + authority.certificate();
+    assert!(edge.shows("a.b.test", &chain).await);
+    acme.want(names(&["a.b.test"]), Vec::new());
+    assert_eq!(acme.states().len(), 1);
+    assert!(!edge.shows("a.b.test", &chain).await);
+}
