@@ -275,7 +275,7 @@ impl Acme {
             Err(failed) => {
                 tracing::warn!(%name, %failed, "no certificate");
                 let count = domain.failure.as_ref().map_or(1, |failure| failure.count.saturating_add(1));
-                let pause = schedule::pause(count, failed.is_rate_limit(), name);
+                let pause = schedule::pause(count, failed.kind(), name);
                 let next = SystemTime::now() + pause;
                 domain.failure = Some(Failure { reason: failed.to_string(), count, next });
             }

@@ -6,6 +6,7 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use super::StoreError;
+use super::schedule::Kind;
 use crate::HostName;
 use crate::authority::Issued;
 use crate::certificates::{CertificateError, Certificates};
@@ -57,8 +58,14 @@ pub(super) enum Failed {
 }
 
 impl Failed {
-    pub(super) fn is_rate_limit(&self) -> bool {
-        matches!(self, Self::Protocol(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(RATE_LIMITED))
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Protocol(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(RATE_LIMITED) => {
+                Kind::TooMuch
+            }
+            Self::Refused(_) | Self::Protocol(instant_acme::Error::Api(_)) | Self::Certificate(_) => Kind::Refused,
+            Self::Protocol(_) | Self::Account(_) | Self::Store(_) | Self::Late => Kind::Trouble,
+        }
     }
 }
 

@@ -12,9 +12,13 @@ use crate::HostName;
 /// tries may be two.
 const FIRST_PAUSE: Duration = Duration::from_secs(30 * 60);
 
-/// The longest pause after failures, and the shortest one when the authority says that it was too much.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// The first pause when the authority was not reached, or something went wrong here.
+const TROUBLE: Duration = Duration::from_secs(60);
+
+/// The first pause when the authority says that it was asked too much.
 const TOO_MUCH: Duration = Duration::from_secs(3 * 3600);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// Orders in a span of time: the usual limit is 300.
 const ORDERS: usize = 200;
@@ -27,11 +31,26 @@ pub(super) fn renewal((from, until): (SystemTime, SystemTime), name: &HostName) 
     until - life / 3 - (life / 20).mul_f64(chance(name))
 }
 
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It counts against the authority's limits.
+    Refused,
+    /// The limits have been reached.
+    TooMuch,
+    /// It was not the name's fault.
+    Trouble,
+}
+
 /// How long to wait after this many failures in a row; a tenth more or less.
-pub(super) fn pause(failures: u32, rate_limit: bool, name: &HostName) -> Duration {
-    let doubled = FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1).min(10));
-    let least = if rate_limit { TOO_MUCH } else { Duration::ZERO };
-    doubled.max(least).min(LONGEST_PAUSE).mul_f64(0.9 + 0.2 * chance(name))
+pub(super) fn pause(failures: u32, kind: Kind, name: &HostName) -> Duration {
+    let first = match kind {
+        Kind::Refused => FIRST_PAUSE,
+        Kind::TooMuch => TOO_MUCH,
+        Kind::Trouble => TROUBLE,
+    };
+    let doubled = first * 2_u32.saturating_pow(failures.saturating_sub(1).min(10));
+    doubled.min(LONGEST_PAUSE).mul_f64(0.9 + 0.2 * chance(name))
 }
 
 /// Between 0 and 1, and always the same for a name: a restart does not shift anything.
@@ -84,11 +103,12 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_day() {
-        let pauses: Vec<_> = (1..12).map(|failures| pause(failures, false, &name("a.test"))).collect();
+        let pauses: Vec<_> = (1..12).map(|failures| pause(failures, Kind::Refused, &name("a.test"))).collect();
         assert!((FIRST_PAUSE.mul_f64(0.9)..=FIRST_PAUSE.mul_f64(1.1)).contains(&pauses[0]));
         assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
         assert!((LONGEST_PAUSE.mul_f64(0.9)..=LONGEST_PAUSE.mul_f64(1.1)).contains(&pauses[10]));
-        assert!(pause(1, true, &name("a.test")) >= TOO_MUCH.mul_f64(0.9));
+        assert!(pause(1, Kind::TooMuch, &name("a.test")) >= TOO_MUCH.mul_f64(0.9));
+        assert!(pause(1, Kind::Trouble, &name("a.test")) <= TROUBLE.mul_f64(1.1));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod pages;
 mod retries;
 mod routing;
 mod streaming;
+mod strict;
 mod support;
 mod tls;
 mod upgrades;
