@@ -113,7 +113,7 @@ impl Pebble {
         let address = SocketAddr::from(([127, 0, 0, 1], api));
         soon(async {
             while TcpStream::connect(address).await.is_err() {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await;
@@ -181,6 +181,7 @@ fn is_valid(acme: &Acme, name: &str) -> bool {
     matches!(state, Some(CertificateState::Valid { .. }))
 }
 
+#[expect(clippy::print_stderr, reason = "a test that cannot run says so")]
 fn skip() {
     eprintln!("skipped: `pebble` and `pebble-challtestsrv` are not installed (Debian: apt-get install pebble)");
 }

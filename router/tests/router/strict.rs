@@ -36,6 +36,7 @@ async fn recorder() -> (App, Arc<Mutex<Vec<u8>>>) {
 /// What follows each request, and must never be taken for one.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: app\r\n\r\n";
 
+#[expect(clippy::too_many_lines, reason = "it is one table")]
 /// Each is answered with this status, once, and is the last of its connection.
 fn refused() -> Vec<(&'static str, String, u16)> {
     let get = |what, head: &str| (what, format!("GET / HTTP/1.1\r\n{head}\r\n\r\n"), 400);
