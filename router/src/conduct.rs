@@ -1,11 +1,17 @@
-//! How the client of one HTTP/2 connection behaves: when it last asked, and how often it took a request back.
+//! How the client of one HTTP/2 connection behaves: when it last asked, how often it took a request back, and whether it
+//! takes the answers.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
 
+use crate::body::AnswerBody;
 use crate::limits::TAKEN_BACK;
 
 /// Counts of one connection.
@@ -16,6 +22,17 @@ pub(crate) struct Conduct {
     /// us and the app a request each time.
     taken_back: AtomicUsize,
     bad: CancellationToken,
+    /// Answers of which the client has not taken what is there.
+    owed: AtomicUsize,
+    /// Counts what it has taken.
+    taken: AtomicUsize,
+}
+
+/// An answer's body, watched.
+pub(crate) struct Watched {
+    body: AnswerBody,
+    conduct: Arc<Conduct>,
+    owed: bool,
 }
 
 /// A request that has begun; dropped without an answer, the client has taken it back.
@@ -28,6 +45,26 @@ impl Conduct {
     pub(crate) fn begin(self: &Arc<Self>) -> Begun {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Begun { conduct: Arc::clone(self), answered: false }
+    }
+
+    /// Watches whether the client takes an answer.
+    pub(crate) fn watch(self: &Arc<Self>, body: AnswerBody) -> Watched {
+        let mut watched = Watched { body, conduct: Arc::clone(self), owed: false };
+        watched.owe();
+        watched
+    }
+
+    /// Waits until the client has taken nothing of what is there for at least `limit`: it keeps its window closed.
+    pub(crate) async fn stalled(&self, limit: Duration) {
+        let mut before = None;
+        loop {
+            tokio::time::sleep(limit).await;
+            let now = (self.owed.load(Ordering::Relaxed) > 0).then(|| self.taken.load(Ordering::Relaxed));
+            if now.is_some() && now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// Waits until no request has begun for at least `limit`.
@@ -62,6 +99,49 @@ impl Drop for Begun {
         if !self.answered && self.conduct.taken_back.fetch_add(1, Ordering::Relaxed) >= TAKEN_BACK {
             self.conduct.bad.cancel();
         }
+    }
+}
+
+impl Watched {
+    fn owe(&mut self) {
+        self.owed = true;
+        self.conduct.owed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            self.conduct.owed.fetch_sub(1, Ordering::Relaxed);
+            self.conduct.taken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    /// hyper asks for more once the client has room for it.
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.settle();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if matches!(frame, Some(Ok(_))) {
+            self.owe();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

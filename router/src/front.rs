@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::AnswerBody;
-use crate::conduct::Conduct;
+use crate::conduct::{Conduct, Watched};
 use crate::edge::Edge;
 use crate::head::Client;
 use crate::limits::{self, FIRST_READ};
@@ -160,14 +160,20 @@ impl Conversation {
                 () = conduct.idle(self.edge.limits().head) => {}
             }
         };
+        let mut cut = pin!(async {
+            tokio::select! {
+                () = conduct.bad() => Error::Conduct,
+                () = conduct.stalled(self.edge.limits().stall) => Error::Stalled,
+            }
+        });
         tokio::select! {
             biased;
-            () = conduct.bad() => return Err(Error::Conduct),
+            why = cut.as_mut() => return Err(why),
             ended = connection.as_mut() => return Ok(ended?),
             () = ending => connection.as_mut().graceful_shutdown(),
         }
         tokio::select! {
-            () = conduct.bad() => Err(Error::Conduct),
+            why = cut => Err(why),
             ended = connection => Ok(ended?),
         }
     }
@@ -177,13 +183,14 @@ fn service(
     edge: Arc<Edge>,
     client: Client,
     conduct: Arc<Conduct>,
-) -> impl HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send> {
+) -> impl HttpService<Incoming, ResBody = Watched, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
-        let (edge, client, begun) = (Arc::clone(&edge), client.clone(), conduct.begin());
+        let (edge, client, conduct) = (Arc::clone(&edge), client.clone(), Arc::clone(&conduct));
         async move {
+            let begun = conduct.begin();
             let answer: Response<AnswerBody> = edge.answer(&client, request).await;
             begun.answered();
-            Ok(answer)
+            Ok(answer.map(|body| conduct.watch(body)))
         }
     })
 }
@@ -195,6 +202,8 @@ enum Error {
     Slow,
     #[error("it took back too many requests")]
     Conduct,
+    #[error("it did not take the answers it asked for")]
+    Stalled,
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]

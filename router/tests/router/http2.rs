@@ -220,6 +220,42 @@ async fn a_client_that_only_takes_back_is_cut() {
     assert_eq!(crate::support::get(&router, "app").await.body, "hello");
 }
 
+/// With its window closed a client could hold an app's answers for ever.
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut() {
+    let app = http_app(|_| async { Response::new(text(vec![b'x'; 10 << 20])) }).await;
+    let limits = Limits { stall: Duration::from_millis(200), ..Limits::default() };
+    let target = app.target();
+    let router = router_within(vec![target.clone()], &limits);
+    let (mut sender, connection) = client(&router).await;
+    let answer = soon(sender.send_request(get("/"))).await.unwrap();
+    assert!(soon(connection).await.unwrap().is_err());
+    drop(answer);
+    until("the app's answer is let go", || target.in_flight() == 0).await;
+}
+
+/// A stream of events with long pauses is not stalled: it is the app that has nothing to say.
+#[tokio::test]
+async fn a_quiet_answer_is_not_cut() {
+    let app = http_app(|_| async {
+        let pause = || tokio::time::sleep(Duration::from_millis(400));
+        let events = futures_util::stream::unfold(0, move |number| async move {
+            pause().await;
+            (number < 3).then(|| (Ok(Frame::data(Bytes::from(format!("{number};")))), number + 1))
+        });
+        Response::new(
+            SyncBody(std::sync::Mutex::new(http_body_util::combinators::UnsyncBoxBody::new(StreamBody::new(events))))
+                .boxed(),
+        )
+    })
+    .await;
+    let limits = Limits { stall: Duration::from_millis(100), head: Duration::from_millis(100), ..Limits::default() };
+    let router = router_within(vec![app.target()], &limits);
+    let (mut sender, _connection) = client(&router).await;
+    let answer = soon(sender.send_request(get("/"))).await.unwrap();
+    assert_eq!(body(answer).await, "0;1;2;", "even though the connection takes no new requests");
+}
+
 #[tokio::test]
 async fn an_idle_connection_ends_by_agreement() {
     let app = says("hello").await;
