@@ -46,6 +46,9 @@ fn wanted(targets: &[Arc<Target>], choice: &Choice, left: &[usize]) -> Option<us
 /// Looks for a pair again as long as the better one of it does not admit.
 fn better(targets: &[Arc<Target>], turn: usize, mut left: Vec<usize>) -> Option<usize> {
     let any = *left.get(turn % left.len().max(1))?;
+    if left.len() == 1 {
+        return Some(any);
+    }
     let now = Instant::now();
     while !left.is_empty() {
         let place = better_of_two(targets, turn, &left);
