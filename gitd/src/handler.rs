@@ -44,6 +44,11 @@ pub trait Session: Send + Sync {
     /// The repository behind the path of `git-receive-pack 'PATH'` or `git-upload-pack 'PATH'`, made if need be.
     async fn repository(&self, access: Access, path: &str) -> Result<PathBuf, Refusal>;
 
+    /// Whether one ref might move at all: asked about every ref of an atomic push before anything is done about any.
+    async fn check(&self, _repository: &std::path::Path, _update: &RefUpdate) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// One ref is to move. All objects are in `incoming` and have been checked; nothing is permanent yet.
     ///
     /// Whatever is written to `output` appears at the pusher at once, behind `remote: `. The future is to

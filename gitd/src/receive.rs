@@ -7,6 +7,7 @@
 mod advertisement;
 mod bounded_pack;
 mod connectivity;
+mod fsck;
 mod progress;
 mod report;
 mod request;
@@ -35,6 +36,9 @@ use update::Updates;
 
 /// How long a pusher whose pack was refused may go on sending it.
 const DRAIN: Duration = Duration::from_secs(300);
+
+/// Git's words for history that the pusher does not have either.
+const SHALLOW: &str = "shallow update not allowed";
 
 /// Serves `git-receive-pack PATH` on a channel.
 pub(crate) async fn receive_pack(service: &Service, session: &dyn Session, path: &str, mut channel: Channel) -> Ended {
@@ -105,7 +109,7 @@ impl Push<'_> {
         let commands = &self.request.commands;
         let (received, rest) = self.receive(input, output.cancelled()).await;
         match received {
-            Ok(incoming) => (Report::new(commands, self.update(incoming, output).await), None),
+            Ok(incoming) => (self.take(incoming, output).await, None),
             Err(error) => {
                 tracing::info!(repository = %self.repository.display(), %error, "pack refused");
                 output.line(&format!("fatal: {error}")).await;
@@ -131,13 +135,28 @@ impl Push<'_> {
         }
     }
 
-    /// Checks what came and does one command after the other.
+    /// Checks what came and does what is asked for with it.
+    async fn take(&self, incoming: Incoming, output: &Output) -> Report {
+        let commands = &self.request.commands;
+        let Err(error) = self.check(&incoming, output.cancelled()).await else {
+            return Report::new(commands, self.update(incoming, output).await);
+        };
+        tracing::info!(repository = %self.repository.display(), %error, "objects refused");
+        let reason = match error {
+            ConnectivityError::Unsound(..) => {
+                output.line(&format!("error: {error}")).await;
+                output.line("fatal: fsck error in packed object").await;
+                return Report::unpack_failed(commands, "index-pack abnormal exit");
+            }
+            ConnectivityError::Missing if self.request.shallow => SHALLOW.to_owned(),
+            error => error.to_string(),
+        };
+        Report::new(commands, vec![Err(reason); commands.len()])
+    }
+
+    /// Does one command after the other.
     async fn update(&self, incoming: Incoming, output: &Output) -> Vec<Result<(), String>> {
         let refused = |reason: &str| vec![Err(reason.to_owned()); self.request.commands.len()];
-        if let Err(error) = self.check(&incoming, output.cancelled()).await {
-            tracing::info!(repository = %self.repository.display(), %error, "objects refused");
-            return refused(&error.to_string());
-        }
         let Some(_only_writer) = self.wait_for_others(output).await else { return refused("push cancelled") };
         let updates = Updates { session: self.session, request: &self.request, incoming: Arc::new(incoming), output };
         updates.run().await

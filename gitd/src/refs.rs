@@ -65,12 +65,7 @@ impl Refs {
 
     /// The existing ref that `name` cannot exist beside: a directory of it, or below it.
     pub(crate) fn conflict(&self, name: &FullName) -> Result<Option<FullName>, RepositoryError> {
-        let below = |longer: &BStr, shorter: &BStr| {
-            longer.strip_prefix(shorter.as_ref() as &[u8]).is_some_and(|rest| rest.starts_with(b"/"))
-        };
-        let name = name.as_bstr();
-        let conflicts = |other: &BStr| below(other, name) || below(name, other);
-        Ok(self.all()?.into_iter().map(|(other, _)| other).find(|other| conflicts(other.as_bstr())))
+        Ok(self.all()?.into_iter().map(|(other, _)| other).find(|other| exclude(other.as_bstr(), name.as_bstr())))
     }
 
     /// Makes a ref point to an object; durable on return.
@@ -141,8 +136,17 @@ impl PreparedRef {
     }
 }
 
+/// What git itself would not let anybody push to: the names are the server's own.
+const HIDDEN: &[u8] = b"refs/airstrip/";
+
 /// A checked name, or why it is none: only branches and tags are kept.
 pub(crate) fn parse_name(name: &[u8]) -> Result<FullName, &'static str> {
+    if !name.starts_with(b"refs/") {
+        return Err("funny refname");
+    }
+    if is_hidden(name) {
+        return Err("deny updating a hidden ref");
+    }
     let namespace = [b"refs/heads/".as_slice(), b"refs/tags/"].into_iter().find(|prefix| name.starts_with(prefix));
     let Some(namespace) = namespace else { return Err("only branches and tags are kept here") };
     let short = name.get(namespace.len()..).unwrap_or_default();
@@ -151,6 +155,19 @@ pub(crate) fn parse_name(name: &[u8]) -> Result<FullName, &'static str> {
         return Err("funny refname");
     }
     FullName::try_from(BStr::new(name)).map_err(|_| "funny refname")
+}
+
+/// Whether one name is a directory of the other: as files they cannot both be there.
+pub(crate) fn exclude(one: &BStr, other: &BStr) -> bool {
+    let below = |longer: &BStr, shorter: &BStr| {
+        longer.strip_prefix(shorter.as_ref() as &[u8]).is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    below(one, other) || below(other, one)
+}
+
+/// Whether the name is the server's own.
+pub(crate) fn is_hidden(name: &[u8]) -> bool {
+    name.starts_with(HIDDEN)
 }
 
 /// Whether the ref is a branch.

@@ -10,7 +10,7 @@ use crate::refs::Refs;
 use crate::{ObjectId, RepositoryError};
 
 const CAPABILITIES: &str = concat!(
-    "report-status report-status-v2 delete-refs side-band-64k quiet ofs-delta object-format=sha1 agent=airstrip/",
+    "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta object-format=sha1 agent=airstrip/",
     env!("CARGO_PKG_VERSION")
 );
 

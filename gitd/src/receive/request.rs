@@ -18,6 +18,8 @@ pub(crate) struct PushRequest {
     pub(crate) commands: Vec<Command>,
     pub(crate) capabilities: Capabilities,
     pub(crate) options: Vec<String>,
+    /// Whether the client itself lacks history.
+    pub(crate) shallow: bool,
 }
 
 /// One ref that is to move.
@@ -35,6 +37,8 @@ pub(crate) struct Capabilities {
     pub(crate) report_status: bool,
     pub(crate) side_band: bool,
     pub(crate) push_options: bool,
+    /// All refs or none.
+    pub(crate) atomic: bool,
 }
 
 /// Why a request makes no sense.
@@ -81,6 +85,7 @@ impl PushRequest {
     fn add_line(&mut self, line: &[u8]) -> Result<(), RequestError> {
         // A shallow client may push what is complete here: the connectivity check decides.
         if line.starts_with(b"shallow ") {
+            self.shallow = true;
             return Ok(());
         }
         let command = match line.iter().position(|byte| *byte == 0) {
@@ -129,6 +134,7 @@ impl Capabilities {
                 b"report-status" | b"report-status-v2" => capabilities.report_status = true,
                 b"side-band-64k" => capabilities.side_band = true,
                 b"push-options" => capabilities.push_options = true,
+                b"atomic" => capabilities.atomic = true,
                 b"object-format=sha1" => {}
                 _ if word.starts_with(b"object-format=") => return Err(RequestError::ObjectFormat),
                 // `agent=…`, `quiet` (nothing is printed that it could silence) and what we did not offer.
@@ -178,7 +184,8 @@ mod tests {
         assert_eq!(parsed.commands[0].new.unwrap().to_string(), A);
         assert_eq!(parsed.commands[1].name, b"refs/heads/a b");
         assert_eq!(parsed.commands[1].new, None);
-        assert_eq!(parsed.capabilities, Capabilities { report_status: true, side_band: true, push_options: true });
+        let expected = Capabilities { report_status: true, side_band: true, push_options: true, atomic: false };
+        assert_eq!(parsed.capabilities, expected);
         assert_eq!(parsed.options, ["no-cache"]);
         assert!(parsed.has_pack());
     }
@@ -194,7 +201,7 @@ mod tests {
         let shallow = format!("shallow {B}");
         let delete = format!("{A} {ZERO} refs/heads/main\0report-status");
         let parsed = request(&[Some(&shallow), Some(&delete), None]).await.unwrap().unwrap();
-        assert!(!parsed.has_pack());
+        assert!(!parsed.has_pack() && parsed.shallow);
     }
 
     #[tokio::test]

@@ -22,32 +22,77 @@ pub(super) struct Updates<'a> {
 impl Updates<'_> {
     /// The outcome of each command.
     pub(super) async fn run(&self) -> Vec<Result<(), String>> {
-        let mut outcomes = Vec::with_capacity(self.request.commands.len());
-        for command in &self.request.commands {
-            let outcome = self.apply(command).await;
+        let commands = &self.request.commands;
+        let outcomes =
+            if self.request.capabilities.atomic { self.all_or_nothing().await } else { self.one_by_one().await };
+        let repository = self.incoming.repository().display();
+        for (command, outcome) in commands.iter().zip(&outcomes) {
             let name = String::from_utf8_lossy(&command.name);
-            let repository = self.incoming.repository().display();
-            match &outcome {
+            match outcome {
                 Ok(()) => tracing::info!(%repository, %name, "ref moved"),
                 Err(reason) => tracing::info!(%repository, %name, reason, "ref refused"),
             }
-            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    async fn one_by_one(&self) -> Vec<Result<(), String>> {
+        let mut outcomes = Vec::with_capacity(self.request.commands.len());
+        for command in &self.request.commands {
+            outcomes.push(self.apply(command).await);
         }
         outcomes
     }
 
     async fn apply(&self, command: &Command) -> Result<(), String> {
+        let change = self.prepare(command).await?;
+        self.ask(&change.name, command).await?;
+        self.blocking(move |incoming| change.make(incoming)).await
+    }
+
+    /// If one command fails, it has its own reason and the others have git's.
+    async fn all_or_nothing(&self) -> Vec<Result<(), String>> {
+        let commands = &self.request.commands;
+        match self.apply_all().await {
+            Ok(()) => vec![Ok(()); commands.len()],
+            Err((failed, reason)) => {
+                let because = |index| if index == failed { reason.clone() } else { ATOMIC.to_owned() };
+                (0..commands.len()).map(|index| Err(because(index))).collect()
+            }
+        }
+    }
+
+    /// Nothing is asked for before everything could be done, and nothing is done before everything is agreed to.
+    /// Otherwise the number of the command that failed, and why.
+    async fn apply_all(&self) -> Result<(), (usize, String)> {
+        let mut changes = Vec::<Change>::new();
+        for (index, command) in self.request.commands.iter().enumerate() {
+            let change = self.prepare(command).await.map_err(|reason| (index, reason))?;
+            if changes.iter().any(|other| other.name == change.name || other.excludes(&change)) {
+                return Err((index, FAILED.to_owned()));
+            }
+            self.check(&change.name, command).await.map_err(|reason| (index, reason))?;
+            changes.push(change);
+        }
+        for (index, (change, command)) in changes.iter().zip(&self.request.commands).enumerate() {
+            self.ask(&change.name, command).await.map_err(|reason| (index, reason))?;
+        }
+        self.blocking(move |incoming| Ok(make_all(changes, incoming))).await.map_err(|reason| (0, reason))?
+    }
+
+    /// The change that a command is, if the ref may move as far as git is concerned.
+    async fn prepare(&self, command: &Command) -> Result<Change, String> {
         self.check_options()?;
+        if command.new.is_none() && refs::is_hidden(&command.name) {
+            return Err("deny deleting a hidden ref".to_owned());
+        }
         let name = refs::parse_name(&command.name)?;
         let (old, new) = (command.old, command.new);
-        self.blocking({
-            let name = name.clone();
-            move |incoming| check(incoming, &name, old, new)
+        self.blocking(move |incoming| {
+            check(incoming, &name, old, new)?;
+            Change::prepare(incoming, name, old, new)
         })
-        .await?;
-        let change = self.blocking(move |incoming| Change::prepare(incoming, name, new)).await?;
-        self.ask(&change.name, old, new).await?;
-        self.blocking(move |incoming| change.make(incoming)).await
+        .await
     }
 
     fn check_options(&self) -> Result<(), String> {
@@ -58,19 +103,28 @@ impl Updates<'_> {
         }
     }
 
+    async fn check(&self, name: &FullName, command: &Command) -> Result<(), String> {
+        let update = self.ref_update(name, command);
+        self.session.check(self.incoming.repository(), &update).await.map_err(|refusal| refusal.reason)
+    }
+
     /// The session's word. It decides also about a push that was cancelled: what it agrees to has happened.
-    async fn ask(&self, name: &FullName, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<(), String> {
+    async fn ask(&self, name: &FullName, command: &Command) -> Result<(), String> {
         let gone = self.output.cancelled();
         if gone.is_cancelled() {
             return Err(CANCELLED.to_owned());
         }
-        let options = self.request.options.clone();
-        let update = RefUpdate { name: name.as_bstr().to_string(), old, new, options };
+        let update = self.ref_update(name, command);
         let answer = self.session.update(self.incoming.repository(), &update, &self.incoming, self.output);
         match within(answer, gone, CLEANUP).await {
             Some(answer) => answer.map_err(|refusal| refusal.reason),
             None => Err(CANCELLED.to_owned()),
         }
+    }
+
+    fn ref_update(&self, name: &FullName, command: &Command) -> RefUpdate {
+        let options = self.request.options.clone();
+        RefUpdate { name: name.as_bstr().to_string(), old: command.old, new: command.new, options }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -84,6 +138,8 @@ impl Updates<'_> {
 
 const CANCELLED: &str = "push cancelled";
 const INTERNAL: &str = "internal error";
+const FAILED: &str = "failed to update ref";
+const ATOMIC: &str = "atomic push failure";
 
 /// Whether the ref may move as far as git is concerned.
 fn check(incoming: &Incoming, name: &FullName, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<(), String> {
@@ -109,15 +165,26 @@ fn check(incoming: &Incoming, name: &FullName, old: Option<ObjectId>, new: Optio
 /// for want of space.
 struct Change {
     name: FullName,
+    old: Option<ObjectId>,
     /// None deletes the ref.
     value: Option<PreparedRef>,
 }
 
 impl Change {
-    fn prepare(incoming: &Incoming, name: FullName, new: Option<ObjectId>) -> Result<Self, String> {
+    fn prepare(
+        incoming: &Incoming,
+        name: FullName,
+        old: Option<ObjectId>,
+        new: Option<ObjectId>,
+    ) -> Result<Self, String> {
         let refs = Refs::open(incoming.repository());
         let value = new.map(|new| refs.prepare(&name, new)).transpose().map_err(reason)?;
-        Ok(Self { name, value })
+        Ok(Self { name, old, value })
+    }
+
+    /// Whether the two refs cannot exist at the same time.
+    fn excludes(&self, other: &Self) -> bool {
+        self.value.is_some() && other.value.is_some() && refs::exclude(self.name.as_bstr(), other.name.as_bstr())
     }
 
     /// First the objects, then the ref.
@@ -128,6 +195,32 @@ impl Change {
         };
         made.map_err(reason)
     }
+
+    /// Puts the ref back to where it was.
+    fn undo(refs: &Refs, name: &FullName, old: Option<ObjectId>) {
+        let undone = match old {
+            Some(old) => refs.set(name, old),
+            None => refs.delete(name),
+        };
+        if let Err(error) = undone {
+            tracing::error!(%error, "a ref of an atomic push could not be put back");
+        }
+    }
+}
+
+/// Makes all changes; if one fails, those before it are undone.
+fn make_all(changes: Vec<Change>, incoming: &Incoming) -> Result<(), (usize, String)> {
+    let mut made = Vec::new();
+    for (index, change) in changes.into_iter().enumerate() {
+        let (name, old) = (change.name.clone(), change.old);
+        if let Err(reason) = change.make(incoming) {
+            let refs = Refs::open(incoming.repository());
+            made.iter().rev().for_each(|(name, old)| Change::undo(&refs, name, *old));
+            return Err((index, reason));
+        }
+        made.push((name, old));
+    }
+    Ok(())
 }
 
 fn reason(error: RepositoryError) -> String {
@@ -140,5 +233,5 @@ fn reason(error: RepositoryError) -> String {
 /// The log has the cause, the pusher does not get our paths.
 fn internal(error: impl std::fmt::Display) -> String {
     tracing::error!(%error, "a ref could not be changed");
-    "failed to update ref".to_owned()
+    FAILED.to_owned()
 }

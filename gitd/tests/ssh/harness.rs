@@ -348,7 +348,8 @@ impl Session for TestSession {
 
     async fn update(&self, _: &Path, update: &RefUpdate, incoming: &Incoming, output: &Output) -> Result<(), Refusal> {
         self.state.updates.lock().unwrap().push(update.clone());
-        if let Some(new) = update.new {
+        // A tag may be on anything.
+        if let Some(new) = update.new.filter(|_| update.name.starts_with("refs/heads/")) {
             let mut visited = Vec::new();
             incoming
                 .visit(new, &mut |entry| {

@@ -136,8 +136,10 @@ async fn stale_and_wrong_commands_are_refused() {
         ((NONE, &tree, "refs/heads/new"), "a branch cannot point to a tree"),
         ((NONE, &commit, "refs/heads/../../config"), "funny refname"),
         ((NONE, &commit, "refs/heads/a.lock"), "funny refname"),
-        ((NONE, &commit, "../../../../tmp/x"), "only branches and tags are kept here"),
-        ((NONE, &commit, "HEAD"), "only branches and tags are kept here"),
+        ((NONE, &commit, "../../../../tmp/x"), "funny refname"),
+        ((NONE, &commit, "HEAD"), "funny refname"),
+        ((NONE, &commit, "refs/airstrip/x"), "deny updating a hidden ref"),
+        ((NONE, &commit, "refs/notes/x"), "only branches and tags are kept here"),
         ((other, NONE, "refs/heads/main"), "incorrect old value provided"),
     ] {
         let pack = if command.1 == NONE { &[] } else { empty.as_slice() };
