@@ -1,11 +1,14 @@
-//! Clone and fetch, in protocol version 2 (gitprotocol-v2(5)), which git speaks since 2.26.
+//! Clone and fetch, in protocol version 2 (gitprotocol-v2(5)), which git speaks since 2.26, and in those before
+//! ([`classic`]).
 //!
-//! The client sends commands, each answered by itself: `ls-refs` for the refs, `fetch` for a pack. Shallow and partial
-//! clones are not offered, so a client that wants one gets the whole.
+//! The client sends commands, each answered by itself: `ls-refs` for the refs, `fetch` for a pack.
 
+mod classic;
 mod collect;
 mod pack;
 mod request;
+mod shallow;
+mod walk;
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +19,14 @@ use crate::refs::Refs;
 use crate::server::Service;
 use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, objects, pktline};
 use request::{Fetch, LsRefs, Request, RequestError};
+use shallow::Shallow;
+use walk::History;
 
 const CAPABILITIES: [&str; 5] = [
     "version 2",
     concat!("agent=airstrip/", env!("CARGO_PKG_VERSION")),
     "ls-refs=unborn",
-    "fetch",
+    "fetch=shallow filter",
     "object-format=sha1",
 ];
 
@@ -51,8 +56,8 @@ enum Failure {
     Refused(#[from] Refusal),
     #[error("{0}")]
     Request(#[from] RequestError),
-    #[error("this server speaks protocol version 2 only: use git 2.26 or later")]
-    Version,
+    #[error("no commits selected for shallow requests")]
+    NothingSelected,
     #[error("upload-pack: not our ref {0}")]
     NotOurRef(ObjectId),
     #[error("the repository cannot be read")]
@@ -73,8 +78,9 @@ async fn serve(
     channel: &mut Channel,
 ) -> Result<(), Failure> {
     let repository = session.repository(Access::Read, path).await?;
-    if !protocol.split(':').any(|word| word == "version=2") {
-        return Err(Failure::Version);
+    let speaks = |version| protocol.split(':').any(|word| word == version);
+    if !speaks("version=2") {
+        return classic::serve(service, &repository, speaks("version=1"), channel).await;
     }
     channel.stdout.write_all(&lines(&CAPABILITIES)).await?;
     while let Some(request) = Request::read(&mut channel.stdin).await? {
@@ -123,24 +129,48 @@ fn list(repository: &Path, asked: &LsRefs) -> Result<Vec<u8>, Failure> {
     Ok(lines(&answer))
 }
 
+/// What is to be sent.
+#[derive(Debug)]
+struct Plan {
+    asked: Fetch,
+    /// Commits that both sides have.
+    common: Vec<ObjectId>,
+    shallow: Shallow,
+    /// Whether the pack is wrapped into packets.
+    side_band: bool,
+}
+
+impl Plan {
+    /// Where the clone is cut off from now on, and where no longer.
+    fn shallow_lines(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (word, ids) in [("shallow", &self.shallow.shallow), ("unshallow", &self.shallow.unshallow)] {
+            ids.iter().for_each(|id| pktline::data(&mut out, format!("{word} {id}\n").as_bytes()));
+        }
+        out
+    }
+}
+
 /// Says what is common and, once the client has said enough, sends a pack.
 async fn fetch(service: &Service, repository: &Path, asked: Fetch, channel: &mut Channel) -> Result<(), Failure> {
-    let (asked, common) = {
-        let repository = repository.to_owned();
-        spawn_blocking(move || check(&repository, asked)).await??
-    };
+    let plan = plan(repository, asked).await?;
     let mut head = Vec::new();
-    if !asked.done {
-        acknowledge(&mut head, &common);
-        if common.is_empty() {
+    if !plan.asked.done {
+        acknowledge(&mut head, &plan.common);
+        if plan.common.is_empty() {
             pktline::flush(&mut head);
             return Ok(channel.stdout.write_all(&head).await?);
         }
         pktline::delimiter(&mut head);
     }
+    if plan.asked.deepen.asked() {
+        pktline::data(&mut head, b"shallow-info\n");
+        head.extend(plan.shallow_lines());
+        pktline::delimiter(&mut head);
+    }
     pktline::data(&mut head, b"packfile\n");
     channel.stdout.write_all(&head).await?;
-    send_pack(service, repository.to_owned(), asked, common, channel).await
+    send_pack(service, repository.to_owned(), plan, channel).await
 }
 
 /// One common commit is enough to begin: the pack may then be larger than it had to be.
@@ -155,32 +185,50 @@ fn acknowledge(out: &mut Vec<u8>, common: &[ObjectId]) {
     pktline::data(out, b"ready\n");
 }
 
-/// Refuses what no ref points to; finds what the client has that is here.
-fn check(repository: &Path, asked: Fetch) -> Result<(Fetch, Vec<ObjectId>), Failure> {
-    let objects = objects::open(&repository.join("objects"), None)?;
-    let mut offered = std::collections::HashSet::new();
-    for (_, id) in Refs::open(repository).all()? {
-        offered.extend(collect::peel(&objects, id)?);
+/// Refuses what is not here; finds what the client has that is, and where its clone is to be cut off.
+async fn plan(repository: &Path, asked: Fetch) -> Result<Plan, Failure> {
+    let repository = repository.to_owned();
+    spawn_blocking(move || {
+        let objects = objects::open(&repository.join("objects"), None)?;
+        // Whoever may read the repository may read all of it, as in version 2 of git's own server.
+        if let Some(stranger) = asked.wants.iter().find(|want| !gix::objs::Exists::exists(&objects, want)) {
+            return Err(Failure::NotOurRef(*stranger));
+        }
+        let mut tips = Vec::new();
+        for want in &asked.wants {
+            tips.extend(collect::peel(&objects, *want)?);
+        }
+        let not = excluded(&repository, &objects, &asked)?;
+        let shallow = Shallow::find(&objects, &tips, &asked.shallow, &asked.deepen, &not)?;
+        let shallow = shallow.ok_or(Failure::NothingSelected)?;
+        let common = History::new(&objects).known(&asked.haves);
+        Ok(Plan { asked, common, shallow, side_band: true })
+    })
+    .await?
+}
+
+/// The commits of the refs that `deepen-not` names.
+fn excluded(repository: &Path, objects: &gix::odb::Handle, asked: &Fetch) -> Result<Vec<ObjectId>, Failure> {
+    let all = if asked.deepen.not.is_empty() { Vec::new() } else { Refs::open(repository).all()? };
+    let mut commits = Vec::new();
+    for name in &asked.deepen.not {
+        let named = |prefix: &[u8]| all.iter().find(|(full, _)| full.as_bstr() == [prefix, name].concat());
+        let (_, id) = [b"".as_slice(), b"refs/", b"refs/tags/", b"refs/heads/"]
+            .into_iter()
+            .find_map(named)
+            .ok_or(RequestError::Malformed("deepen-not is not a ref"))?;
+        commits.extend(collect::peel(objects, *id)?.last());
     }
-    if let Some(stranger) = asked.wants.iter().find(|want| !offered.contains(*want)) {
-        return Err(Failure::NotOurRef(*stranger));
-    }
-    let common = collect::known_commits(&objects, &asked.haves);
-    Ok((asked, common))
+    Ok(History::new(objects).known(&commits))
 }
 
 /// The pack goes out on a blocking thread, which gets the channel's output for as long.
-async fn send_pack(
-    service: &Service,
-    repository: PathBuf,
-    asked: Fetch,
-    common: Vec<ObjectId>,
-    channel: &mut Channel,
-) -> Result<(), Failure> {
+async fn send_pack(service: &Service, repository: PathBuf, plan: Plan, channel: &mut Channel) -> Result<(), Failure> {
     let stdout = std::mem::replace(&mut channel.stdout, Box::new(tokio::io::sink()));
     let limit = service.limits.object_bytes;
-    let (sent, mut stdout) = spawn_blocking(move || pack::send(&repository, &asked, &common, limit, stdout)).await?;
-    if sent.is_ok() {
+    let side_band = plan.side_band;
+    let (sent, mut stdout) = spawn_blocking(move || pack::send(&repository, &plan, limit, stdout)).await?;
+    if sent.is_ok() && side_band {
         finish(&mut stdout).await?;
     }
     channel.stdout = stdout;

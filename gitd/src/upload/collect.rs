@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use gix::objs::{CommitRefIter, FindExt, Kind, TagRefIter, TreeRefIter};
-use gix::odb::Handle;
+use gix::odb::{Handle, HeaderExt};
 
-use super::request::Fetch;
+use super::Plan;
+use super::walk::History;
 use crate::{ObjectId, tree};
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
@@ -24,30 +25,21 @@ pub(super) fn peel(objects: &Handle, id: ObjectId) -> Result<Vec<ObjectId>, gix:
     Ok(chain)
 }
 
-/// Those that are commits here.
-pub(super) fn known_commits(objects: &Handle, ids: &[ObjectId]) -> Vec<ObjectId> {
-    ids.iter().copied().filter(|id| tree::kind(objects, *id) == Some(Kind::Commit)).collect()
-}
-
-/// Everything that `asked` needs beyond what `common` leads to. `tags` are all tags, for those that follow their commits.
-pub(super) fn missing(
-    objects: &Handle,
-    asked: &Fetch,
-    common: &[ObjectId],
-    tags: &[ObjectId],
-) -> Result<Vec<ObjectId>, gix::Error> {
-    let mut collector = Collector { objects, seen: HashSet::new(), found: Vec::new(), content: Vec::new() };
-    for commit in common {
+/// Everything that `plan` needs. `tags` are all tags, for those that follow their commits.
+pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Vec<ObjectId>, gix::Error> {
+    let blob_limit = plan.asked.blob_limit;
+    let mut collector = Collector { objects, blob_limit, seen: HashSet::new(), found: Vec::new(), content: Vec::new() };
+    for commit in plan.common.iter().chain(&plan.shallow.unshallow) {
         let tree = collector.tree_of(*commit)?;
         collector.add_tree(tree)?;
     }
     collector.found.clear();
-    let mut tips = Vec::new();
-    for want in &asked.wants {
+    let mut tips = plan.shallow.parents.clone();
+    for want in &plan.asked.wants {
         tips.extend(collector.add_chain(*want)?);
     }
-    collector.add_history(tips, common)?;
-    for tag in tags.iter().filter(|_| asked.include_tags) {
+    collector.add_history(&tips, plan)?;
+    for tag in tags.iter().filter(|_| plan.asked.include_tags) {
         let chain = peel(objects, *tag)?;
         if chain.last().is_some_and(|commit| collector.seen.contains(commit)) {
             collector.add_chain(*tag)?;
@@ -58,6 +50,7 @@ pub(super) fn missing(
 
 struct Collector<'a> {
     objects: &'a Handle,
+    blob_limit: Option<u64>,
     seen: HashSet<ObjectId>,
     found: Vec<ObjectId>,
     content: Vec<u8>,
@@ -78,10 +71,8 @@ impl Collector<'_> {
     }
 
     /// The commits that the client lacks, with their trees.
-    fn add_history(&mut self, tips: Vec<ObjectId>, common: &[ObjectId]) -> Result<(), gix::Error> {
-        let history = gix::traverse::commit::Simple::new(tips, self.objects.clone()).hide(common.iter().copied())?;
-        for commit in history {
-            let commit = commit?.id;
+    fn add_history(&mut self, tips: &[ObjectId], plan: &Plan) -> Result<(), gix::Error> {
+        for commit in History::new(self.objects).between(tips, &plan.common, &plan.shallow.cut)? {
             if self.add(commit) {
                 let tree = self.tree_of(commit)?;
                 self.add_tree(tree)?;
@@ -107,8 +98,21 @@ impl Collector<'_> {
                 }
             }
             for blob in blobs {
-                self.add(blob);
+                self.add_blob(blob)?;
             }
+        }
+        Ok(())
+    }
+
+    /// A blob of a tree, unless the client does not want it.
+    fn add_blob(&mut self, id: ObjectId) -> Result<(), gix::Error> {
+        let small = match self.blob_limit {
+            None => true,
+            Some(0) => false,
+            Some(limit) => self.objects.header(id)?.size() < limit,
+        };
+        if small {
+            self.add(id);
         }
         Ok(())
     }

@@ -10,11 +10,10 @@ use gix_pack::data::output::{count, entry};
 use tokio::io::AsyncWrite;
 use tokio_util::io::SyncIoBridge;
 
-use super::request::Fetch;
-use super::{Failure, collect};
+use super::{Failure, Plan, collect};
+use crate::objects;
 use crate::pktline::{self, Band};
 use crate::refs::{self, Refs};
-use crate::{ObjectId, objects};
 
 /// Bytes sent in one packet at most.
 const BUFFER: usize = 32 * 1024;
@@ -23,28 +22,16 @@ const THREADS: usize = 2;
 type Stdout = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Sends what the client lacks on the data band; the output is handed back.
-pub(super) fn send(
-    repository: &Path,
-    asked: &Fetch,
-    common: &[ObjectId],
-    limit: usize,
-    stdout: Stdout,
-) -> (Result<(), Failure>, Stdout) {
-    let mut band = BandWriter { stdout: SyncIoBridge::new(stdout), packets: Vec::new() };
-    let sent = write(repository, asked, common, limit, &mut band);
+pub(super) fn send(repository: &Path, plan: &Plan, limit: usize, stdout: Stdout) -> (Result<(), Failure>, Stdout) {
+    let mut band = BandWriter { stdout: SyncIoBridge::new(stdout), side_band: plan.side_band, packets: Vec::new() };
+    let sent = write(repository, plan, limit, &mut band);
     (sent, band.stdout.into_inner())
 }
 
-fn write(
-    repository: &Path,
-    asked: &Fetch,
-    common: &[ObjectId],
-    limit: usize,
-    band: &mut BandWriter,
-) -> Result<(), Failure> {
+fn write(repository: &Path, plan: &Plan, limit: usize, band: &mut BandWriter) -> Result<(), Failure> {
     let objects = objects::open(&repository.join("objects"), Some(limit))?;
     let tags = Refs::open(repository).all()?.into_iter().filter(|(name, _)| !refs::is_branch(name)).map(|(_, id)| id);
-    let missing = collect::missing(&objects, asked, common, &tags.collect::<Vec<_>>())?;
+    let missing = collect::missing(&objects, plan, &tags.collect::<Vec<_>>())?;
     let mut objects = objects.into_arc()?;
     // Packs that are looked at must not go away in between.
     objects.prevent_pack_unload();
@@ -64,14 +51,18 @@ fn write(
     Ok(pack.into_write().flush()?)
 }
 
-/// Wraps bytes into packets of the data band.
+/// Wraps bytes into packets of the data band, if the client has bands.
 struct BandWriter {
     stdout: SyncIoBridge<Stdout>,
+    side_band: bool,
     packets: Vec<u8>,
 }
 
 impl Write for BandWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.side_band {
+            return self.stdout.write(bytes);
+        }
         self.packets.clear();
         pktline::band(&mut self.packets, Band::Data, bytes);
         self.stdout.write_all(&self.packets)?;

@@ -33,6 +33,30 @@ pub(super) struct Fetch {
     pub(super) haves: Vec<ObjectId>,
     pub(super) done: bool,
     pub(super) include_tags: bool,
+    /// Where the client's clone is cut off.
+    pub(super) shallow: Vec<ObjectId>,
+    pub(super) deepen: Deepen,
+    /// Blobs of so many bytes or more are not to be sent.
+    pub(super) blob_limit: Option<u64>,
+}
+
+/// Where the client's clone is to be cut off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Deepen {
+    pub(super) depth: Option<u32>,
+    /// The depth counts from where it is cut off now.
+    pub(super) relative: bool,
+    /// Nothing older, in seconds.
+    pub(super) since: Option<i64>,
+    /// Nothing that these refs lead to.
+    pub(super) not: Vec<Vec<u8>>,
+}
+
+impl Deepen {
+    /// Whether there is to be any change.
+    pub(super) fn asked(&self) -> bool {
+        self.depth.is_some() || self.since.is_some() || !self.not.is_empty()
+    }
 }
 
 /// Why a command makes no sense.
@@ -42,8 +66,8 @@ pub(super) enum RequestError {
     Io(#[from] io::Error),
     #[error("protocol error: {0}")]
     Malformed(&'static str),
-    #[error("shallow and partial clones are not offered")]
-    NotOffered,
+    #[error("invalid filter-spec '{0}': blob:none and blob:limit are known")]
+    Filter(String),
 }
 
 impl Request {
@@ -95,7 +119,7 @@ impl LsRefs {
 }
 
 impl Fetch {
-    fn add(&mut self, argument: &[u8]) -> Result<(), RequestError> {
+    pub(super) fn add(&mut self, argument: &[u8]) -> Result<(), RequestError> {
         let (word, value) = match argument.iter().position(|byte| *byte == b' ') {
             Some(end) => (argument.get(..end).unwrap_or_default(), argument.get(end + 1..).unwrap_or_default()),
             None => (argument, [].as_slice()),
@@ -105,12 +129,46 @@ impl Fetch {
             b"have" => self.haves.push(parse_id(value)?),
             b"done" => self.done = true,
             b"include-tag" => self.include_tags = true,
-            b"deepen" | b"deepen-since" | b"deepen-not" | b"filter" => return Err(RequestError::NotOffered),
-            // `thin-pack`, `ofs-delta`, `no-progress` allow what need not be done; `shallow` the client knows itself.
+            b"shallow" => self.shallow.push(parse_id(value)?),
+            b"deepen" => self.deepen.depth = Some(parse_depth(value)?),
+            b"deepen-relative" => self.deepen.relative = true,
+            b"deepen-since" => self.deepen.since = Some(parse_number(value)?),
+            b"deepen-not" => self.deepen.not.push(value.to_vec()),
+            b"filter" => self.blob_limit = Some(parse_filter(value)?),
+            // `thin-pack`, `ofs-delta`, `no-progress` allow what need not be done.
             _ => {}
         }
         Ok(())
     }
+}
+
+fn parse_number<T: std::str::FromStr>(digits: &[u8]) -> Result<T, RequestError> {
+    let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    number.ok_or(RequestError::Malformed("bad number"))
+}
+
+fn parse_depth(digits: &[u8]) -> Result<u32, RequestError> {
+    match parse_number(digits)? {
+        0 => Err(RequestError::Malformed("a depth is at least 1")),
+        depth => Ok(depth),
+    }
+}
+
+/// `blob:none`, or `blob:limit=` with a number and perhaps `k`, `m` or `g`.
+fn parse_filter(spec: &[u8]) -> Result<u64, RequestError> {
+    let unknown = || RequestError::Filter(String::from_utf8_lossy(spec).into_owned());
+    if spec == b"blob:none" {
+        return Ok(0);
+    }
+    let limit = spec.strip_prefix(b"blob:limit=").ok_or_else(unknown)?;
+    let (digits, shift) = match limit.split_last() {
+        Some((b'k' | b'K', digits)) => (digits, 10),
+        Some((b'm' | b'M', digits)) => (digits, 20),
+        Some((b'g' | b'G', digits)) => (digits, 30),
+        _ => (limit, 0),
+    };
+    let number: u64 = parse_number(digits).map_err(|_| unknown())?;
+    number.checked_mul(1 << shift).ok_or_else(unknown)
 }
 
 fn parse_id(hex: &[u8]) -> Result<ObjectId, RequestError> {
@@ -155,12 +213,31 @@ mod tests {
         for lines in [
             ["command=push", "0000", "0000"],
             ["command=fetch", "0001", "want x"],
-            ["command=fetch", "0001", "deepen 1"],
+            ["command=fetch", "0001", "deepen 0"],
+            ["command=fetch", "0001", "filter tree:0"],
             ["command=fetch", "0001", "0001"],
         ] {
             assert!(read(&packets(&lines)).await.is_err(), "{lines:?}");
         }
         assert!(read(&packets(&["command=fetch", "0001"])).await.is_err());
+    }
+
+    #[test]
+    fn filters() {
+        for (spec, expected) in [
+            ("blob:none", Some(0)),
+            ("blob:limit=10", Some(10)),
+            ("blob:limit=2k", Some(2048)),
+            ("blob:limit=1G", Some(1 << 30)),
+            ("blob:limit=", None),
+            ("blob:limit=k", None),
+            ("blob:limit=99999999999999999999", None),
+            ("blob:limit=9999999999999999999g", None),
+            ("tree:0", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_filter(spec.as_bytes()).ok(), expected, "{spec}");
+        }
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! Where the contract differs by intent, [`Step::differs`] says what is said here; nothing else may differ.
 //! `AIRSTRIP_DIFFERENTIAL_CASES` sets the number of generated sequences.
 
+mod fetches;
 mod generated;
 mod objects;
 
@@ -177,6 +178,9 @@ async fn pushes() {
             differs: &[("refs/heads/bad", "atomic push failure")],
         },
         same(&["--atomic", "main:refs/heads/d/e", "main:refs/heads/i"]),
+        same(&["--atomic", ":refs/heads/d", "main:refs/heads/d/e"]),
+        same(&["main:refs/tags/v1"]),
+        same(&["--atomic", ":refs/tags/v1", "main:refs/tags/v1/x"]),
         same(&["--atomic", "main:refs/heads/j", "main:refs/heads/j/k"]),
         Step { arguments: &["refs/notes/x"], differs: &[("refs/notes/x", ONLY)] },
         same(&["-ono-cache", "main:refs/heads/option"]),

@@ -82,8 +82,10 @@ async fn what_is_not_offered_is_told() {
     let work = world.work_tree("blog").await;
     world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
     let url = world.url("blog");
-    let output = world.git_fails(&work, &["-c", "protocol.version=0", "ls-remote", &url]).await;
-    assert!(output.contains("remote error: this server speaks protocol version 2 only"), "{output}");
+    let output = world.git_fails(&work, &["clone", "--filter=tree:0", &url, "partial"]).await;
+    assert!(output.contains("invalid filter-spec 'tree:0'"), "{output}");
+    let output = world.git_fails(&work, &["fetch", "--shallow-since=2100-01-01", &url, "main"]).await;
+    assert!(output.contains("no commits selected for shallow requests"), "{output}");
     let stranger = "1111111111111111111111111111111111111111";
     let output = world.git_fails(&work, &["fetch", &url, stranger]).await;
     assert!(output.contains(stranger), "{output}");

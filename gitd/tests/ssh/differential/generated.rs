@@ -61,7 +61,10 @@ async fn perform(operations: Vec<Operation>) {
             Operation::Push { force, atomic, refs } => push(&pair, force, atomic, &refs).await,
         }
     }
-    pair.end().await;
+    if pair.world.repository("blog").exists() {
+        pair.world.assert_clean("blog").await;
+    }
+    pair.world.stop().await;
 }
 
 async fn push(pair: &Pair, force: bool, atomic: bool, refs: &[(bool, prop::sample::Index)]) {
