@@ -44,8 +44,9 @@ pub trait Session: Send + Sync {
     /// The repository behind the path of `git-receive-pack 'PATH'` or `git-upload-pack 'PATH'`, made if need be.
     async fn repository(&self, access: Access, path: &str) -> Result<PathBuf, Refusal>;
 
-    /// Whether one ref might move at all: asked about every ref of an atomic push before anything is done about any.
-    async fn check(&self, _repository: &std::path::Path, _update: &RefUpdate) -> Result<(), Refusal> {
+    /// Whether all these refs might move together: asked about an atomic push before anything is done about any of them.
+    /// Otherwise which of them might not, and why.
+    async fn check(&self, _repository: &std::path::Path, _updates: &[RefUpdate]) -> Result<(), (usize, Refusal)> {
         Ok(())
     }
 

@@ -144,8 +144,10 @@ impl Plan {
     /// Where the clone is cut off from now on, and where no longer.
     fn shallow_lines(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for (word, ids) in [("shallow", &self.shallow.shallow), ("unshallow", &self.shallow.unshallow)] {
-            ids.iter().for_each(|id| pktline::data(&mut out, format!("{word} {id}\n").as_bytes()));
+        for (word, ids) in [("shallow", &self.shallow.newly), ("unshallow", &self.shallow.no_longer)] {
+            for id in ids {
+                pktline::data(&mut out, format!("{word} {id}\n").as_bytes());
+            }
         }
         out
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gitd::{Incoming, Output, RefUpdate, Repository};
+use gitd::{Incoming, ObjectId, Output, RefUpdate, Repository};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::archive::{MOST_BYTES, ReleaseArchive};
@@ -31,18 +31,7 @@ impl Platform {
     /// Decides what a pushed ref means: the deploy branch deploys, tags are stored, everything else is refused.
     pub async fn push(self: &Arc<Self>, app: &App, push: &Push<'_>, output: &Output) -> Result<()> {
         let name = push.update.name.as_str();
-        if name.starts_with("refs/tags/") {
-            return Ok(());
-        }
-        let branch = name
-            .strip_prefix("refs/heads/")
-            .ok_or_else(|| Failure::new(format!("{name} is not stored here"), "push a branch or a tag"))?;
-        if let Some(deploy_branch) = app.deploy_branch.as_deref().filter(|known| *known != branch) {
-            return Err(other_branch(app, branch, deploy_branch));
-        }
-        let Some(commit) = push.update.new else {
-            return Err(Failure::new("the deploy branch cannot be deleted", "to remove the app: apps:destroy"));
-        };
+        let Some((branch, commit)) = deployed_branch(app, push.update)? else { return Ok(()) };
         let text = commit.to_string();
         let deployment = Deployment {
             origin: Origin::Tree(&Pushed { incoming: push.incoming, commit }),
@@ -158,6 +147,24 @@ fn too_large(limit: u64) -> Failure {
         format!("the archive is larger than {} GiB", limit >> 30),
         "keep large files in data/, not in the code",
     )
+}
+
+/// What a pushed ref deploys; None for a tag.
+pub fn deployed_branch<'a>(app: &App, update: &'a RefUpdate) -> Result<Option<(&'a str, ObjectId)>> {
+    let name = update.name.as_str();
+    if name.starts_with("refs/tags/") {
+        return Ok(None);
+    }
+    let branch = name
+        .strip_prefix("refs/heads/")
+        .ok_or_else(|| Failure::new(format!("{name} is not stored here"), "push a branch or a tag"))?;
+    if let Some(deploy_branch) = app.deploy_branch.as_deref().filter(|known| *known != branch) {
+        return Err(other_branch(app, branch, deploy_branch));
+    }
+    match update.new {
+        Some(commit) => Ok(Some((branch, commit))),
+        None => Err(Failure::new("the deploy branch cannot be deleted", "to remove the app: apps:destroy")),
+    }
 }
 
 fn other_branch(app: &App, branch: &str, deploy_branch: &str) -> Failure {

@@ -9,7 +9,7 @@ use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Login, Output, Ref
 
 use crate::access::{Actor, Need};
 use crate::commands::{self, Console};
-use crate::deploy::Push;
+use crate::deploy::{Push, deployed_branch};
 use crate::failure::{Failure, Result};
 use crate::inside::{Program, client_terminal};
 use crate::names::{AppName, Process};
@@ -66,6 +66,18 @@ impl Session for Visit {
     async fn repository(&self, access: Access, path: &str) -> std::result::Result<PathBuf, Refusal> {
         *self.receiving() = Some(Instant::now());
         self.find_repository(access, path).map_err(|failure| refusal(&failure))
+    }
+
+    async fn check(&self, repository: &Path, updates: &[RefUpdate]) -> std::result::Result<(), (usize, Refusal)> {
+        let app = self.app_of(repository).map_err(|failure| (0, refusal(&failure)))?;
+        let mut deploys = None;
+        for (index, update) in updates.iter().enumerate() {
+            let branch = deployed_branch(&app, update).map_err(|failure| (index, refusal(&failure)))?;
+            if branch.is_some() && deploys.replace(index).is_some() {
+                return Err((index, Refusal::new("only one branch can be deployed: push one")));
+            }
+        }
+        Ok(())
     }
 
     async fn update(

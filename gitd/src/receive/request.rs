@@ -32,6 +32,7 @@ pub(crate) struct Command {
 }
 
 /// Those of our capabilities that the client uses.
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that the client says or does not say")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Capabilities {
     pub(crate) report_status: bool,

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use super::request::{Command, PushRequest};
 use crate::refs::{self, PreparedRef, Refs};
 use crate::serve::{CLEANUP, within};
-use crate::{Incoming, ObjectId, Output, RefUpdate, RepositoryError, Session, objects, tree};
+use crate::{Incoming, ObjectId, Output, RefUpdate, Refusal, RepositoryError, Session, objects, tree};
 
 /// What the commands need.
 pub(super) struct Updates<'a> {
@@ -71,9 +71,9 @@ impl Updates<'_> {
             if changes.iter().any(|other| other.name == change.name || other.excludes(&change)) {
                 return Err((index, FAILED.to_owned()));
             }
-            self.check(&change.name, command).await.map_err(|reason| (index, reason))?;
             changes.push(change);
         }
+        self.check(&changes).await.map_err(|(index, refusal)| (index, refusal.reason))?;
         for (index, (change, command)) in changes.iter().zip(&self.request.commands).enumerate() {
             self.ask(&change.name, command).await.map_err(|reason| (index, reason))?;
         }
@@ -103,9 +103,11 @@ impl Updates<'_> {
         }
     }
 
-    async fn check(&self, name: &FullName, command: &Command) -> Result<(), String> {
-        let update = self.ref_update(name, command);
-        self.session.check(self.incoming.repository(), &update).await.map_err(|refusal| refusal.reason)
+    async fn check(&self, changes: &[Change]) -> Result<(), (usize, Refusal)> {
+        let commands = changes.iter().zip(&self.request.commands);
+        let updates: Vec<RefUpdate> =
+            commands.map(|(change, command)| self.ref_update(&change.name, command)).collect();
+        self.session.check(self.incoming.repository(), &updates).await
     }
 
     /// The session's word. It decides also about a push that was cancelled: what it agrees to has happened.

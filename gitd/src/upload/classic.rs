@@ -156,9 +156,15 @@ fn answer(acknowledge: Acknowledge, before: &[ObjectId], known: &[ObjectId], don
                 line(format!("ACK {id}\n"));
             }
         }
-        Acknowledge::Continue => known.iter().for_each(|id| line(format!("ACK {id} continue\n"))),
+        Acknowledge::Continue => {
+            for id in known {
+                line(format!("ACK {id} continue\n"));
+            }
+        }
         Acknowledge::Detailed => {
-            known.iter().for_each(|id| line(format!("ACK {id} common\n")));
+            for id in known {
+                line(format!("ACK {id} common\n"));
+            }
             if let Some(id) = last.filter(|_| !done) {
                 line(format!("ACK {id} ready\n"));
             }

@@ -29,7 +29,7 @@ pub(super) fn peel(objects: &Handle, id: ObjectId) -> Result<Vec<ObjectId>, gix:
 pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Vec<ObjectId>, gix::Error> {
     let blob_limit = plan.asked.blob_limit;
     let mut collector = Collector { objects, blob_limit, seen: HashSet::new(), found: Vec::new(), content: Vec::new() };
-    for commit in plan.common.iter().chain(&plan.shallow.unshallow) {
+    for commit in plan.common.iter().chain(&plan.shallow.no_longer) {
         let tree = collector.tree_of(*commit)?;
         collector.add_tree(tree)?;
     }

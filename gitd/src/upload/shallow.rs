@@ -17,9 +17,9 @@ pub(super) struct Shallow {
     /// Commits whose parents the client has not, or is not to get.
     pub(super) cut: HashSet<ObjectId>,
     /// Commits that are cut off from now on.
-    pub(super) shallow: Vec<ObjectId>,
+    pub(super) newly: Vec<ObjectId>,
     /// Commits that no longer are.
-    pub(super) unshallow: Vec<ObjectId>,
+    pub(super) no_longer: Vec<ObjectId>,
     /// Their parents, which the client needs now.
     pub(super) parents: Vec<ObjectId>,
 }
@@ -62,13 +62,13 @@ impl Shallow {
         let mut change = Self::default();
         for (id, last) in inside {
             if *last && !client.contains(id) {
-                change.shallow.push(*id);
+                change.newly.push(*id);
             } else if !*last && client.contains(id) {
-                change.unshallow.push(*id);
+                change.no_longer.push(*id);
                 change.parents.extend(history.commit(*id)?.parents);
             }
         }
-        change.cut = client.into_iter().chain(change.shallow.iter().copied()).collect();
+        change.cut = client.into_iter().chain(change.newly.iter().copied()).collect();
         Ok(change)
     }
 }
