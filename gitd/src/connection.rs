@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use russh::keys::ssh_key::{Algorithm, PublicKey};
@@ -14,7 +14,7 @@ use russh::server::{
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Pty, Sig};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::open_channel::{OpenChannel, Request};
@@ -32,6 +32,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// Channels of one connection at the same time.
 const CHANNELS: usize = 32;
+/// How often is looked whether the key of an open session still counts.
+const LOOK: Duration = Duration::from_secs(2);
 /// Time for a client to go after its last command, and after it has been told to.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -44,20 +46,21 @@ pub(crate) async fn run(
 ) -> Result<(), russh::Error> {
     let kill = CancellationToken::new();
     let socket = Socket::new(stream, kill.clone())?;
-    let authenticated = connection.authenticated.clone();
+    let (authenticated, entered) = (connection.authenticated.clone(), Arc::clone(&connection.session));
     let deadline = sleep(service.limits.login);
     let starting = russh::server::run_stream(config, socket, connection);
     let mut session = timeout(service.limits.login, starting).await.map_err(|_| russh::Error::ConnectionTimeout)??;
     let handle = session.handle();
     tokio::select! {
         ended = &mut session => return ended,
-        () = expired(deadline, authenticated) => {}
+        () = expired(deadline, authenticated.clone()) => {}
+        () = forbidden(authenticated, entered) => say_goodbye(&handle, "this key has been removed").await,
         () = service.disconnect.cancelled() => {
             // Clients whose work is done leave by themselves; told to go, OpenSSH drops what it has not printed yet.
             if service.work.is_empty() && let Ok(ended) = timeout(LEAVE, &mut session).await {
                 return ended;
             }
-            say_goodbye(&handle).await;
+            say_goodbye(&handle, "the server is stopping").await;
         }
     }
     let Ok(ended) = timeout(LEAVE, &mut session).await else {
@@ -75,16 +78,32 @@ async fn expired(deadline: tokio::time::Sleep, authenticated: CancellationToken)
     }
 }
 
-async fn say_goodbye(handle: &Handle) {
-    let reason = "the server is stopping".to_owned();
-    let _gone = timeout(LEAVE, handle.disconnect(Disconnect::ByApplication, reason, String::new())).await;
+/// Ends when the key of a session has been removed.
+async fn forbidden(authenticated: CancellationToken, entered: Entered) {
+    authenticated.cancelled().await;
+    let mut look = interval(LOOK);
+    loop {
+        look.tick().await;
+        if let Some(session) = entered.get()
+            && !session.still_allowed().await
+        {
+            return;
+        }
+    }
 }
+
+async fn say_goodbye(handle: &Handle, reason: &str) {
+    let _gone = timeout(LEAVE, handle.disconnect(Disconnect::ByApplication, reason.to_owned(), String::new())).await;
+}
+
+/// The session, once there is one.
+type Entered = Arc<OnceLock<Arc<dyn crate::Session>>>;
 
 /// The state of one connection.
 pub(crate) struct Connection {
     peer: SocketAddr,
     service: Arc<Service>,
-    session: Option<Arc<dyn crate::Session>>,
+    session: Entered,
     authenticated: CancellationToken,
     gone: CancellationToken,
     channels: HashMap<ChannelId, OpenChannel>,
@@ -96,7 +115,7 @@ impl Connection {
         Self {
             peer,
             service,
-            session: None,
+            session: Arc::default(),
             authenticated: CancellationToken::new(),
             gone: CancellationToken::new(),
             channels: HashMap::new(),
@@ -132,7 +151,7 @@ impl Connection {
 
     /// Starts what a channel was opened for. False if it has been started before.
     fn start(&mut self, id: ChannelId, request: Request, handle: Handle) -> bool {
-        match (self.channels.get_mut(&id), &self.session) {
+        match (self.channels.get_mut(&id), self.session.get()) {
             (Some(channel), Some(session)) => channel.start(request, Arc::clone(session), &self.service, handle),
             _ => false,
         }
@@ -164,8 +183,9 @@ impl Handler for Connection {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        self.session = self.authenticate(user, key.public_key, key.algorithm).await;
-        Ok(if self.session.is_some() { Auth::Accept } else { Auth::reject() })
+        let session = self.authenticate(user, key.public_key, key.algorithm).await;
+        // A connection authenticates once: russh asks for no second time.
+        Ok(if session.is_some_and(|session| self.session.set(session).is_ok()) { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Self::Error> {
@@ -197,7 +217,7 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let target = u16::try_from(port).map(|port| forward::Target { host: host.to_owned(), port });
-        let (Some(leads), Ok(target)) = (self.session.clone(), target) else {
+        let (Some(leads), Ok(target)) = (self.session.get().cloned(), target) else {
             reply.reject(ChannelOpenFailure::ConnectFailed).await;
             return Ok(());
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::{Algorithm, HashAlg};
 use russh::server::Config;
-use russh::{MethodKind, MethodSet, Preferred, SshId};
+use russh::{MethodKind, MethodSet, Preferred, SshId, kex, mac};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -175,6 +175,9 @@ async fn serve(stream: TcpStream, peer: SocketAddr, config: Arc<Config>, service
     }
 }
 
+/// Those that authenticate what was encrypted. Ciphers that do that themselves need none.
+const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
+
 fn config(key: PrivateKey) -> Config {
     let keys: Vec<Algorithm> = Preferred::DEFAULT
         .key
@@ -182,6 +185,9 @@ fn config(key: PrivateKey) -> Config {
         .filter(|algorithm| !matches!(algorithm, Algorithm::Rsa { hash: None | Some(HashAlg::Sha256) }))
         .cloned()
         .collect();
+    // 2048 bits are no longer enough for the years that what is recorded today is kept.
+    let kex: Vec<kex::Name> =
+        Preferred::DEFAULT.kex.iter().filter(|name| **name != kex::DH_G14_SHA256).copied().collect();
     Config {
         server_id: SshId::Standard(concat!("SSH-2.0-airstrip_", env!("CARGO_PKG_VERSION")).into()),
         methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
@@ -189,7 +195,7 @@ fn config(key: PrivateKey) -> Config {
         auth_rejection_time: Duration::from_millis(50),
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys: vec![key],
-        preferred: Preferred { key: keys.into(), ..Preferred::DEFAULT },
+        preferred: Preferred { key: keys.into(), kex: kex.into(), mac: MACS.into(), ..Preferred::DEFAULT },
         window_size: WINDOW,
         // Packets of 32 KiB at most that wait for the session loop, from all channels of a connection.
         event_buffer_size: 64,

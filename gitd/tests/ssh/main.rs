@@ -1,6 +1,7 @@
 //! The server against the real `git` and `ssh`.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
 mod differential;
 mod exec;
 mod fetch;
