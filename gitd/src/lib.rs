@@ -11,6 +11,7 @@
 mod authentication;
 mod channel;
 mod connection;
+mod consolidation;
 mod durable;
 mod forward;
 mod git_command;
@@ -21,6 +22,7 @@ mod inlet;
 mod objects;
 mod open_channel;
 mod outlet;
+mod packing;
 mod pktline;
 mod public_key;
 mod push_lock;

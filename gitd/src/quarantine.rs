@@ -60,21 +60,27 @@ impl Quarantine {
     }
 }
 
-/// Says that this repository is being written to, until the file is dropped.
+/// Says that this repository is being written to, or read from, until the file is dropped.
 pub(crate) fn announce(repository: &Path) -> io::Result<File> {
     let file = lock_file(repository)?;
     file.lock_shared()?;
     Ok(file)
 }
 
-/// Removes what crashes left behind, unless somebody is writing.
-pub(crate) fn clean(repository: &Path) -> io::Result<()> {
+/// Keeps everybody else out until the file is dropped; None if somebody is reading or writing.
+pub(crate) fn alone(repository: &Path) -> io::Result<Option<File>> {
     let lock = lock_file(repository)?;
     match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(()),
-        Err(TryLockError::Error(error)) => return Err(error),
-        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(Some(lock)),
     }
+}
+
+/// Removes what crashes left behind, unless somebody is writing.
+pub(crate) fn clean(repository: &Path) -> io::Result<()> {
+    let Some(_alone) = alone(repository)? else { return Ok(()) };
+    remove_packs_without_index(&repository.join("objects/pack"))?;
     for entry in fs::read_dir(repository.join("objects"))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -83,6 +89,17 @@ pub(crate) fn clean(repository: &Path) -> io::Result<()> {
     }
     remove_locks(repository, 0)?;
     remove_locks(&repository.join("refs"), usize::MAX)
+}
+
+/// A pack comes before its index and goes after it.
+fn remove_packs_without_index(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "pack") && !path.with_extension("idx").exists() {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Files that a crashed writer of a ref or of `HEAD` left.

@@ -27,7 +27,7 @@ use tokio_util::io::SyncIoBridge;
 use tokio_util::sync::CancellationToken;
 
 use crate::server::Service;
-use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, pktline};
+use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, consolidation, pktline};
 use connectivity::ConnectivityError;
 use report::Report;
 use request::{PushRequest, RequestError};
@@ -159,7 +159,26 @@ impl Push<'_> {
         let refused = |reason: &str| vec![Err(reason.to_owned()); self.request.commands.len()];
         let Some(_only_writer) = self.wait_for_others(output).await else { return refused("push cancelled") };
         let updates = Updates { session: self.session, request: &self.request, incoming: Arc::new(incoming), output };
-        updates.run().await
+        let outcomes = updates.run().await;
+        self.consolidate();
+        outcomes
+    }
+
+    /// In the background: the pusher does not wait.
+    fn consolidate(&self) {
+        let Ok(turn) = Arc::clone(&self.service.consolidating).try_acquire_owned() else { return };
+        let (repository, stopping) = (self.repository.clone(), self.service.stopping.clone());
+        let (most, limit) = (self.service.limits.packs, self.service.limits.object_bytes);
+        self.service.work.spawn(async move {
+            let path = repository.clone();
+            let work = move |interrupt: &AtomicBool| consolidation::consolidate(&path, most, limit, interrupt);
+            match interruptible(&stopping, work).await {
+                Ok(Ok(done)) => tracing::debug!(repository = %repository.display(), done, "packs looked at"),
+                Ok(Err(error)) => tracing::warn!(repository = %repository.display(), %error, "packs not consolidated"),
+                Err(error) => tracing::error!(%error, "consolidation panicked"),
+            }
+            drop(turn);
+        });
     }
 
     async fn check(&self, incoming: &Incoming, gone: &CancellationToken) -> Result<(), ConnectivityError> {

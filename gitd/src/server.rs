@@ -25,6 +25,8 @@ pub struct Limits {
     pub pack_bytes: u64,
     /// Bytes of one object, unpacked.
     pub object_bytes: usize,
+    /// Packs of one repository: when there are more, they become one.
+    pub packs: usize,
     /// Connections at the same time.
     pub connections: usize,
     /// Time a client has to authenticate.
@@ -32,9 +34,15 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 2 GiB, 256 MiB, 256, 20 s.
+    /// 2 GiB, 256 MiB, 50, 256, 20 s.
     fn default() -> Self {
-        Self { pack_bytes: 2 << 30, object_bytes: 256 << 20, connections: 256, login: Duration::from_secs(20) }
+        Self {
+            pack_bytes: 2 << 30,
+            object_bytes: 256 << 20,
+            packs: 50,
+            connections: 256,
+            login: Duration::from_secs(20),
+        }
     }
 }
 
@@ -100,6 +108,8 @@ pub(crate) struct Service {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) limits: Limits,
     pub(crate) push_locks: PushLocks,
+    /// Packs are consolidated in one repository at a time.
+    pub(crate) consolidating: Arc<Semaphore>,
     /// Pushes, commands, shells and forwarded connections in flight.
     pub(crate) work: TaskTracker,
     /// No new connections, no new channels.
@@ -114,6 +124,7 @@ impl Service {
             handler,
             limits,
             push_locks: PushLocks::default(),
+            consolidating: Arc::new(Semaphore::new(1)),
             work: TaskTracker::new(),
             stopping: CancellationToken::new(),
             disconnect: CancellationToken::new(),

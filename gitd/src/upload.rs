@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::packing::PackingError;
 use crate::refs::Refs;
 use crate::server::Service;
-use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, objects, pktline};
+use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, objects, pktline, quarantine};
 use request::{Fetch, LsRefs, Request, RequestError};
 use shallow::Shallow;
 use walk::History;
@@ -64,6 +65,8 @@ enum Failure {
     Repository(#[from] RepositoryError),
     #[error("the repository cannot be read")]
     Objects(#[from] gix::Error),
+    #[error("the repository cannot be read")]
+    Packing(#[from] PackingError),
     #[error("internal error")]
     Panicked(#[from] JoinError),
     #[error("{0}")]
@@ -78,6 +81,9 @@ async fn serve(
     channel: &mut Channel,
 ) -> Result<(), Failure> {
     let repository = session.repository(Access::Read, path).await?;
+    // Packs do not go away for as long.
+    let reading = repository.clone();
+    let _reading = spawn_blocking(move || quarantine::announce(&reading)).await??;
     let speaks = |version| protocol.split(':').any(|word| word == version);
     if !speaks("version=2") {
         return classic::serve(service, &repository, speaks("version=1"), channel).await;

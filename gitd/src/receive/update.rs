@@ -184,9 +184,9 @@ impl Change {
         Ok(Self { name, old, value })
     }
 
-    /// Whether the two refs cannot exist at the same time.
+    /// Whether the two cannot be made as one: also not, to git, if one of the names is only given up.
     fn excludes(&self, other: &Self) -> bool {
-        self.value.is_some() && other.value.is_some() && refs::exclude(self.name.as_bstr(), other.name.as_bstr())
+        (self.value.is_some() || other.value.is_some()) && refs::exclude(self.name.as_bstr(), other.name.as_bstr())
     }
 
     /// First the objects, then the ref.

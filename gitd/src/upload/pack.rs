@@ -4,20 +4,16 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use gix_pack::data::Version;
-use gix_pack::data::output::bytes::FromEntriesIter;
-use gix_pack::data::output::{count, entry};
 use tokio::io::AsyncWrite;
 use tokio_util::io::SyncIoBridge;
 
 use super::{Failure, Plan, collect};
-use crate::objects;
 use crate::pktline::{self, Band};
 use crate::refs::{self, Refs};
+use crate::{objects, packing};
 
 /// Bytes sent in one packet at most.
 const BUFFER: usize = 32 * 1024;
-const THREADS: usize = 2;
 
 type Stdout = Box<dyn AsyncWrite + Send + Unpin>;
 
@@ -32,23 +28,8 @@ fn write(repository: &Path, plan: &Plan, limit: usize, band: &mut BandWriter) ->
     let objects = objects::open(&repository.join("objects"), Some(limit))?;
     let tags = Refs::open(repository).all()?.into_iter().filter(|(name, _)| !refs::is_branch(name)).map(|(_, id)| id);
     let missing = collect::missing(&objects, plan, &tags.collect::<Vec<_>>())?;
-    let mut objects = objects.into_arc()?;
-    // Packs that are looked at must not go away in between.
-    objects.prevent_pack_unload();
-    let options = count::objects::Options { thread_limit: Some(THREADS), ..count::objects::Options::default() };
-    let ids = Box::new(missing.into_iter().map(Ok));
-    let never = AtomicBool::new(false);
-    let (counts, _) = count::objects(objects.clone(), ids, &gix::progress::Discard, &never, options)?;
-    let number = u32::try_from(counts.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-    let options = entry::iter_from_counts::Options { thread_limit: Some(THREADS), ..Default::default() };
-    let entries = entry::iter_from_counts(counts, objects, Box::new(gix::progress::Discard), options)?;
-    let entries = gix::parallel::InOrderIter::from(entries);
     let output = io::BufWriter::with_capacity(BUFFER, band);
-    let mut pack = FromEntriesIter::new(entries, output, number, Version::V2, gix::hash::Kind::Sha1);
-    for written in &mut pack {
-        written?;
-    }
-    Ok(pack.into_write().flush()?)
+    Ok(packing::write(objects, missing, output, &AtomicBool::new(false))?)
 }
 
 /// Wraps bytes into packets of the data band, if the client has bands.

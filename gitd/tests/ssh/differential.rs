@@ -179,6 +179,7 @@ async fn pushes() {
         },
         same(&["--atomic", "main:refs/heads/d/e", "main:refs/heads/i"]),
         same(&["--atomic", ":refs/heads/d", "main:refs/heads/d/e"]),
+        same(&["--atomic", ":refs/tags/v1", "main:refs/tags/v1/x"]),
         same(&["main:refs/tags/v1"]),
         same(&["--atomic", ":refs/tags/v1", "main:refs/tags/v1/x"]),
         same(&["--atomic", "main:refs/heads/j", "main:refs/heads/j/k"]),

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::harness::World;
+use gitd::Limits;
+
+use crate::harness::{PATIENCE, World};
 
 /// A clone of an app beside the working copy.
 async fn clone(world: &World, app: &str) -> PathBuf {
@@ -84,11 +86,41 @@ async fn what_is_not_offered_is_told() {
     let url = world.url("blog");
     let output = world.git_fails(&work, &["clone", "--filter=tree:0", &url, "partial"]).await;
     assert!(output.contains("invalid filter-spec 'tree:0'"), "{output}");
-    let output = world.git_fails(&work, &["fetch", "--shallow-since=2100-01-01", &url, "main"]).await;
+    let output = world.git_fails(&work, &["clone", "--shallow-exclude=main", &url, "nothing"]).await;
     assert!(output.contains("no commits selected for shallow requests"), "{output}");
     let stranger = "1111111111111111111111111111111111111111";
     let output = world.git_fails(&work, &["fetch", &url, stranger]).await;
     assert!(output.contains(stranger), "{output}");
     assert!(world.git_ok(&work, &["ls-remote", "--symref", &url]).await.contains("ref: refs/heads/main\tHEAD"));
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_become_one_while_others_fetch() {
+    let world = World::with_limits(Limits { packs: 3, ..Limits::default() }).await;
+    let work = world.work_tree("blog").await;
+    let packs = || {
+        let entries = std::fs::read_dir(world.repository("blog").join("objects/pack")).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "idx").count()
+    };
+    for number in 0..8 {
+        world.commit(&work, "file", &format!("{number}\n")).await;
+        let copy = format!("copy{number}");
+        let url = world.url("blog");
+        world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+        let (one, other) = (["clone", "-q", &url, &copy], ["push", "-q", "origin", &format!("main:b{number}")]);
+        tokio::join!(world.git_ok(world.home.path(), &one), world.git_ok(&work, &other));
+    }
+    let few = async {
+        while packs() > 4 {
+            world.commit(&work, "file", &format!("{:?}\n", std::time::Instant::now())).await;
+            world.git_ok(&work, &["push", "-q", "--force", "origin", "main"]).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, few).await.unwrap();
+    world.git_ok(world.home.path(), &["clone", "-q", &world.url("blog"), "last"]).await;
+    let mut world = world;
+    let server = world.server.take().unwrap();
+    tokio::time::timeout(PATIENCE, server.shutdown(PATIENCE)).await.unwrap();
+    world.assert_clean("blog").await;
 }

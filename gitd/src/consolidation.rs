@@ -1,0 +1,79 @@
+//! One pack in place of many: every push adds one. Blocking.
+//!
+//! The new pack is complete and durable before an old one goes, and the old ones go only while nobody reads or writes
+//! the repository (see [`crate::quarantine`]): a crash leaves objects twice, never none.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use gix_pack::Bundle;
+use gix_pack::bundle::write::Options;
+use gix_pack::index::File as Index;
+
+use crate::packing::{self, PackingError};
+use crate::quarantine::{self, Quarantine};
+use crate::{ObjectId, objects};
+
+const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
+
+/// Makes one pack if there are more than `most`. Whether the old ones are gone: they stay if the repository is in use.
+pub(crate) fn consolidate(
+    repository: &Path,
+    most: usize,
+    object_bytes: usize,
+    interrupt: &AtomicBool,
+) -> Result<bool, PackingError> {
+    if indexes(repository)?.len() <= most {
+        return Ok(false);
+    }
+    let quarantine = Quarantine::new(repository)?;
+    let old = indexes(repository)?;
+    let ids = all_ids(&old)?;
+    let pack = quarantine.objects().join("all");
+    let objects = objects::open(&repository.join("objects"), Some(object_bytes))?;
+    packing::write(objects, ids, File::create(&pack)?, interrupt)?;
+    index(&pack, &quarantine, object_bytes, interrupt)?;
+    let new: HashSet<_> = fs::read_dir(quarantine.pack())?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    quarantine.release(repository)?;
+    drop(quarantine);
+    let Some(_alone) = quarantine::alone(repository)? else { return Ok(false) };
+    for path in old.iter().filter(|path| path.file_name().is_some_and(|name| !new.contains(name))) {
+        // Without its index a pack is not looked at.
+        fs::remove_file(path)?;
+        fs::remove_file(path.with_extension("pack"))?;
+    }
+    Ok(true)
+}
+
+fn indexes(repository: &Path) -> Result<Vec<PathBuf>, PackingError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(repository.join("objects/pack"))? {
+        paths.push(entry?.path());
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "idx"));
+    Ok(paths)
+}
+
+/// The objects of all packs, once each.
+fn all_ids(indexes: &[PathBuf]) -> Result<Vec<ObjectId>, PackingError> {
+    let mut seen = HashSet::new();
+    let mut ids = Vec::new();
+    for path in indexes {
+        let index = Index::at(path, SHA1)?;
+        ids.extend(index.iter().map(|entry| entry.oid).filter(|id| seen.insert(*id)));
+    }
+    Ok(ids)
+}
+
+fn index(pack: &Path, quarantine: &Quarantine, limit: usize, interrupt: &AtomicBool) -> Result<(), PackingError> {
+    let options = Options { thread_limit: Some(2), alloc_limit_bytes: Some(limit), ..Options::default() };
+    let bases = None::<gix::odb::Handle>;
+    let progress = &mut gix::progress::Discard;
+    let mut input = BufReader::new(File::open(pack)?);
+    let outcome =
+        Bundle::write_to_directory(&mut input, Some(&quarantine.pack()), progress, interrupt, bases, SHA1, options)?;
+    outcome.keep_path.map_or(Ok(()), |keep| Ok(fs::remove_file(keep)?))
+}
