@@ -50,6 +50,10 @@ pub trait Session: Send + Sync {
         Ok(())
     }
 
+    /// A push that [`Session::repository`] was asked for is over: refs that were to move have moved, and the pusher was told.
+    /// Not called when the connection ends before.
+    async fn settled(&self) {}
+
     /// One ref is to move. All objects are in `incoming` and have been checked; nothing is permanent yet.
     ///
     /// Whatever is written to `output` appears at the pusher at once, behind `remote: `. The future is to

@@ -49,7 +49,9 @@ pub(crate) async fn receive_pack(service: &Service, session: &dyn Session, path:
         let Some(request) = PushRequest::read(&mut channel.stdin).await? else { return Ok(true) };
         Ok::<bool, Failure>(Push { service, session, repository, request: Arc::new(request) }.serve(&mut channel).await)
     };
-    match served.await {
+    let served = served.await;
+    session.settled().await;
+    match served {
         Ok(true) => Ended::Status(0),
         Ok(false) => Ended::Status(1),
         Err(failure) => {

@@ -62,11 +62,25 @@ impl Server {
         limits: Limits,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, ServerError> {
+        let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+        let listener = listener.map_err(|source| ServerError::Bind { address, source })?;
+        Self::on(listener, host_key, limits, handler)
+    }
+
+    /// The same on a socket that listens already. While a copy of it is open elsewhere no connection is refused: what this server
+    /// does not accept another can.
+    pub fn on(
+        listener: std::net::TcpListener,
+        host_key: PathBuf,
+        limits: Limits,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, ServerError> {
+        let address = listener.local_addr().map_err(ServerError::Socket)?;
+        listener.set_nonblocking(true).map_err(ServerError::Socket)?;
+        let listener = TcpListener::from_std(listener).map_err(ServerError::Socket)?;
         let key = host_key::load_or_create(&host_key)?;
         let public = host_key::public(&key)
             .map_err(|error| ServerError::HostKey { path: host_key, reason: error.to_string() })?;
-        let listener = TcpListener::bind(address).await.map_err(|source| ServerError::Bind { address, source })?;
-        let address = listener.local_addr().map_err(|source| ServerError::Bind { address, source })?;
         let service = Arc::new(Service::new(handler, limits));
         let connections = TaskTracker::new();
         let accepting = accept(listener, Arc::new(config(key)), Arc::clone(&service), connections.clone());
@@ -143,6 +157,9 @@ pub enum ServerError {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The socket is none that one can listen on.
+    #[error("listening for SSH: {0}")]
+    Socket(std::io::Error),
     /// The host key cannot be read, parsed or made.
     #[error("host key {}: {reason}", path.display())]
     HostKey {

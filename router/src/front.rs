@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{HttpService, service_fn};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::body::AnswerBody;
 use crate::conduct::{Conduct, Watched};
@@ -24,6 +23,7 @@ use crate::head::Client;
 use crate::limits::{self, FIRST_READ};
 use crate::strict::Strict;
 use crate::tls::{self, Acceptor};
+use crate::worker::Stop;
 
 /// What opens every HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,13 +43,7 @@ enum Version {
 }
 
 /// Serves one client connection; once told to stop it ends after the answers in progress.
-pub(crate) async fn serve(
-    edge: Arc<Edge>,
-    door: Arc<Door>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve(edge: Arc<Edge>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr, stop: Stop) {
     let ended = match &door.tls {
         None => plain(edge, &door, stream, peer, stop).await,
         Some(acceptor) => encrypted(edge, &door, acceptor, stream, peer, stop).await,
@@ -59,15 +53,9 @@ pub(crate) async fn serve(
     }
 }
 
-async fn plain(
-    edge: Arc<Edge>,
-    door: &Door,
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    stop: CancellationToken,
-) -> Result<(), Error> {
+async fn plain(edge: Arc<Edge>, door: &Door, mut stream: TcpStream, peer: SocketAddr, stop: Stop) -> Result<(), Error> {
     let opening = timeout(edge.limits().head, opening(&mut stream));
-    let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
+    let Some(opened) = stop.now().run_until_cancelled(opening).await else { return Ok(()) };
     let (version, first) = opened.map_err(|_| Error::Slow)??;
     let client = Client::new(peer, door.port.clone(), HeaderValue::from_static("http"));
     Conversation { edge, client, stop }.run(stream, first, version).await
@@ -79,10 +67,10 @@ async fn encrypted(
     acceptor: &Acceptor,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: CancellationToken,
+    stop: Stop,
 ) -> Result<(), Error> {
     let handshake = timeout(edge.limits().head, acceptor.accept(stream));
-    let Some(shaken) = stop.run_until_cancelled(handshake).await else { return Ok(()) };
+    let Some(shaken) = stop.now().run_until_cancelled(handshake).await else { return Ok(()) };
     let stream = shaken.map_err(|_| Error::Slow)??;
     let version = match tls::protocol(&stream) {
         Some(tls::H2) => Version::Http2,
@@ -112,7 +100,7 @@ async fn opening(stream: &mut TcpStream) -> io::Result<(Version, Bytes)> {
 struct Conversation {
     edge: Arc<Edge>,
     client: Client,
-    stop: CancellationToken,
+    stop: Stop,
 }
 
 impl Conversation {
@@ -131,13 +119,20 @@ impl Conversation {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conduct = Arc::new(Conduct::default());
-        let service = service(Arc::clone(&self.edge), self.client, conduct);
+        // One count for each connection: every request copies it.
+        let stop = Arc::new(self.stop.clone());
+        let asking = move |answer: &mut Response<AnswerBody>| {
+            if stop.is_said() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        };
+        let service = service(Arc::clone(&self.edge), self.client, conduct, asking);
         let protocol = limits::http1(self.edge.limits());
         let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service).with_upgrades());
         tokio::select! {
             biased;
             ended = connection.as_mut() => Ok(ended?),
-            () = self.stop.cancelled() => {
+            () = self.stop.now().cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 Ok(connection.await?)
             }
@@ -151,12 +146,12 @@ impl Conversation {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conduct = Arc::new(Conduct::default());
-        let service = service(Arc::clone(&self.edge), self.client, Arc::clone(&conduct));
+        let service = service(Arc::clone(&self.edge), self.client, Arc::clone(&conduct), |_| ());
         let protocol = limits::http2(self.edge.limits(), TokioExecutor::new());
         let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let ending = async {
             tokio::select! {
-                () = self.stop.cancelled() => {}
+                () = self.stop.soon().cancelled() => {}
                 () = conduct.idle(self.edge.limits().head) => {}
             }
         };
@@ -183,12 +178,15 @@ fn service(
     edge: Arc<Edge>,
     client: Client,
     conduct: Arc<Conduct>,
+    parting: impl Fn(&mut Response<AnswerBody>) + Clone + Send,
 ) -> impl HttpService<Incoming, ResBody = Watched, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let (edge, client, conduct) = (Arc::clone(&edge), client.clone(), Arc::clone(&conduct));
+        let parting = parting.clone();
         async move {
             let begun = conduct.begin();
-            let answer: Response<AnswerBody> = edge.answer(&client, request).await;
+            let mut answer: Response<AnswerBody> = edge.answer(&client, request).await;
+            parting(&mut answer);
             begun.answered();
             Ok(answer.map(|body| conduct.watch(body)))
         }

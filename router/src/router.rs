@@ -7,22 +7,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::addresses::Addresses;
 use crate::certificates::Certificates;
 use crate::edge::{Edge, Shared};
 use crate::front::Door;
+use crate::listeners::Listeners;
 use crate::tls::Acceptor;
 use crate::worker::{Shutdown, Worker};
 use crate::{Limits, Table};
-
-/// Connections that the kernel completes before they are accepted.
-const BACKLOG: i32 = 4096;
-
-/// After this long without a packet the kernel asks whether the client is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A running edge: one thread and one single-threaded runtime per core, each accepting on the same address.
 /// Dropped without [`shutdown`](Self::shutdown) it cuts everything.
@@ -49,9 +43,21 @@ impl Router {
 
     /// Listens for HTTP, and for HTTPS if it is told with which certificates.
     pub fn open(http: SocketAddr, https: Option<Https>, table: Table, limits: &Limits) -> Result<Self, RouterError> {
-        let plain = Entrance::open(http, None, limits)?;
-        let certificates = https.as_ref().map(|https| Arc::clone(&https.certificates));
-        let secure = https.map(|https| Entrance::open(https.address, Some(https.certificates), limits)).transpose()?;
+        let https = https.map(|https| Ok((Listeners::bind(https.address, limits)?, https.certificates))).transpose()?;
+        Self::on(Listeners::bind(http, limits)?, https, table, limits)
+    }
+
+    /// Accepts from sockets that listen already, such as those of another router.
+    pub fn on(
+        http: Listeners,
+        https: Option<(Listeners, Arc<Certificates>)>,
+        table: Table,
+        limits: &Limits,
+    ) -> Result<Self, RouterError> {
+        let plain = Entrance::new(http, None, limits)?;
+        let certificates = https.as_ref().map(|(_, certificates)| Arc::clone(certificates));
+        let secure = https.map(|(listeners, certificates)| Entrance::new(listeners, Some(certificates), limits));
+        let secure = secure.transpose()?;
         let mut router = Self {
             http: plain.address,
             https: secure.as_ref().map(|entrance| entrance.address),
@@ -87,7 +93,7 @@ impl Router {
                 addresses: Arc::clone(&addresses),
                 accepting: self.shutdown.open.token(),
             };
-            let doors = entrances.iter_mut().filter_map(Entrance::listener).collect();
+            let doors = entrances.iter_mut().flat_map(Entrance::of_next_thread).collect();
             self.threads.push(start(thread, worker, doors).map_err(RouterError::Thread)?);
         }
         self.shutdown.open.close();
@@ -111,11 +117,21 @@ impl Router {
     }
 
     /// Stops accepting, lets what is in flight end for at most `grace`, cuts the rest; returns when all threads have ended.
-    pub async fn shutdown(mut self, grace: Duration) {
-        self.shutdown.stop.cancel();
+    pub async fn shutdown(self, grace: Duration) {
+        self.leave(Duration::ZERO, grace).await;
+    }
+
+    /// The same, but clients may use the connections that they have for `linger` more: what is asked on them is answered
+    /// with the request to connect anew. Another router accepts from the same sockets then, and no request is lost.
+    pub async fn leave(mut self, linger: Duration, grace: Duration) {
+        self.shutdown.stop.say(linger.is_zero());
         let threads = std::mem::take(&mut self.threads);
         let mut ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(join));
-        if tokio::time::timeout(grace, &mut ended).await.is_err() {
+        if tokio::time::timeout(linger.min(grace), &mut ended).await.is_ok() {
+            return;
+        }
+        self.shutdown.stop.say(true);
+        if tokio::time::timeout(grace.saturating_sub(linger), &mut ended).await.is_err() {
             tracing::info!("shutdown: cutting the requests that are still in flight");
             self.shutdown.cut.cancel();
             // A task of ours that panicked has said so; there is nothing left to wait for.
@@ -126,7 +142,7 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        self.shutdown.stop.cancel();
+        self.shutdown.stop.say(true);
         self.shutdown.cut.cancel();
     }
 }
@@ -139,28 +155,29 @@ pub struct Https {
     pub certificates: Arc<Certificates>,
 }
 
-/// One address, and a listener on it for each thread.
+/// One address, and the listeners on it of each thread.
 struct Entrance {
     address: SocketAddr,
     door: Arc<Door>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Vec<TcpListener>>,
 }
 
 impl Entrance {
-    fn open(
-        address: SocketAddr,
+    fn new(
+        listeners: Listeners,
         certificates: Option<Arc<Certificates>>,
         limits: &Limits,
     ) -> Result<Self, RouterError> {
-        let (address, listeners) = listen(address, limits).map_err(|source| RouterError::Bind { address, source })?;
+        let address = listeners.address();
         let tls = certificates.map(Acceptor::new).transpose().map_err(RouterError::Tls)?;
         let door = Arc::new(Door { port: HeaderValue::from(address.port()), tls });
+        let listeners = listeners.shared_out(limits).map_err(|source| RouterError::Bind { address, source })?;
         Ok(Self { address, door, listeners })
     }
 
-    /// One thread's.
-    fn listener(&mut self) -> Option<(Arc<Door>, TcpListener)> {
-        Some((Arc::clone(&self.door), self.listeners.pop()?))
+    fn of_next_thread(&mut self) -> Vec<(Arc<Door>, TcpListener)> {
+        let listeners = self.listeners.pop().unwrap_or_default();
+        listeners.into_iter().map(|listener| (Arc::clone(&self.door), listener)).collect()
     }
 }
 
@@ -181,43 +198,6 @@ pub enum RouterError {
     /// A thread could not be started.
     #[error("starting the router: {0}")]
     Thread(std::io::Error),
-}
-
-/// One listener per thread on the same address, among which the kernel spreads the connections.
-///
-/// The first binds before it allows sharing, so that an address somebody else listens on is an error, even if it is
-/// another router of the same user.
-fn listen(address: SocketAddr, limits: &Limits) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let first = socket(address)?;
-    first.bind(&address.into())?;
-    first.set_reuse_port(true)?;
-    let bound = first.local_addr()?.as_socket().unwrap_or(address);
-    let mut sockets = vec![first];
-    for _ in 1..limits.threads {
-        let next = socket(address)?;
-        next.set_reuse_port(true)?;
-        next.bind(&bound.into())?;
-        sockets.push(next);
-    }
-    let listeners = sockets.into_iter().map(|socket| activate(socket, limits)).collect::<Result<_, _>>()?;
-    Ok((bound, listeners))
-}
-
-fn socket(address: SocketAddr) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    Ok(socket)
-}
-
-/// Accepted connections inherit these options. The user timeout makes the kernel end a connection whose client takes
-/// nothing of an answer; keepalive, one whose client has vanished.
-fn activate(socket: Socket, limits: &Limits) -> std::io::Result<TcpListener> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(limits.stall))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    socket.set_nonblocking(true)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 fn start(thread: usize, worker: Worker, doors: Vec<(Arc<Door>, TcpListener)>) -> std::io::Result<JoinHandle<()>> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,12 +22,45 @@ use crate::limits::SWEEP;
 /// When accepting fails for want of descriptors or memory, the pause before the next try.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// The two steps of a shutdown, and what it waits for: shared by all threads, because a request of one may use a
+/// Tells connections to end.
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    /// No connection is accepted any more; clients are asked to connect anew.
+    soon: CancellationToken,
+    /// Connections that are idle end.
+    now: CancellationToken,
+    /// The first of the two, for every request to look at.
+    said: Arc<AtomicBool>,
+}
+
+impl Stop {
+    pub(crate) fn say(&self, now: bool) {
+        self.said.store(true, Ordering::Relaxed);
+        self.soon.cancel();
+        if now {
+            self.now.cancel();
+        }
+    }
+
+    pub(crate) fn is_said(&self) -> bool {
+        self.said.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn soon(&self) -> &CancellationToken {
+        &self.soon
+    }
+
+    pub(crate) fn now(&self) -> &CancellationToken {
+        &self.now
+    }
+}
+
+/// The steps of a shutdown, and what it waits for: shared by all threads, because a request of one may use a
 /// connection that another drives.
 #[derive(Clone, Default)]
 pub(crate) struct Shutdown {
     /// No connection is accepted any more, and those that are idle end.
-    pub(crate) stop: CancellationToken,
+    pub(crate) stop: Stop,
     /// What is left ends.
     pub(crate) cut: CancellationToken,
     /// Client connections, tunnels, and the threads that still accept.
@@ -66,12 +100,10 @@ impl Worker {
     }
 
     async fn accept(&self, door: Arc<Door>, listener: TcpListener) {
-        let stop = self.shutdown.stop.clone();
+        let stop = self.shutdown.stop.soon().clone();
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-            let taken = stop.run_until_cancelled(self.take(&door, accepted)).await;
-            if taken.is_none() {
-                break;
-            }
+            // To the end, also when it is told to stop meanwhile: what was accepted is served.
+            self.take(&door, accepted).await;
         }
         // Connections that the kernel has completed would be reset with the listener.
         while let Some(accepted) = listener.accept().now_or_never() {

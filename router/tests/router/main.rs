@@ -14,6 +14,7 @@ mod retries;
 mod routing;
 mod streaming;
 mod strict;
+mod successors;
 mod support;
 mod tls;
 mod upgrades;
