@@ -28,7 +28,7 @@ pub use live::Live;
 pub use load::Load;
 pub use noise::noise;
 pub use outside::{HOST, INTERNET, PRIVATE, with_outside};
-pub use page::Page;
+pub use page::{Http, Page};
 pub use reply::{Reply, run};
 pub use server::Server;
 pub use skipped::skipped;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::harness::{App, Load, PATIENCE, Server, wait_until};
+use crate::harness::{App, Http, Load, PATIENCE, Server, wait_until};
 
 #[test]
 fn an_app_learns_who_asked_and_cannot_be_lied_to() {
@@ -46,7 +46,15 @@ fn every_error_page_says_which_error_it_is() {
 fn websocket_frames_come_back() {
     let server = Server::start();
     App::probe(server.client(), "blog").push().ok();
-    let mut socket = TcpStream::connect(server.http.0).unwrap();
+    let mut socket = open_websocket(server.http);
+    for text in ["hello", "again"] {
+        echo(&mut socket, text);
+    }
+}
+
+/// A WebSocket to the app `blog`.
+pub fn open_websocket(http: Http) -> TcpStream {
+    let mut socket = TcpStream::connect(http.0).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(
         socket,
@@ -58,16 +66,19 @@ fn websocket_frames_come_back() {
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     // The answer to the key above, from RFC 6455.
     assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-    for text in ["hello", "again"] {
-        let mask = [1, 2, 3, 4];
-        let masked = text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-        let frame: Vec<u8> =
-            [0x81, 0x80 | u8::try_from(text.len()).unwrap()].into_iter().chain(mask).chain(masked).collect();
-        socket.write_all(&frame).unwrap();
-        let mut echo = vec![0; 2 + text.len()];
-        socket.read_exact(&mut echo).unwrap();
-        assert_eq!(&echo[2..], text.as_bytes());
-    }
+    socket
+}
+
+/// The app gives back what is sent.
+pub fn echo(socket: &mut TcpStream, text: &str) {
+    let mask = [1, 2, 3, 4];
+    let masked = text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+    let frame: Vec<u8> =
+        [0x81, 0x80 | u8::try_from(text.len()).unwrap()].into_iter().chain(mask).chain(masked).collect();
+    socket.write_all(&frame).unwrap();
+    let mut echo = vec![0; 2 + text.len()];
+    socket.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo[2..], text.as_bytes());
 }
 
 fn read_head(socket: &mut TcpStream) -> String {

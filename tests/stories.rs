@@ -47,3 +47,4 @@ mod shell;
 mod static_site;
 mod trac;
 mod transfers;
+mod upgrade;

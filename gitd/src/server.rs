@@ -98,9 +98,14 @@ impl Server {
         &self.host_key
     }
 
+    /// Takes no new connection and no new channel any more. What waits in the socket can be accepted by another server.
+    pub fn stop_accepting(&self) {
+        self.service.stopping.cancel();
+    }
+
     /// Stops accepting, lets pushes and commands in flight finish for at most `grace`, then disconnects. Returns when no task is left.
     pub async fn shutdown(self, grace: Duration) {
-        self.service.stopping.cancel();
+        self.stop_accepting();
         self.service.work.close();
         let _still_busy = tokio::time::timeout(grace, self.service.work.wait()).await;
         self.service.disconnect.cancel();

@@ -86,10 +86,10 @@ impl Platform {
         self.retire(old_workers).await;
         self.start_workers(&formation, &change.release, workers, output).await;
         let platform = self.clone();
-        self.tasks.spawn(async move {
+        self.tasks.spawn(self.endings.track_future(async move {
             platform.retire(old_webs).await;
             platform.uses.idle.notify_one();
-        });
+        }));
         Ok(())
     }
 
@@ -161,7 +161,9 @@ impl Platform {
         let _ended = kept.keeper.await;
         if let Some(instance) = kept.place.occupancy().instance {
             if let Some(target) = &instance.target {
-                target.drain(DRAIN).await;
+                // A daemon that this one replaced may have requests in there, too; it has the same time for them.
+                let others = tokio::time::timeout(DRAIN, self.alone.cancelled());
+                let ((), _alone_or_late) = tokio::join!(target.drain(DRAIN), others);
             }
             self.end_instance(&instance, GRACE).await;
         }

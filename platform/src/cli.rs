@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::failure::Failure;
+use crate::handover::Predecessor;
 use crate::settings::{Flags, Settings, home};
 use crate::{control, demo, home, server};
 
@@ -82,9 +84,7 @@ async fn run(cli: Cli) -> Result<u8, Failure> {
     match cli.action {
         Action::Serve(serve) => {
             log_to_stderr(serve.log_format);
-            let settings = Settings::resolve(cli.home, serve.flags);
-            server::serve(settings.map_err(|e| Failure::plain(e.to_string()))?).await?;
-            Ok(0)
+            serve_in_turn(cli.home, serve.flags).await.map(|()| 0)
         }
         Action::Demo(how) => demo::run(how.exit).await.map(|()| 0),
         Action::Command(words) => {
@@ -97,6 +97,21 @@ async fn run(cli: Cli) -> Result<u8, Failure> {
             Ok(status)
         }
     }
+}
+
+/// Serves; if that fails, whoever started this server to be replaced by it is told.
+async fn serve_in_turn(home: Option<PathBuf>, flags: Flags) -> Result<(), Failure> {
+    let predecessor = Predecessor::find().map_err(|e| Failure::io("taking over from the running server", &e))?;
+    let predecessor = predecessor.map(Arc::new);
+    let served = async {
+        let settings = Settings::resolve(home, flags).map_err(|e| Failure::plain(e.to_string()))?;
+        server::serve(settings, predecessor.clone()).await
+    };
+    let served = served.await;
+    if let (Some(predecessor), Err(failure)) = (predecessor, &served) {
+        predecessor.failed(failure);
+    }
+    served
 }
 
 fn log_to_stderr(format: LogFormat) {

@@ -34,7 +34,7 @@ type Running = BTreeMap<AppId, BTreeSet<Version>>;
 /// Collects whenever there may be something, until the server ends.
 pub async fn collector(platform: Arc<Platform>) {
     let mut shared = SharedCache::default();
-    while platform.shutdown.run_until_cancelled(platform.uses.idle.notified()).await.is_some() {
+    while platform.duties.run_until_cancelled(platform.uses.idle.notified()).await.is_some() {
         if let Err(error) = platform.collect().await {
             platform.uses.keep_stale();
             tracing::warn!(%error, "taking away what nobody needs");

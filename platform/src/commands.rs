@@ -20,6 +20,7 @@ mod resources;
 mod run;
 mod settings;
 mod signers;
+mod upgrade;
 
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ async fn answer(platform: &Arc<Platform>, actor: &Actor, command: Command, mut c
     let keyboard = console::keyboard(&mut channel);
     let work = async {
         let mut call = Call { platform, actor, console: Console::new(channel) };
-        let result = Box::pin(call.carry_out(command)).await;
+        let result = call.in_turn(command).await;
         call.console.end(result).await
     };
     tokio::select! {
@@ -81,10 +82,22 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Not while another daemon takes over.
+    async fn in_turn(&mut self, command: Command) -> Result<()> {
+        let _pass = if command.changes() {
+            let (output, text) = self.console.output();
+            Some(self.console.during(text, self.platform.gate.enter(&output)).await?)
+        } else {
+            None
+        };
+        Box::pin(self.carry_out(command)).await
+    }
+
     async fn carry_out(&mut self, command: Command) -> Result<()> {
         match command {
             Command::Help { command } => help::help(self, command.as_deref()).await,
             Command::Version => help::version(self).await,
+            Command::Upgrade => upgrade::upgrade(self).await,
             Command::Apps(command) => apps::carry_out(self, command).await,
             Command::Processes(command) => ps::carry_out(self, command).await,
             Command::Configuration(command) => config::carry_out(self, command).await,

@@ -23,23 +23,23 @@ use crate::platform::Platform;
 pub use client::call;
 
 /// Makes the socket, replacing one that a daemon left behind. The caller holds the home's lock: no other daemon listens.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
+pub fn listen(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     // Bound where nobody else can come, and moved when only we can open it.
     let directory = tempfile::Builder::new().prefix(".s").tempdir_in(path.parent().unwrap_or(Path::new(".")))?;
     let made = directory.path().join("s");
-    let listener = UnixListener::bind(&made)?;
+    let listener = std::os::unix::net::UnixListener::bind(&made)?;
     std::fs::set_permissions(&made, PermissionsExt::from_mode(0o600))?;
     std::fs::rename(&made, path)?;
     Ok(listener)
 }
 
-/// Serves commands until the platform shuts down and those in flight have ended.
+/// Serves commands until the platform is relieved of its duties.
 pub async fn serve(platform: Arc<Platform>, listener: UnixListener) {
-    let shutdown = platform.shutdown.clone();
-    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+    let duties = platform.duties.clone();
+    while let Some(accepted) = duties.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                platform.tasks.spawn(connection::serve(platform.clone(), stream));
+                platform.visits.spawn(connection::serve(platform.clone(), stream));
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting on control.sock");
@@ -60,6 +60,8 @@ mod tests {
         let path = directory.path().join("control.sock");
         drop(listen(&path).unwrap());
         let listener = listen(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = UnixListener::from_std(listener).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let client = tokio::net::UnixStream::connect(&path);
         let (client, server) = tokio::join!(client, listener.accept());

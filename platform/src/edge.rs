@@ -4,12 +4,13 @@
 //! apps that are set so, too, lead there. Its port is kept in a file, because instances outlive this process.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use router::{HostName, Router, RouterError, Service, Table};
+use router::{HostName, Limits, Listeners, Router, RouterError, Service, Table};
 
 use crate::home::write_durably;
 use crate::store::AppId;
@@ -24,9 +25,23 @@ pub struct Edge {
 #[derive(Default)]
 struct EdgeState {
     routes: BTreeMap<AppId, Route>,
-    router: Option<Router>,
+    open: Option<Open>,
     /// There once an app is set to need it.
-    internal: Option<Router>,
+    internal: Option<Open>,
+}
+
+/// A router, and copies of the sockets that it accepts from.
+struct Open {
+    router: Router,
+    listeners: Listeners,
+}
+
+impl Open {
+    fn on(listeners: Listeners, table: Table) -> Result<Self, RouterError> {
+        let failed = |source| RouterError::Bind { address: listeners.address(), source };
+        let router = Router::on(listeners.try_clone().map_err(failed)?, None, table, &Limits::default())?;
+        Ok(Self { router, listeners })
+    }
 }
 
 /// One app's route.
@@ -49,30 +64,30 @@ impl Edge {
     pub fn internal_address(&self) -> Result<SocketAddr, RouterError> {
         let mut state = self.state();
         if let Some(open) = &state.internal {
-            return Ok(open.address());
+            return Ok(open.listeners.address());
         }
-        let router = self.open_internal(&state)?;
-        let address = router.address();
-        state.internal = Some(router);
+        let open = Open::on(self.listen_internally()?, state.internal_table())?;
+        let address = open.listeners.address();
+        state.internal = Some(open);
         Ok(address)
     }
 
     /// On the port of the last time, if that is free.
-    fn open_internal(&self, state: &EdgeState) -> Result<Router, RouterError> {
+    fn listen_internally(&self) -> Result<Listeners, RouterError> {
+        let limits = Limits::default();
         let kept = std::fs::read_to_string(&self.internal_file).ok().and_then(|text| text.trim().parse().ok());
-        let again = kept.map(|address| Router::bind(address, state.internal_table()));
-        match again {
-            Some(Ok(router)) => return Ok(router),
+        match kept.map(|address| Listeners::bind(address, &limits)) {
+            Some(Ok(listeners)) => return Ok(listeners),
             Some(Err(error)) => {
                 tracing::warn!(%error, "apps that are running cannot reach each other until they are restarted");
             }
             None => {}
         }
-        let router = Router::bind((Ipv4Addr::LOCALHOST, 0).into(), state.internal_table())?;
-        if let Err(error) = write_durably(&self.internal_file, router.address().to_string().as_bytes(), 0o600) {
+        let listeners = Listeners::bind((Ipv4Addr::LOCALHOST, 0).into(), &limits)?;
+        if let Err(error) = write_durably(&self.internal_file, listeners.address().to_string().as_bytes(), 0o600) {
             tracing::warn!(%error, "the port for internal names cannot be kept");
         }
-        Ok(router)
+        Ok(listeners)
     }
 
     /// Makes an app's route anew; None: its hosts are unknown from now on. `route` is called, and the table swapped,
@@ -83,11 +98,11 @@ impl Edge {
             Some(route) => state.routes.insert(app, route),
             None => state.routes.remove(&app),
         };
-        if let Some(router) = &state.router {
-            router.swap(state.table());
+        if let Some(open) = &state.open {
+            open.router.swap(state.table());
         }
         if let Some(internal) = &state.internal {
-            internal.swap(state.internal_table());
+            internal.router.swap(state.internal_table());
         }
     }
 
@@ -96,27 +111,39 @@ impl Edge {
         self.state().routes.values().any(|route| route.internal.is_some())
     }
 
-    /// Starts serving on `address`, and says which that really is.
-    pub fn open(&self, address: SocketAddr) -> Result<SocketAddr, RouterError> {
+    /// Starts serving.
+    pub fn open(&self, http: Listeners) -> Result<(), RouterError> {
         let mut state = self.state();
-        let router = Router::bind(address, state.table())?;
-        let real = router.address();
-        state.router = Some(router);
-        Ok(real)
+        state.open = Some(Open::on(http, state.table())?);
+        Ok(())
     }
 
-    /// Stops serving; requests in flight have until `grace` to end.
-    pub async fn close(&self, grace: Duration) {
-        let (router, internal) = {
+    /// Starts serving internal names on sockets that another daemon served them on.
+    pub fn open_internal(&self, listeners: Listeners) -> Result<(), RouterError> {
+        let mut state = self.state();
+        state.internal = Some(Open::on(listeners, state.internal_table())?);
+        Ok(())
+    }
+
+    /// Copies of the sockets: for HTTP, and for internal names.
+    pub fn listeners(&self) -> io::Result<(Option<Listeners>, Option<Listeners>)> {
+        let state = self.state();
+        let copy = |open: &Option<Open>| open.as_ref().map(|open| open.listeners.try_clone()).transpose();
+        Ok((copy(&state.open)?, copy(&state.internal)?))
+    }
+
+    /// Stops serving; requests in flight have until `grace` to end. Clients may use their connections for `linger` more.
+    pub async fn close(&self, linger: Duration, grace: Duration) {
+        let (open, internal) = {
             let mut state = self.state();
-            (state.router.take(), state.internal.take())
+            (state.open.take(), state.internal.take())
         };
-        let shutdown = async |router: Option<Router>| {
-            if let Some(router) = router {
-                router.shutdown(grace).await;
-            }
+        let leave = async |open: Option<Open>| {
+            let Some(Open { router, listeners }) = open else { return };
+            drop(listeners);
+            router.leave(linger, grace).await;
         };
-        tokio::join!(shutdown(router), shutdown(internal));
+        tokio::join!(leave(open), leave(internal));
     }
 
     fn state(&self) -> MutexGuard<'_, EdgeState> {

@@ -138,7 +138,7 @@ impl Formation {
 
 impl Platform {
     fn start_keeping(self: &Arc<Self>, place: Place) -> Kept {
-        let (place, stop) = (Arc::new(place), self.shutdown.child_token());
+        let (place, stop) = (Arc::new(place), self.duties.child_token());
         let keeper = self.tasks.spawn(keep(self.clone(), place.clone(), stop.clone()));
         Kept { place, stop, keeper }
     }

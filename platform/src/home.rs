@@ -39,8 +39,8 @@ pub enum HomeError {
 }
 
 impl Home {
-    /// Makes the directory and its parts if need be, and locks it for this process.
-    pub fn open(root: &Path) -> Result<(Self, HomeLock), HomeError> {
+    /// Makes the directory and its parts if need be.
+    pub fn make(root: &Path) -> Result<Self, HomeError> {
         // The home itself can be passed through (an app's user must reach its data), but not listed.
         let at = |source| HomeError::Io { path: root.to_owned(), source };
         let root = std::path::absolute(root).map_err(at)?;
@@ -56,11 +56,11 @@ impl Home {
         ] {
             make_directory(&home.root.join(part), mode)?;
         }
-        let lock = home.lock()?;
-        Ok((home, lock))
+        Ok(home)
     }
 
-    fn lock(&self) -> Result<HomeLock, HomeError> {
+    /// Takes the home for this process.
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
         let path = self.root.join("airstrip.lock");
         let options = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         let file = options.map_err(|source| HomeError::Io { path, source })?;

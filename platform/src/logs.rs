@@ -90,7 +90,7 @@ mod tests {
 
     fn app() -> (tempfile::TempDir, AppHome) {
         let directory = tempfile::tempdir().unwrap();
-        let (home, _lock) = Home::open(directory.path()).unwrap();
+        let home = Home::make(directory.path()).unwrap();
         let app = home.app(&"blog".parse().unwrap());
         std::fs::create_dir_all(app.logs()).unwrap();
         (directory, app)

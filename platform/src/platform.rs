@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use engine::Engine;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,11 +15,13 @@ use crate::edge::Edge;
 use crate::engines::Engines;
 use crate::failure::{Failure, Result};
 use crate::formation::Formations;
+use crate::gate::Gate;
 use crate::home::Home;
 use crate::names::AppName;
 use crate::quota::Told;
 use crate::store::{App, Store};
 use crate::toolchain::Toolchain;
+use crate::upgrade::Request;
 use crate::uses::Uses;
 
 /// The running server. One per process, shared by everything that serves a user.
@@ -45,9 +48,21 @@ pub struct Platform {
     pub told: Told,
     /// How users reach the server.
     pub address: Address,
-    /// Owns every task that outlives the call which started it; the server waits for it at the end.
+    /// Everything that changes something is in here.
+    pub gate: Gate,
+    /// Takes requests to be replaced by a new daemon.
+    pub upgrades: mpsc::Sender<Request>,
+    /// Cancelled once no other daemon answers requests that it began before this one took over.
+    pub alone: CancellationToken,
+    /// Owns every task that looks after what runs and what is on disk; the server waits for it at the end.
     pub tasks: TaskTracker,
-    /// Cancelled when the server is to end. Instances stay.
+    /// Those of them that end what was replaced.
+    pub endings: TaskTracker,
+    /// Owns what users of `control.sock` do.
+    pub visits: TaskTracker,
+    /// Cancelled when this process is to look after nothing any more. Instances stay.
+    pub duties: CancellationToken,
+    /// Cancelled when the server is to end, and with it `duties`.
     pub shutdown: CancellationToken,
 }
 

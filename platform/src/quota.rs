@@ -146,7 +146,7 @@ impl Platform {
         limit: u64,
         mut enough: impl FnMut(u64) -> bool + Send + 'static,
     ) -> Result<Measured> {
-        let (data, shutdown) = (self.home.app(&app.name).data(), self.shutdown.clone());
+        let (data, shutdown) = (self.home.app(&app.name).data(), self.duties.clone());
         let ended = move |bytes| shutdown.is_cancelled() || enough(bytes);
         let found = blocking(move || look(&data, ended)).await?;
         if self.told.crosses(app.id, found, limit) {
@@ -178,7 +178,7 @@ impl Platform {
                     tracing::warn!(app = %app.name, %error, "measuring data/");
                 }
             }
-            if self.shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
+            if self.duties.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
                 return;
             }
         }
@@ -187,13 +187,13 @@ impl Platform {
     /// Counting may take long: it keeps nobody from changing the app.
     async fn bound_again(&self, app: &App) -> Result<()> {
         let changes = self.formations.of(app.id).changes.clone();
-        let Some(Ok(turn)) = self.shutdown.run_until_cancelled(changes.acquire_owned()).await else { return Ok(()) };
+        let Some(Ok(turn)) = self.duties.run_until_cancelled(changes.acquire_owned()).await else { return Ok(()) };
         let Some(app) = self.store.app_by_id(app.id)? else { return Ok(()) };
         let (data, limit) = (self.home.app(&app.name).data(), app.terms.limits.data());
         let bounded = data.clone();
         let project = blocking(move || bound(&bounded, limit)).await?;
         drop(turn);
-        let shutdown = self.shutdown.clone();
+        let shutdown = self.duties.clone();
         let Some(project) = project else { return Ok(()) };
         blocking(move || quota::count(&data, project, || shutdown.is_cancelled())).await
     }

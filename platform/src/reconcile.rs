@@ -136,7 +136,7 @@ impl Platform {
     /// Ends what should not run, in the background.
     fn end_stray(self: &Arc<Self>, listed: Listed) {
         let platform = self.clone();
-        self.tasks.spawn(async move {
+        self.tasks.spawn(self.endings.track_future(async move {
             tracing::info!(instance = %listed.id, "ending what should not run");
             if listed.exit.is_none()
                 && let Err(error) = platform.engine.stop(&listed.id, GRACE).await
@@ -146,7 +146,7 @@ impl Platform {
             if let Err(error) = platform.engine.remove(&listed.id).await {
                 tracing::warn!(instance = %listed.id, %error, "removing");
             }
-        });
+        }));
     }
 }
 

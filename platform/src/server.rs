@@ -1,5 +1,8 @@
 //! `airstrip serve`: puts the parts together, says when it is ready, and ends in order.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +10,9 @@ use std::time::Duration;
 
 use engine::native::Native;
 use gitd::{Limits, Server};
-use tokio::signal::unix::{SignalKind, signal};
+use router::{Listeners, RouterError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,41 +23,81 @@ use crate::edge::Edge;
 use crate::engines::Engines;
 use crate::failure::{Failure, Result};
 use crate::formation::Formations;
+use crate::gate::{Gate, Shut};
+use crate::handover::{Predecessor, Successor};
 use crate::home::{Home, HomeLock};
 use crate::names::KeyName;
+use crate::notify::{self, notify};
 use crate::platform::{Address, Platform};
 use crate::quota::Told;
 use crate::reconcile::remove_asides;
 use crate::sessions::Doorkeeper;
 use crate::settings::Settings;
+use crate::sockets::Sockets;
 use crate::store::{Role, Store};
 use crate::toolchain::Toolchain;
+use crate::upgrade::{Program, Request};
 use crate::uses::Uses;
 
 /// How long requests, pushes and commands in flight have to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long a new server may take to serve, once the home is free.
+const TAKING_OVER: Duration = Duration::from_secs(60);
+/// How long clients of a server that was replaced may go on using their connections. Shorter than the time that replaced
+/// instances have for requests in flight: those of the old server find theirs alive.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// A server that has been started.
 struct Running {
     platform: Arc<Platform>,
     ssh: Server,
+    ssh_socket: TcpListener,
     control: tokio::task::JoinHandle<()>,
+    control_socket: UnixListener,
+    upgrades: mpsc::Receiver<Request>,
     ready: String,
-    _lock: HomeLock,
+    lock: Option<HomeLock>,
 }
 
-/// Runs the server until SIGTERM, SIGINT or `stop-all`.
-pub async fn serve(settings: Settings) -> Result<()> {
-    let mut terminate = listen_for(SignalKind::terminate())?;
-    let mut interrupt = listen_for(SignalKind::interrupt())?;
+/// Runs the server until SIGTERM, SIGINT or `stop-all`, or until another has taken its place and all that it began is done.
+pub async fn serve(settings: Settings, predecessor: Option<Arc<Predecessor>>) -> Result<()> {
+    let mut end = Ends::listen()?;
+    let mut upgrade = listen_for(SignalKind::hangup())?;
+    let program = Program::of_this_process()?;
     raise_descriptor_limit();
-    let running = start(settings).await?;
-    announce(&running.ready);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = running.platform.shutdown.cancelled() => {}
+    let mut running = begin(&settings, predecessor).await?;
+    loop {
+        let request = tokio::select! {
+            () = end.told() => break,
+            () = running.platform.shutdown.cancelled() => break,
+            _ = upgrade.recv() => Request::by_signal(),
+            Some(request) = running.upgrades.recv() => request,
+        };
+        let prepared = running.platform.prepare_upgrade(&program, &request.output);
+        let prepared = tokio::select! {
+            prepared = request.output.cancelled().run_until_cancelled(prepared) => prepared,
+            () = end.told() => break,
+        };
+        let (successor, shut) = match prepared.unwrap_or_else(|| Err(Failure::plain("cancelled"))) {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                tracing::warn!(%failure, "not upgraded");
+                let _gone = request.answer.send(Err(failure));
+                continue;
+            }
+        };
+        match hand_over(&settings, running, successor, shut, request.answer).await? {
+            HandedOver::ToAnother(leaving) => {
+                tokio::select! {
+                    () = leaving => {}
+                    () = end.told() => {}
+                }
+                return Ok(());
+            }
+            HandedOver::ToMyself(again) => running = again,
+        }
     }
+    notify(notify::STOPPING);
     stop(running).await;
     Ok(())
 }
@@ -67,8 +112,27 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
+fn listen_for(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|e| Failure::io("listening for signals", &e))
+}
+
+/// The signals that end the server.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn listen() -> Result<Self> {
+        Ok(Self { terminate: listen_for(SignalKind::terminate())?, interrupt: listen_for(SignalKind::interrupt())? })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The one line on standard output that programs wait for.
@@ -77,37 +141,127 @@ fn announce(line: &str) {
     println!("{line}");
 }
 
-async fn start(settings: Settings) -> Result<Running> {
-    let (platform, lock) = prepare(&settings).await?;
+/// Starts the first server of this process, in the place of another if there is one.
+async fn begin(settings: &Settings, predecessor: Option<Arc<Predecessor>>) -> Result<Running> {
+    let (alone, parts) = (CancellationToken::new(), Parts::find(settings).await?);
+    let running = if let Some(predecessor) = predecessor {
+        let sockets = predecessor.wait_for_turn().await?;
+        let running = start(settings, parts, sockets, alone.clone()).await?;
+        predecessor.ready();
+        let platform = &running.platform;
+        platform.tasks.spawn(wait_for_end(predecessor, alone, platform.duties.clone()));
+        running
+    } else {
+        alone.cancel();
+        let running = start(settings, parts, Sockets::from_service_manager()?, alone).await?;
+        notify(notify::READY);
+        running
+    };
+    announce(&running.ready);
+    Ok(running)
+}
+
+async fn wait_for_end(predecessor: Arc<Predecessor>, alone: CancellationToken, duties: CancellationToken) {
+    match duties.run_until_cancelled(predecessor.gone()).await {
+        Some(Ok(())) => tracing::info!("the server that this one replaced has ended"),
+        Some(Err(error)) => tracing::warn!(%error, "watching the server that this one replaced"),
+        None => return,
+    }
+    alone.cancel();
+}
+
+/// What can be had, and can fail, while another server still uses the home.
+struct Parts {
+    home: Home,
+    toolchain: Toolchain,
+}
+
+impl Parts {
+    async fn find(settings: &Settings) -> Result<Self> {
+        let home = Home::make(&settings.home)?;
+        let toolchain = Toolchain::probe(home.tools()).await?;
+        Ok(Self { home, toolchain })
+    }
+}
+
+async fn start(settings: &Settings, parts: Parts, sockets: Sockets, alone: CancellationToken) -> Result<Running> {
+    let (platform, upgrades, lock) = prepare(settings, parts, alone)?;
+    let platform = Arc::new(platform);
     admit_invoking_user(&platform.store)?;
+    if let Some(listeners) = sockets.internal {
+        platform.edge.open_internal(listeners).map_err(|e| Failure::plain(e.to_string()))?;
+    }
     platform.reconcile().await?;
     platform.tasks.spawn(platform.clone().watch_data());
     platform.tasks.spawn(collector(platform.clone()));
     platform.uses.look_through_layers();
-    let http = platform.edge.open(settings.http).map_err(|e| Failure::plain(e.to_string()))?;
-    platform.address.http_port.store(http.port(), Ordering::Relaxed);
+    let http = open_http(&platform, settings, sockets.http)?;
+    let (ssh, ssh_socket) = open_ssh(&platform, settings, sockets.ssh)?;
+    let (control, control_socket) =
+        open_control(&platform, sockets.control).map_err(|e| Failure::io("control.sock", &e))?;
+    let ready = format!("airstrip ready ssh={} http={http} home={}", ssh.address(), platform.home.root().display());
+    Ok(Running { platform, ssh, ssh_socket, control, control_socket, upgrades, ready, lock: Some(lock) })
+}
+
+fn open_http(platform: &Platform, settings: &Settings, inherited: Option<Listeners>) -> Result<SocketAddr> {
+    let open = || {
+        let listeners = match inherited {
+            Some(listeners) => listeners,
+            None => Listeners::bind(settings.http, &router::Limits::default())?,
+        };
+        let address = listeners.address();
+        platform.edge.open(listeners)?;
+        Ok::<_, RouterError>(address)
+    };
+    let address = open().map_err(|e| Failure::plain(e.to_string()))?;
+    platform.address.http_port.store(address.port(), Ordering::Relaxed);
+    Ok(address)
+}
+
+fn open_ssh(
+    platform: &Arc<Platform>,
+    settings: &Settings,
+    inherited: Option<TcpListener>,
+) -> Result<(Server, TcpListener)> {
+    let failed = |e| Failure::io(format!("listening for SSH on {}", settings.ssh), &e);
+    let socket = inherited.map_or_else(|| TcpListener::bind(settings.ssh), Ok).map_err(failed)?;
     let doorkeeper = Arc::new(Doorkeeper(platform.clone()));
-    let ssh = Server::bind(settings.ssh, platform.home.host_key(), Limits::default(), doorkeeper).await;
+    let copy = socket.try_clone().map_err(failed)?;
+    let ssh = Server::on(socket, platform.home.host_key(), Limits::default(), doorkeeper);
     let ssh = ssh.map_err(|e| Failure::plain(e.to_string()))?;
     platform.address.ssh_port.store(ssh.address().port(), Ordering::Relaxed);
-    let listener = control::listen(&platform.home.control_socket()).map_err(|e| Failure::io("control.sock", &e))?;
-    let control = tokio::spawn(control::serve(platform.clone(), listener));
-    let ready = format!("airstrip ready ssh={} http={http} home={}", ssh.address(), platform.home.root().display());
-    Ok(Running { platform, ssh, control, ready, _lock: lock })
+    Ok((ssh, copy))
+}
+
+fn open_control(
+    platform: &Arc<Platform>,
+    inherited: Option<UnixListener>,
+) -> io::Result<(tokio::task::JoinHandle<()>, UnixListener)> {
+    let listener = inherited.map_or_else(|| control::listen(&platform.home.control_socket()), Ok)?;
+    let copy = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    Ok((tokio::spawn(control::serve(platform.clone(), listener)), copy))
 }
 
 /// Everything that does not listen yet.
-async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
-    let (home, lock) = Home::open(&settings.home)?;
+fn prepare(
+    settings: &Settings,
+    parts: Parts,
+    alone: CancellationToken,
+) -> Result<(Platform, mpsc::Receiver<Request>, HomeLock)> {
+    let Parts { home, toolchain } = parts;
+    let lock = home.lock()?;
     for directory in [home.layers(), home.shared(), home.tools(), home.buildpacks()] {
         remove_asides(&directory).map_err(|e| Failure::io(directory.display(), &e))?;
     }
     let store = Store::open(&home.database())?;
     let native = Native::new(home.run())?;
     let engines = Arc::new(Engines::new(native, home.docker(), settings.docker_base.clone()));
-    let toolchain = Toolchain::probe(home.tools()).await?;
     let buildpacks = install_buildpacks(&home.buildpacks())?;
     let edge = Edge::new(home.internal());
+    let shutdown = CancellationToken::new();
+    let (requests, upgrades) = mpsc::channel(1);
     let platform = Platform {
         home,
         store,
@@ -120,10 +274,16 @@ async fn prepare(settings: &Settings) -> Result<(Arc<Platform>, HomeLock)> {
         buildpacks,
         told: Told::default(),
         address: Address::new(settings.domain.clone()),
+        gate: Gate::default(),
+        upgrades: requests,
+        alone,
         tasks: TaskTracker::new(),
-        shutdown: CancellationToken::new(),
+        endings: TaskTracker::new(),
+        visits: TaskTracker::new(),
+        duties: shutdown.child_token(),
+        shutdown,
     };
-    Ok((Arc::new(platform), lock))
+    Ok((platform, upgrades, lock))
 }
 
 /// The first start without any key lets the user who made it in.
@@ -152,14 +312,112 @@ fn admit(store: &Store, path: &Path) -> Result<KeyName> {
     Ok(name)
 }
 
+/// Who serves now.
+enum HandedOver<Leaving> {
+    /// The new server. What this one has begun is still to end.
+    ToAnother(Leaving),
+    /// A new server in this same process, because the other did not manage.
+    ToMyself(Running),
+}
+
+/// Gives the home to the new server.
+async fn hand_over(
+    settings: &Settings,
+    mut running: Running,
+    mut successor: Successor,
+    shut: Shut,
+    answer: oneshot::Sender<Result<u32>>,
+) -> Result<HandedOver<impl Future<Output = ()>>> {
+    let sockets = running.give_up().await?;
+    shut.for_ever();
+    let taken = match successor.take(&sockets) {
+        Ok(()) => successor.ready(TAKING_OVER).await,
+        Err(failure) => Err(failure),
+    };
+    let Err(failure) = taken else {
+        drop(sockets);
+        let pid = successor.pid();
+        notify(&notify::main_process(pid));
+        tracing::info!(pid, "another server has taken over");
+        let _gone = answer.send(Ok(pid));
+        let presence = successor.leave_alone();
+        let drain = settings.drain;
+        return Ok(HandedOver::ToAnother(async move {
+            leave(running, drain).await;
+            drop(presence);
+        }));
+    };
+    successor.kill().await;
+    tracing::error!(%failure, "not upgraded");
+    let again = start_again(settings, sockets, running).await?;
+    let _gone = answer.send(Err(failure));
+    Ok(HandedOver::ToMyself(again))
+}
+
+/// A new server in the place of one that has given the home up.
+async fn start_again(settings: &Settings, sockets: Sockets, old: Running) -> Result<Running> {
+    let alone = CancellationToken::new();
+    let again = start(settings, Parts::find(settings).await?, sockets, alone.clone()).await?;
+    let drain = settings.drain;
+    again.platform.visits.spawn(async move {
+        leave(old, drain).await;
+        alone.cancel();
+    });
+    Ok(again)
+}
+
+impl Running {
+    /// Looks after nothing any more, but goes on answering requests. Gives copies of the sockets. Nothing changes meanwhile:
+    /// the gate is shut.
+    async fn give_up(&mut self) -> Result<Sockets> {
+        let platform = &self.platform;
+        let failed = |e: io::Error| Failure::io("handing the sockets over", &e);
+        let (http, internal) = platform.edge.listeners().map_err(failed)?;
+        let sockets = Sockets {
+            ssh: Some(self.ssh_socket.try_clone().map_err(failed)?),
+            http,
+            https: None,
+            internal,
+            control: Some(self.control_socket.try_clone().map_err(failed)?),
+        };
+        self.ssh.stop_accepting();
+        platform.duties.cancel();
+        let _ended = (&mut self.control).await;
+        platform.tasks.close();
+        if tokio::time::timeout(GRACE, platform.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        // Dropped, it would take parents of control groups away that the next one counts on.
+        std::mem::forget(platform.engines.clone());
+        self.lock = None;
+        Ok(sockets)
+    }
+}
+
+/// Lets what a server that gave the home up has begun come to its end, for at most `drain`.
+async fn leave(running: Running, drain: Duration) {
+    let Running { platform, ssh, ssh_socket, control_socket, .. } = running;
+    drop((ssh_socket, control_socket));
+    platform.visits.close();
+    let visits = tokio::time::timeout(drain, platform.visits.wait());
+    let ((), (), _all_or_late) = tokio::join!(platform.edge.close(LINGER, drain), ssh.shutdown(drain), visits);
+    platform.shutdown.cancel();
+    if tokio::time::timeout(GRACE, platform.visits.wait()).await.is_err() {
+        tracing::warn!("some commands did not end in time");
+    }
+}
+
 /// Stops accepting, lets what is in flight end, leaves instances running.
 async fn stop(running: Running) {
-    let Running { platform, ssh, control, .. } = running;
+    let Running { platform, ssh, ssh_socket, control, control_socket, .. } = running;
+    drop((ssh_socket, control_socket));
     platform.shutdown.cancel();
-    tokio::join!(platform.edge.close(GRACE), ssh.shutdown(GRACE));
+    tokio::join!(platform.edge.close(Duration::ZERO, GRACE), ssh.shutdown(GRACE));
     let _ended = control.await;
-    platform.tasks.close();
-    if tokio::time::timeout(GRACE, platform.tasks.wait()).await.is_err() {
-        tracing::warn!("some tasks did not end in time");
+    for tasks in [&platform.visits, &platform.tasks] {
+        tasks.close();
+        if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
     }
 }

@@ -7,10 +7,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Login, Output, RefUpdate, Refusal, Session};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::access::{Actor, Need};
 use crate::commands::{self, Console};
 use crate::deploy::{Push, deployed_branch};
 use crate::failure::{Failure, Result};
+use crate::gate::Pass;
 use crate::inside::{Program, client_terminal};
 use crate::names::{AppName, Process};
 use crate::platform::Platform;
@@ -36,6 +39,7 @@ impl Handler for Doorkeeper {
             key,
             purpose,
             receiving: Mutex::default(),
+            passes: Mutex::default(),
         }))
     }
 }
@@ -48,6 +52,8 @@ struct Visit {
     purpose: Purpose,
     /// When the push in progress began to be received.
     receiving: Mutex<Option<Instant>>,
+    /// One for each push in progress.
+    passes: Mutex<Vec<Pass>>,
 }
 
 enum Purpose {
@@ -64,6 +70,11 @@ impl Session for Visit {
     }
 
     async fn repository(&self, access: Access, path: &str) -> std::result::Result<PathBuf, Refusal> {
+        if access == Access::Write {
+            // Whoever waits has been told so by git itself: there is no output yet.
+            let pass = self.platform.gate.enter(&Output::new(CancellationToken::new()).0).await;
+            self.passes().push(pass.map_err(|failure| refusal(&failure))?);
+        }
         *self.receiving() = Some(Instant::now());
         self.find_repository(access, path).map_err(|failure| refusal(&failure))
     }
@@ -78,6 +89,10 @@ impl Session for Visit {
             }
         }
         Ok(())
+    }
+
+    async fn settled(&self) {
+        self.passes().pop();
     }
 
     async fn update(
@@ -142,6 +157,10 @@ impl Session for Visit {
 impl Visit {
     fn receiving(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passes(&self) -> std::sync::MutexGuard<'_, Vec<Pass>> {
+        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The repository of an app; a push to an app that does not exist makes it.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -16,6 +17,8 @@ pub struct Settings {
     pub http: SocketAddr,
     /// Apps are served at `APP.DOMAIN`.
     pub domain: router::HostName,
+    /// How long a server that was replaced goes on with what it has begun.
+    pub drain: Duration,
     /// The image that apps in Docker find around them; without one, this machine's system.
     pub docker_base: Option<String>,
 }
@@ -35,6 +38,9 @@ pub struct Flags {
     /// Apps are served at APP.DOMAIN [default: localhost]
     #[arg(long, env = "AIRSTRIP_DOMAIN", value_name = "DOMAIN")]
     pub domain: Option<String>,
+    /// How long requests, `WebSockets` and sessions go on after an upgrade of the server [default: 600 seconds]
+    #[arg(long, env = "AIRSTRIP_DRAIN", value_name = "SECONDS")]
+    pub drain: Option<String>,
     /// Image around apps that run in Docker [default: this machine's system]
     #[arg(long, env = "AIRSTRIP_DOCKER_BASE", value_name = "IMAGE")]
     pub docker_base: Option<String>,
@@ -52,6 +58,7 @@ struct FileSettings {
     http: Option<String>,
     https: Option<String>,
     domain: Option<String>,
+    drain: Option<u64>,
     docker_base: Option<String>,
 }
 
@@ -97,6 +104,7 @@ impl Settings {
             ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
             domain: domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?,
+            drain: drain(flags.drain, file.drain)?,
             docker_base: flags.docker_base.or(file.docker_base),
         })
     }
@@ -131,6 +139,12 @@ fn address(name: &'static str, given: Option<String>, default: &str) -> Result<S
         let reason = "expected an IP address and a port, such as 0.0.0.0:2222 or [::]:2222".into();
         SettingsError::Value { name, value, reason }
     })
+}
+
+fn drain(flag: Option<String>, file: Option<u64>) -> Result<Duration, SettingsError> {
+    let wrong = |value| SettingsError::Value { name: "drain", value, reason: "expected a number of seconds".into() };
+    let flag = flag.map(|value| value.parse().map_err(|_| wrong(value))).transpose()?;
+    Ok(Duration::from_secs(flag.or(file).unwrap_or(600)))
 }
 
 fn domain(value: String) -> Result<router::HostName, SettingsError> {

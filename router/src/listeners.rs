@@ -57,9 +57,9 @@ impl Listeners {
     pub(crate) fn shared_out(self, limits: &Limits) -> io::Result<Vec<Vec<TcpListener>>> {
         self.sockets.iter().try_for_each(|socket| activate(socket, limits))?;
         let mut shares: Vec<Vec<TcpListener>> = (0..limits.threads).map(|_| Vec::new()).collect();
-        let count = self.sockets.len();
-        for thread in count..limits.threads {
-            shares[thread].push(self.sockets[thread % count].try_clone()?);
+        let without = shares.iter_mut().skip(self.sockets.len());
+        for (share, socket) in without.zip(self.sockets.iter().cycle()) {
+            share.push(socket.try_clone()?);
         }
         for (number, socket) in self.sockets.into_iter().enumerate() {
             shares[number % limits.threads].push(socket);

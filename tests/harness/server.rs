@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -21,7 +21,7 @@ use super::operator::{ORDINARY, binary_for, copy_package_settings, may_make_name
 use super::page::Http;
 use super::reply::{Reply, run, wait};
 use super::skipped::skipped;
-use super::waiting::{PATIENCE, eventually};
+use super::waiting::{PATIENCE, eventually, wait_until};
 
 /// How long the daemon may take to end: what runs gets 30 s to stop.
 const ENDING: Duration = Duration::from_secs(60);
@@ -33,12 +33,18 @@ pub struct Server {
     /// Short (sockets have paths of at most 107 bytes), and open to others (apps have users of their own).
     base: TempDir,
     binary: PathBuf,
+    /// What the daemon is started as: a link to the binary.
+    program: PathBuf,
     user: Option<u32>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     /// The home is a file system of its own.
     own_disk: bool,
     daemon: Option<Child>,
+    /// The daemon that has taken over from it, if one has. Not the harness's child.
+    successor: Option<i32>,
+    /// Those that were replaced, as long as they answer what they have begun.
+    replaced: Vec<i32>,
     /// The first daemon: what is older cannot be the server's.
     first: Option<Found>,
     pub ssh: SocketAddr,
@@ -129,15 +135,20 @@ impl Server {
         let base = tempfile::Builder::new().prefix("as-").tempdir().unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let binary = binary_for(user, base.path());
+        let program = base.path().join("program");
+        symlink(&binary, &program).unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Self {
             base,
             binary,
+            program,
             user,
             arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
             variables: Vec::new(),
             own_disk: disk.is_some(),
             daemon: None,
+            successor: None,
+            replaced: Vec::new(),
             first: None,
             ssh: nowhere,
             http: Http(nowhere),
@@ -213,7 +224,11 @@ impl Server {
 
     /// The binary with the operator's environment.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_of(&self.binary)
+    }
+
+    fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AIRSTRIP_")) {
             command.env_remove(name);
         }
@@ -235,7 +250,7 @@ impl Server {
 
     fn try_start(&mut self) -> Option<()> {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let mut command = self.command();
+        let mut command = self.command_of(&self.program);
         command.arg("serve").arg("--home").arg(self.home());
         command.args(["--ssh", &self.ssh.to_string(), "--http", &self.http.0.to_string()]).args(&self.arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -270,6 +285,49 @@ impl Server {
         self.base.path().join("log")
     }
 
+    /// `airstrip upgrade`: another daemon is the server afterwards. The old one may still answer what it has begun.
+    pub fn upgrade(&mut self) -> Reply {
+        let reply = self.local(&["upgrade"]);
+        if reply.status == 0 {
+            let text = reply.out();
+            let pid = text.rsplit_once("(pid ").and_then(|(_, rest)| rest.trim_end().strip_suffix(')')?.parse().ok());
+            self.replaced.push(self.daemon_pid());
+            self.successor = Some(pid.unwrap_or_else(|| panic!("no pid in {reply}")));
+        }
+        reply
+    }
+
+    /// The binary itself.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// From now on a script stands where the daemon was started from.
+    pub fn replace_program(&self, script: &str) {
+        let made = self.program.with_extension("new");
+        fs::write(&made, script).unwrap();
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(made, &self.program).unwrap();
+    }
+
+    /// The program is what it was.
+    pub fn restore_program(&self) {
+        fs::remove_file(&self.program).unwrap();
+        symlink(&self.binary, &self.program).unwrap();
+    }
+
+    /// Waits until every daemon that was replaced has ended.
+    pub fn wait_for_replaced(&mut self) {
+        if self.successor.is_some()
+            && let Some(daemon) = &mut self.daemon
+        {
+            wait(daemon, "the first daemon", ENDING);
+        }
+        let runs = |pid: &i32| fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+        wait_until("replaced daemons end", ENDING, || !self.replaced.iter().any(runs));
+        self.replaced.clear();
+    }
+
     /// `kill -9` of the daemon alone.
     pub fn crash(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
@@ -287,6 +345,8 @@ impl Server {
     pub fn stop_all(&mut self) -> Reply {
         let reply = self.local(&["stop-all"]);
         if reply.status == 0 {
+            self.wait_for_replaced();
+            self.successor = None;
             wait(&mut self.daemon.take().unwrap(), "airstrip serve", ENDING);
         }
         reply
@@ -294,7 +354,7 @@ impl Server {
 
     /// The daemon's process.
     pub fn daemon_pid(&self) -> i32 {
-        i32::try_from(self.daemon.as_ref().unwrap().id()).unwrap()
+        self.successor.unwrap_or_else(|| i32::try_from(self.daemon.as_ref().unwrap().id()).unwrap())
     }
 
     /// The most memory that the daemon has had, in bytes.
@@ -306,7 +366,7 @@ impl Server {
 
     /// Every process of the server but the daemon, and but commands given to it.
     pub fn processes(&self) -> Vec<Found> {
-        let daemon = self.daemon.as_ref().map(|child| i32::try_from(child.id()).unwrap());
+        let daemon = self.daemon.as_ref().map(|_| self.daemon_pid());
         let found = processes_that_mention(&self.mark()).into_iter().filter(|found| Some(found.pid) != daemon);
         found.filter(|found| self.first.as_ref().is_some_and(|first| found.is_not_older_than(first))).collect()
     }

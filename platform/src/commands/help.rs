@@ -41,7 +41,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Data", &["data:export", "data:import"]),
     ("Web", &["domains", "domains:add", "domains:remove", "maintenance:on", "maintenance:off"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
-    ("The server", &["help", "version", "stop-all"]),
+    ("The server", &["help", "version", "upgrade", "stop-all"]),
 ];
 
 pub(super) async fn version(call: &mut Call<'_>) -> Result<()> {
@@ -273,6 +273,7 @@ mod tests {
         The server
           help [COMMAND]                     List the commands, or show how one is used
           version                            Show the server's version
+          upgrade                            Replace the server by the program that is now at its path, without losing a request
           stop-all                           End every instance, then the server; its next start launches the apps again
 
         `help COMMAND` tells more. `-a APP` may stand anywhere instead of APP.

@@ -4,6 +4,7 @@ mod access;
 mod apps;
 mod attached;
 mod buildpacks;
+mod changes;
 mod configuration;
 mod need;
 mod processes;
@@ -41,6 +42,8 @@ pub(super) enum Command {
     Help { command: Option<String> },
     /// Show the server's version
     Version,
+    /// Replace the server by the program that is now at its path, without losing a request
+    Upgrade,
     #[command(flatten)]
     Apps(Apps),
     #[command(flatten)]

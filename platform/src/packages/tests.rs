@@ -144,7 +144,7 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let (home, _lock) = Home::open(root.path()).unwrap();
+        let home = Home::make(root.path()).unwrap();
         Self { root, home }
     }
 

@@ -24,6 +24,7 @@ impl Command {
     pub(in crate::commands) fn need(&self) -> Needed<'_> {
         match self {
             Self::Help { .. } | Self::Version => NOTHING,
+            Self::Upgrade => ADMIN,
             Self::Apps(command) => apps(command),
             Self::Processes(command) => processes(command),
             Self::Attached(command) => attached(command),

@@ -100,6 +100,7 @@ fn every_command_of_the_contract_is_known() {
         "maintenance:off a",
         "ssh-config",
         "stop-all",
+        "upgrade",
         "buildpacks",
         "buildpacks --json",
         "buildpacks:list a --json",

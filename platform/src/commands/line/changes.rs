@@ -1,0 +1,36 @@
+//! Which commands may change the server's state, and so must not be under way when another daemon takes over.
+
+use super::{Access, Apps, Buildpacks, Command, Configuration, Processes, Releases, Resources, Settings};
+
+impl Command {
+    /// Whether it may change anything: all do that are not known to look only.
+    pub(in crate::commands) fn changes(&self) -> bool {
+        let only_looks = match self {
+            // The last are sessions, which outlive an upgrade.
+            Self::Help { .. } | Self::Version | Self::Upgrade | Self::Attached(_) => true,
+            Self::Apps(command) => {
+                matches!(command, Apps::List(_) | Apps::Info { .. } | Apps::Url { .. } | Apps::SshConfig)
+            }
+            Self::Processes(command) => match command {
+                Processes::Scale { wanted, .. } => wanted.is_empty(),
+                command => matches!(command, Processes::List { .. } | Processes::Logs { .. }),
+            },
+            Self::Configuration(command) => {
+                matches!(command, Configuration::List { .. } | Configuration::Get { .. })
+            }
+            Self::Releases(command) => matches!(
+                command,
+                Releases::List { .. }
+                    | Releases::Verify { .. }
+                    | Releases::Export { .. }
+                    | Releases::Key
+                    | Releases::Trusted(_)
+            ),
+            Self::Buildpacks(command) => matches!(command, Buildpacks::List { .. }),
+            Self::Access(command) => matches!(command, Access::Keys(_) | Access::Domains { .. }),
+            Self::Settings(command) => matches!(command, Settings::Network { .. }),
+            Self::Resources(command) => matches!(command, Resources::List { .. }),
+        };
+        !only_looks
+    }
+}
