@@ -11,8 +11,8 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::AnswerBody;
 use crate::limits::TAKEN_BACK;
+use crate::sight::Seen;
 
 /// Counts of one connection.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub(crate) struct Conduct {
 
 /// An answer's body, watched.
 pub(crate) struct Watched {
-    body: AnswerBody,
+    body: Seen,
     conduct: Arc<Conduct>,
     owed: bool,
 }
@@ -48,7 +48,7 @@ impl Conduct {
     }
 
     /// Watches whether the client takes an answer.
-    pub(crate) fn watch(self: &Arc<Self>, body: AnswerBody) -> Watched {
+    pub(crate) fn watch(self: &Arc<Self>, body: Seen) -> Watched {
         let mut watched = Watched { body, conduct: Arc::clone(self), owed: false };
         watched.owe();
         watched

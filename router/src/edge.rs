@@ -4,6 +4,7 @@ use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use hyper::body::Incoming;
@@ -21,6 +22,8 @@ use crate::head::{self, Client, Malformed};
 use crate::limits::Limits;
 use crate::page::{self, Refusal};
 use crate::queue::Patience;
+use crate::request_id::{RequestIds, X_REQUEST_ID};
+use crate::sight::{Seen, Sight};
 use crate::table::{Service, State, Table};
 use crate::tunnel;
 use crate::upstream::{Failed, Failure, Lease, Upstream};
@@ -46,11 +49,12 @@ pub(crate) struct Edge {
     upstream: Upstream,
     /// Counts requests, to rotate between equally loaded targets.
     turn: AtomicUsize,
+    ids: RequestIds,
 }
 
 impl Edge {
     pub(crate) fn new(shared: Arc<Shared>, limits: Limits, thread: usize) -> Self {
-        Self { shared, upstream: Upstream { limits, thread }, turn: AtomicUsize::new(0) }
+        Self { shared, upstream: Upstream { limits, thread }, turn: AtomicUsize::new(0), ids: RequestIds::default() }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -58,14 +62,17 @@ impl Edge {
     }
 
     /// The app's answer, or a page that says why there is none.
-    pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Seen> {
         let html = page::wants_html(request.headers());
         let last = request.version() != Version::HTTP_2 && head::ends_connection(request.headers());
-        let mut response = self.pass(client, request).await.unwrap_or_else(|refusal| refusal.response(html));
+        let mut sight = Sight::new(self.ids.of(request.headers()), client.ip);
+        let passed = self.pass(client, request, &mut sight).await;
+        let mut response = passed.unwrap_or_else(|refusal| refusal.response(html));
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        response.headers_mut().insert(X_REQUEST_ID, sight.id().clone());
+        sight.watch(response)
     }
 
     /// Closes connections to apps that have been idle for too long.
@@ -75,7 +82,12 @@ impl Edge {
         }
     }
 
-    async fn pass(&self, client: &Client, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Refusal> {
+    async fn pass(
+        &self,
+        client: &Client,
+        mut request: Request<Incoming>,
+        sight: &mut Sight,
+    ) -> Result<Response<AnswerBody>, Refusal> {
         if let Some(answer) = self.proof(request.uri().path()) {
             return Ok(answer);
         }
@@ -84,6 +96,7 @@ impl Edge {
         let body = RequestBody::new(body, parts.headers.contains_key(header::EXPECT), self.limits().stall);
         let host = head::check(&parts).map_err(Refusal::Malformed)?;
         let service = self.service(&host)?;
+        sight.asks(&service, &parts);
         if let Some(redirect) = admit::redirect(&service, client, self.shared.https_port, &host, &parts) {
             return Ok(redirect);
         }
@@ -92,9 +105,11 @@ impl Edge {
         let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
         let (protocol, upgrade) = upgrade.unzip();
         head::to_app(&mut parts, host.clone(), client, protocol);
-        let (service, mut response, mut lease) =
-            self.send(&host, service, wanted, Request::from_parts(parts, body)).await?;
+        parts.headers.insert(X_REQUEST_ID, sight.id().clone());
+        let request = Request::from_parts(parts, body);
+        let (service, mut response, mut lease) = self.send(&host, service, wanted, request, sight).await?;
         lease.hold(place);
+        sight.answered_by(lease.target());
         head::to_client(&mut response);
         admit::promise(&service, client, response.headers_mut());
         balance::stick(&service, wanted, lease.target(), client, response.headers_mut());
@@ -125,12 +140,13 @@ impl Edge {
         mut service: Arc<Service>,
         wanted: Option<u64>,
         mut request: Request<RequestBody>,
+        sight: &mut Sight,
     ) -> Result<(Arc<Service>, Response<Incoming>, Lease), Refusal> {
         let mut patience = Patience::default();
         loop {
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            let failed = match self.attempt(&service, wanted, request).await {
+            let failed = match self.attempt(&service, wanted, request, sight).await {
                 Ok((response, lease)) => return Ok((service, response, lease)),
                 Err(failed) => failed,
             };
@@ -150,6 +166,7 @@ impl Edge {
         service: &Service,
         wanted: Option<u64>,
         request: Request<RequestBody>,
+        sight: &mut Sight,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         match &service.state {
             State::Unavailable(why) => Err(Failure::Unavailable(why.clone()).into()),
@@ -158,7 +175,10 @@ impl Edge {
             }
             State::Serving(targets) => {
                 let choice = Choice { turn: self.turn.fetch_add(1, Ordering::Relaxed), wanted };
-                self.upstream.send(targets, &choice, request).await
+                let sent = Instant::now();
+                let outcome = self.upstream.send(targets, &choice, request).await;
+                sight.waited(sent.elapsed());
+                outcome
             }
         }
     }

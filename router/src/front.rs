@@ -16,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::body::AnswerBody;
 use crate::conduct::{Conduct, Watched};
 use crate::edge::Edge;
 use crate::head::Client;
 use crate::limits::{self, FIRST_READ};
+use crate::sight::Seen;
 use crate::strict::Strict;
 use crate::tls::{self, Acceptor};
 use crate::worker::Stop;
@@ -121,7 +121,7 @@ impl Conversation {
         let conduct = Arc::new(Conduct::default());
         // One count for each connection: every request copies it.
         let stop = Arc::new(self.stop.clone());
-        let asking = move |answer: &mut Response<AnswerBody>| {
+        let asking = move |answer: &mut Response<Seen>| {
             if stop.is_said() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -178,14 +178,14 @@ fn service(
     edge: Arc<Edge>,
     client: Client,
     conduct: Arc<Conduct>,
-    parting: impl Fn(&mut Response<AnswerBody>) + Clone + Send,
+    parting: impl Fn(&mut Response<Seen>) + Clone + Send,
 ) -> impl HttpService<Incoming, ResBody = Watched, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let (edge, client, conduct) = (Arc::clone(&edge), client.clone(), Arc::clone(&conduct));
         let parting = parting.clone();
         async move {
             let begun = conduct.begin();
-            let mut answer: Response<AnswerBody> = edge.answer(&client, request).await;
+            let mut answer: Response<Seen> = edge.answer(&client, request).await;
             parting(&mut answer);
             begun.answered();
             Ok(answer.map(|body| conduct.watch(body)))

@@ -261,7 +261,7 @@ fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
     if name.contains('_') {
         let name = name.replace('_', "-");
-        return says_who(&name) || matches!(name.as_str(), "content-length" | "transfer-encoding");
+        return says_who(&name) || matches!(name.as_str(), "content-length" | "transfer-encoding" | "x-request-id");
     }
     says_who(name)
 }
@@ -328,10 +328,11 @@ mod tests {
             "x_real_ip",
             "proxy",
             "content_length",
+            "x_request_id",
         ] {
             assert!(is_ours(&HeaderName::from_static(name)), "{name}");
         }
-        for name in ["x-forward", "content-length", "x_custom", "host", "via"] {
+        for name in ["x-forward", "content-length", "x-request-id", "x_custom", "host", "via"] {
             assert!(!is_ours(&HeaderName::from_static(name)), "{name}");
         }
     }

@@ -11,7 +11,7 @@
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
 //! over it, `edge` finds the service, `admit` asks its settings, `head` checks and rewrites the
 //! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
-//! an upgraded connection, and `page` says what went wrong.
+//! an upgraded connection, `page` says what went wrong, and `sight` keeps what the log is told.
 
 pub mod acme;
 pub mod health;
@@ -33,8 +33,10 @@ mod meter;
 mod page;
 mod pool;
 mod queue;
+mod request_id;
 mod router;
 mod settings;
+mod sight;
 mod strict;
 mod table;
 mod target;
@@ -51,5 +53,6 @@ pub use listeners::Listeners;
 pub use meter::Meter;
 pub use router::{Https, Router, RouterError};
 pub use settings::{Hsts, Queue, Rate, Settings};
+pub use sight::{Log, Record};
 pub use table::{HostName, InvalidHostName, Service, State, Table};
 pub use target::{Dial, Protocol, Target};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::meter::Meter;
 use crate::settings::Settings;
+use crate::sight::Log;
 use crate::target::Target;
 
 /// A host name in lower case, without port: labels of `a-z`, `0-9`, `-`, `_`, at most 253 bytes. Also an IP address.
@@ -62,6 +63,8 @@ pub struct Service {
     pub settings: Settings,
     /// What is counted of it: give the same one to the next table.
     pub meter: Arc<Meter>,
+    /// Is told of each request.
+    pub log: Option<Arc<dyn Log>>,
 }
 
 /// Whether a service can be asked.
@@ -78,7 +81,7 @@ pub enum State {
 impl Service {
     /// A service without limits of its own.
     pub fn new(name: impl Into<String>, state: State) -> Self {
-        Self { name: name.into(), state, settings: Settings::default(), meter: Arc::default() }
+        Self { name: name.into(), state, settings: Settings::default(), meter: Arc::default(), log: None }
     }
 
     /// The targets that answer now; none if unavailable.

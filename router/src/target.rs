@@ -34,6 +34,7 @@ pub enum Protocol {
 /// One upstream of a service. Shared by every table that names it; the count of what is in flight is its own.
 pub struct Target {
     name: String,
+    label: Option<String>,
     dial: Box<dyn Dial>,
     protocol: Protocol,
     /// How many are in flight, and in the highest bit whether it drains: one word, so that whoever enters either is
@@ -54,6 +55,7 @@ impl Target {
     pub fn new(name: impl Into<String>, dial: impl Dial) -> Self {
         Self {
             name: name.into(),
+            label: None,
             dial: Box::new(dial),
             protocol: Protocol::default(),
             load: AtomicUsize::new(0),
@@ -68,6 +70,17 @@ impl Target {
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
         Self { protocol, ..self }
+    }
+
+    /// The same, called this in records of requests.
+    #[must_use]
+    pub fn labelled(self, label: impl Into<String>) -> Self {
+        Self { label: Some(label.into()), ..self }
+    }
+
+    /// What records of requests call it: its name, unless that was changed.
+    pub fn label(&self) -> &str {
+        self.label.as_ref().unwrap_or(&self.name)
     }
 
     /// Its name.

@@ -14,7 +14,7 @@ use crate::support::{App, Client, Direct, ask, get, http_app, router_within, say
 
 /// One service at the host `app`.
 fn table(state: State, settings: &Settings, meter: &Arc<Meter>) -> Table {
-    let service = Service { name: "app".to_owned(), state, settings: settings.clone(), meter: Arc::clone(meter) };
+    let service = Service { settings: settings.clone(), meter: Arc::clone(meter), ..Service::new("app", state) };
     Table { hosts: [(HostName::new("app").unwrap(), Arc::new(service))].into() }
 }
 

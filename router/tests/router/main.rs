@@ -12,6 +12,7 @@ mod limits;
 mod pages;
 mod retries;
 mod routing;
+mod seen;
 mod streaming;
 mod strict;
 mod successors;

@@ -1,0 +1,185 @@
+//! What is seen of one request, from its head to the last byte of its answer, and who is told.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode, Version};
+
+use crate::body::AnswerBody;
+use crate::table::Service;
+use crate::target::Target;
+
+/// Most bytes of a path that are logged.
+const PATH_BYTES: usize = 2048;
+
+/// What is logged of a request whose client went away before it was answered.
+const CLIENT_GONE: u16 = 499;
+
+/// Is told of each request of a service after its end.
+pub trait Log: Send + Sync + std::fmt::Debug + 'static {
+    /// Takes a record, or drops it: this is called by a thread that serves requests, and must not wait.
+    fn take(&self, record: Record);
+}
+
+/// One request and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// When it ended.
+    pub time: SystemTime,
+    /// Who asked.
+    pub client: IpAddr,
+    /// `GET`.
+    pub method: String,
+    /// What was asked for, without the query: that may hold secrets. The beginning, if it is long.
+    pub path: String,
+    /// `HTTP/1.1`, as the client speaks it.
+    pub protocol: &'static str,
+    /// 499 if the client went away before it was answered.
+    pub status: u16,
+    /// Of the answer's body, as they were sent.
+    pub bytes: u64,
+    /// From the end of the request's head to the end of the answer.
+    pub duration: Duration,
+    /// How long the app took until the head of its answer; None if it was not asked.
+    pub upstream: Option<Duration>,
+    /// [Label](Target::label) of the target that answered, if one did.
+    pub target: Option<String>,
+    /// `X-Request-Id`.
+    pub id: String,
+}
+
+/// What is seen of one request so far. It ends when this is dropped.
+pub(crate) struct Sight {
+    id: HeaderValue,
+    began: Instant,
+    client: IpAddr,
+    service: Option<Arc<Service>>,
+    /// What only the log wants.
+    asked: Option<Box<Asked>>,
+    upstream: Option<Duration>,
+    status: Option<StatusCode>,
+    bytes: u64,
+}
+
+struct Asked {
+    method: String,
+    path: String,
+    protocol: &'static str,
+    target: Option<String>,
+}
+
+impl Sight {
+    pub(crate) fn new(id: HeaderValue, client: IpAddr) -> Self {
+        let began = Instant::now();
+        Self { id, began, client, service: None, asked: None, upstream: None, status: None, bytes: 0 }
+    }
+
+    pub(crate) fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
+    /// Which service was asked, and for what.
+    pub(crate) fn asks(&mut self, service: &Arc<Service>, parts: &Parts) {
+        self.service = Some(Arc::clone(service));
+        self.asked = service.log.is_some().then(|| {
+            Box::new(Asked {
+                method: parts.method.to_string(),
+                path: beginning(parts.uri.path()).to_owned(),
+                protocol: protocol(parts.version),
+                target: None,
+            })
+        });
+    }
+
+    /// How long the app took until the head of its answer, or until it was clear that there is none.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.upstream = Some(time);
+    }
+
+    pub(crate) fn answered_by(&mut self, target: &Target) {
+        if let Some(asked) = &mut self.asked {
+            asked.target = Some(target.label().to_owned());
+        }
+    }
+
+    /// Watches the answer to its end.
+    pub(crate) fn watch(mut self, response: Response<AnswerBody>) -> Response<Seen> {
+        self.status = Some(response.status());
+        response.map(|body| Seen { body, sight: self })
+    }
+
+    fn record(&self, asked: Asked) -> Record {
+        Record {
+            time: SystemTime::now(),
+            client: self.client,
+            method: asked.method,
+            path: asked.path,
+            protocol: asked.protocol,
+            status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
+            bytes: self.bytes,
+            duration: self.began.elapsed(),
+            upstream: self.upstream,
+            target: asked.target,
+            id: self.id.to_str().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Drop for Sight {
+    fn drop(&mut self) {
+        let Some(service) = self.service.take() else { return };
+        if let (Some(log), Some(asked)) = (&service.log, self.asked.take()) {
+            log.take(self.record(*asked));
+        }
+    }
+}
+
+/// The body of an answer, counted.
+pub(crate) struct Seen {
+    body: AnswerBody,
+    sight: Sight,
+}
+
+impl Body for Seen {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            self.sight.bytes += data.len() as u64;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn beginning(path: &str) -> &str {
+    let mut end = path.len().min(PATH_BYTES);
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    &path[..end]
+}
