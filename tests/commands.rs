@@ -60,6 +60,8 @@ const COMMANDS: &[&str] = &[
     "engine:set",
     "network",
     "network:set",
+    "http",
+    "http:set",
     "resource",
     "resource:limit",
     "resource:limit-clear",

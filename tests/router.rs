@@ -186,3 +186,31 @@ fn the_domain_of_the_server_is_the_apps_domain() {
     let url = server.client().airstrip("url blog").ok().line();
     assert_eq!(url, format!("http://blog.apps.example.org:{}", server.http.0.port()));
 }
+
+#[test]
+fn requests_are_logged_when_that_is_wanted() {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    let client = server.client();
+    let logged = || client.airstrip("logs blog -p router -n 1000").ok().out();
+    server.http.get("blog.localhost", "/before").ok();
+    client.airstrip("http:set blog access-log=json").ok();
+    assert_eq!(client.airstrip("http blog --json").ok().json()["access_log"], "json");
+    server.http.ask("blog.localhost", "/as-json?secret=1", &["-H", "X-Request-Id: abc-123"]).ok();
+    wait_until("the request is in the log", PATIENCE, || logged().contains("/as-json"));
+    let line = logged().lines().last().unwrap().to_owned();
+    let (source, entry) = line.split_once("]: ").unwrap();
+    assert!(source.ends_with("Z airstrip[router"), "{line}");
+    let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
+    assert_eq!((&entry["path"], &entry["status"]), (&"/as-json".into(), &200.into()), "{line}");
+    assert_eq!((&entry["instance"], &entry["request_id"]), (&"web.1".into(), &"abc-123".into()), "{line}");
+    client.airstrip("http:set blog access-log=common").ok();
+    server.http.get("blog.localhost", "/as-text").ok();
+    wait_until("the request is in the log", PATIENCE, || logged().contains("\"GET /as-text HTTP/1.1\" 200 "));
+    client.airstrip("http:set blog access-log=off").ok();
+    server.http.get("blog.localhost", "/after").ok();
+    let all = client.airstrip("logs blog -n 1000").ok().out();
+    assert!(all.contains("/as-json") && all.contains("app[web.1]: "), "{all}");
+    assert!(!logged().contains("/before") && !logged().contains("/after") && !logged().contains("secret"), "{all}");
+    client.airstrip("http:set blog access-log=xml").fails(2, &["access-log=json"]);
+}

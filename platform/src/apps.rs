@@ -10,7 +10,8 @@ use crate::edge::Route;
 use crate::failure::{Failure, Result};
 use crate::formation::InstanceState;
 use crate::instance::owner;
-use crate::names::AppName;
+use crate::logs::{AccessLog, AccessTerms};
+use crate::names::{AppName, Version};
 use crate::platform::Platform;
 use crate::store::{App, AppId};
 
@@ -47,6 +48,7 @@ impl Platform {
         self.store.delete_app(app.id)?;
         self.formations.remove(app.id);
         self.route_of(app.id);
+        self.traffic.forget(app.id);
         Ok(())
     }
 
@@ -111,9 +113,22 @@ impl Platform {
     fn make_route(&self, id: AppId) -> Result<Option<Route>> {
         let Some(app) = self.store.app_by_id(id)?.filter(|app| !app.destroying) else { return Ok(None) };
         let hosts = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
-        let service = Service::new(app.name.to_string(), self.route_state(&app));
+        let service = Service {
+            meter: self.traffic.meter(id),
+            log: self.access_log(&app).map(|log| log as _),
+            ..Service::new(app.name.to_string(), self.route_state(&app))
+        };
         let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();
         Ok(Some(Route { hosts, internal, service: Arc::new(service) }))
+    }
+
+    fn access_log(&self, app: &App) -> Option<Arc<AccessLog>> {
+        let terms = app.http.access_log.map(|format| AccessTerms {
+            path: self.home.app(&app.name).access_log(),
+            format,
+            version: app.current.unwrap_or(Version(1)),
+        });
+        self.traffic.log(app.id, terms, &self.visits)
     }
 
     fn route_state(&self, app: &App) -> State {

@@ -11,6 +11,7 @@ mod console;
 mod data;
 mod domains;
 mod help;
+mod http;
 mod keys;
 mod line;
 mod logs;

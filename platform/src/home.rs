@@ -218,6 +218,11 @@ impl AppHome {
         self.logs().join(format!("{process}.log"))
     }
 
+    /// The access log.
+    pub fn access_log(&self) -> PathBuf {
+        self.logs().join("router.log")
+    }
+
     /// Build cache; can be deleted at any time.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")

@@ -140,7 +140,10 @@ impl Platform {
     /// The handle of an instance that the engine runs.
     pub fn instance(&self, id: InstanceId, labels: Labels, started: jiff::Timestamp) -> Instance {
         let dial = EngineDial { engine: self.engine.clone(), id: id.clone(), port: labels.port };
-        let target = labels.process.kind.is_web().then(|| Arc::new(Target::new(id.as_str(), dial)));
+        let target = labels.process.kind.is_web().then(|| {
+            let label = format!("{}:{}", labels.version, labels.process);
+            Arc::new(Target::new(id.as_str(), dial).labelled(label))
+        });
         Instance { id, labels, target, started }
     }
 

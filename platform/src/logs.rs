@@ -1,10 +1,12 @@
 //! An app's logs: written by its instances' shims and by the platform, read by `logs`.
 //!
-//! Each place (`web.1`) has a file of its own, and `platform.log` is the platform's; each is bounded by one rotation
-//! (`.1`). A line is `TIME TAG TEXT`, TAG being `v12:web.1:ORIGIN`; ORIGIN is `airstrip` for the platform's own lines.
+//! Each place (`web.1`) has a file of its own, `platform.log` is the platform's, and `router.log` holds its access log, if that
+//! is on; each is bounded by one rotation (`.1`). A line is `TIME TAG TEXT`, TAG being `v12:web.1:ORIGIN`; ORIGIN is
+//! `airstrip` for the platform's own lines, `router` for those of the access log.
 //! Shown, the files are merged by time: read backwards to find where the newest lines begin, then forwards from there,
 //! so that memory stays the same however much is asked for.
 
+mod access;
 mod line;
 mod merge;
 mod note;
@@ -20,6 +22,7 @@ use crate::names::{Selector, Version};
 use merge::Merge;
 use watch::{Change, Watch};
 
+pub use access::{AccessFormat, AccessLog, AccessTerms};
 pub use note::note;
 
 /// What of the logs is to be shown.

@@ -21,6 +21,7 @@ use crate::names::AppName;
 use crate::quota::Told;
 use crate::store::{App, Store};
 use crate::toolchain::Toolchain;
+use crate::traffic::Traffic;
 use crate::upgrade::Request;
 use crate::uses::Uses;
 
@@ -36,6 +37,8 @@ pub struct Platform {
     pub engines: Arc<Engines>,
     /// What the router was told.
     pub edge: Edge,
+    /// What is kept of each app's requests.
+    pub traffic: Traffic,
     /// What runs of each app.
     pub formations: Formations,
     /// What of the releases and layers is being used.

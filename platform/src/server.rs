@@ -36,6 +36,7 @@ use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::{Role, Store};
 use crate::toolchain::Toolchain;
+use crate::traffic::Traffic;
 use crate::upgrade::{Program, Request};
 use crate::uses::Uses;
 
@@ -268,6 +269,7 @@ fn prepare(
         engine: engines.clone(),
         engines,
         edge,
+        traffic: Traffic::default(),
         formations: Formations::default(),
         uses: Uses::default(),
         toolchain,
@@ -399,8 +401,12 @@ async fn leave(running: Running, drain: Duration) {
     let Running { platform, ssh, ssh_socket, control_socket, .. } = running;
     drop((ssh_socket, control_socket));
     platform.visits.close();
+    let requests = async {
+        platform.edge.close(LINGER, drain).await;
+        platform.traffic.close();
+    };
     let visits = tokio::time::timeout(drain, platform.visits.wait());
-    let ((), (), _all_or_late) = tokio::join!(platform.edge.close(LINGER, drain), ssh.shutdown(drain), visits);
+    let ((), (), _all_or_late) = tokio::join!(requests, ssh.shutdown(drain), visits);
     platform.shutdown.cancel();
     if tokio::time::timeout(GRACE, platform.visits.wait()).await.is_err() {
         tracing::warn!("some commands did not end in time");
@@ -414,6 +420,7 @@ async fn stop(running: Running) {
     platform.shutdown.cancel();
     tokio::join!(platform.edge.close(Duration::ZERO, GRACE), ssh.shutdown(GRACE));
     let _ended = control.await;
+    platform.traffic.close();
     for tasks in [&platform.visits, &platform.tasks] {
         tasks.close();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {

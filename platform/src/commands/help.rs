@@ -39,7 +39,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
     ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),
     ("Data", &["data:export", "data:import"]),
-    ("Web", &["domains", "domains:add", "domains:remove", "maintenance:on", "maintenance:off"]),
+    ("Web", &["domains", "domains:add", "domains:remove", "http", "http:set", "maintenance:on", "maintenance:off"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
     ("The server", &["help", "version", "upgrade", "stop-all"]),
 ];
@@ -261,6 +261,8 @@ mod tests {
           domains APP                        List the host names at which an app answers
           domains:add APP DOMAIN…            Let an app answer at more host names
           domains:remove APP DOMAIN…         Take host names from an app
+          http APP                           Show how an app's requests are handled
+          http:set APP SETTING…              Change how requests are handled: access-log=json|common|off
           maintenance:on APP                 Answer with a page that says so instead of the app
           maintenance:off APP                Let the app answer again
 

@@ -6,6 +6,7 @@ use engine::Egress;
 
 use super::Call;
 use super::arguments::{ChecksTimeout, Form, GitSetting, NetworkSetting};
+use super::http;
 use super::line::Settings;
 use crate::engines::EngineName;
 use crate::failure::Result;
@@ -24,6 +25,8 @@ pub(super) async fn carry_out(call: &mut Call<'_>, command: Settings) -> Result<
         Settings::Engine { app, engine: chosen } => engine(call, &app, chosen).await,
         Settings::Network { app, form } => show_network(call, &app, form).await,
         Settings::SetNetwork { app, settings } => network(call, &app, &settings).await,
+        Settings::Http { app, form } => http::show(call, &app, form).await,
+        Settings::SetHttp { app, settings } => http::set(call, &app, &settings).await,
         Settings::MaintenanceOn { app } => maintenance(call, &app, true).await,
         Settings::MaintenanceOff { app } => maintenance(call, &app, false).await,
     }

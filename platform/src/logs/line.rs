@@ -9,13 +9,23 @@ pub(super) struct Line {
     pub(super) time: String,
     pub(super) version: Version,
     pub(super) process: Process,
-    /// The platform wrote it, not the app.
-    pub(super) ours: bool,
+    pub(super) source: Source,
     pub(super) text: String,
+}
+
+/// Who wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    App,
+    Platform,
+    /// The platform's router, about a request.
+    Router,
 }
 
 /// ORIGIN of the platform's own lines.
 const PLATFORM: &str = "airstrip";
+/// ORIGIN of the access log's lines.
+const ROUTER: &str = "router";
 
 impl Line {
     /// A line without its end. None if it is not of the form: a crash may have torn it.
@@ -27,7 +37,11 @@ impl Line {
             time: time.to_owned(),
             version: tag.next()?.parse().ok()?,
             process: tag.next()?.parse().ok()?,
-            ours: tag.next()? == PLATFORM,
+            source: match tag.next()? {
+                PLATFORM => Source::Platform,
+                ROUTER => Source::Router,
+                _ => Source::App,
+            },
             text: String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned(),
         })
     }
@@ -37,10 +51,19 @@ impl Line {
         format!("{time} {version}:{process}:{PLATFORM} {text}\n")
     }
 
+    /// As it is kept, with its end: a line of the access log. Its process is one that no app has by default.
+    pub(super) fn routers(time: &str, version: Version, text: &str) -> String {
+        format!("{time} {version}:{ROUTER}.1:{ROUTER} {text}\n")
+    }
+
     /// Appends it as it is shown, with its end.
     pub(super) fn show(&self, colours: bool, to: &mut String) {
-        let source = if self.ours { PLATFORM } else { "app" };
-        to.extend([self.time.as_str(), " ", source, "[", &self.process.to_string(), "]: "]);
+        let (source, process) = match self.source {
+            Source::App => ("app", self.process.to_string()),
+            Source::Platform => (PLATFORM, self.process.to_string()),
+            Source::Router => (PLATFORM, ROUTER.to_owned()),
+        };
+        to.extend([self.time.as_str(), " ", source, "[", &process, "]: "]);
         show_text(self.text.trim_end_matches('\r'), colours, to);
         to.push('\n');
     }
@@ -111,6 +134,10 @@ mod tests {
             shown(b"2026-11-20T21:00:00.000Z v1:a.1:airstrip ", false),
             "2026-11-20T21:00:00.000Z airstrip[a.1]: \n"
         );
+        assert_eq!(
+            shown(b"2026-11-20T21:00:00.000Z v1:router.1:router text", false),
+            "2026-11-20T21:00:00.000Z airstrip[router]: text\n"
+        );
         assert_eq!(shown(b"2026-11-20T21:00:00.000Z v1:a.1:x", false), "2026-11-20T21:00:00.000Z app[a.1]: \n");
     }
 
@@ -156,7 +183,7 @@ mod tests {
             let process = Process { kind: "web".parse().unwrap(), number };
             let kept = Line::ours("2026-11-20T21:00:00.000Z", Version(version), &process, &text);
             let line = Line::parse(kept.trim_end_matches('\n').as_bytes()).unwrap();
-            prop_assert_eq!((line.version, line.process, line.ours, line.text), (Version(version), process, true, text));
+            prop_assert_eq!((line.version, line.process, line.source, line.text), (Version(version), process, Source::Platform, text));
         }
     }
 }

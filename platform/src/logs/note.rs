@@ -28,7 +28,8 @@ pub fn note(app: &AppHome, version: Version, process: &Process, text: &str) {
     }
 }
 
-fn append(path: &Path, bytes: &[u8], bound: u64) -> std::io::Result<()> {
+/// Appends to a file that is rotated once at its bound. None is made in a directory that is not there.
+pub(super) fn append(path: &Path, bytes: &[u8], bound: u64) -> std::io::Result<()> {
     let _turn = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let size = path.metadata().map_or(0, |metadata| metadata.len());
     if size > 0 && size + bytes.len() as u64 > bound {

@@ -4,6 +4,7 @@ use builder::reference::Reference;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Result, Store, StoreError, json, now, parsed};
+use crate::http::HttpSettings;
 use crate::names::{AppName, ProcessType, Version};
 use crate::network::EgressName;
 use crate::terms::Terms;
@@ -38,6 +39,8 @@ pub struct App {
     pub keep: u32,
     /// The terms on which its instances run.
     pub terms: Terms,
+    /// How its requests are handled.
+    pub http: HttpSettings,
     /// The buildpacks chosen for it, as one group; none: whatever its tree or the server says.
     pub buildpacks: Vec<Reference>,
     /// Its directory may still have this name.
@@ -64,6 +67,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
             internal: row.get("internal")?,
             limits: json(row, "limits")?,
         },
+        http: json(row, "http")?,
         buildpacks: json(row, "buildpacks")?,
         renamed_from: renamed_from.and_then(|name| name.parse().ok()),
         destroying: row.get("destroying")?,
@@ -153,6 +157,12 @@ impl Store {
         let sql = "UPDATE apps SET engine = ?2, egress = ?3, internal = ?4, limits = ?5 WHERE id = ?1";
         self.connection().execute(sql, params![id.0, engine, egress, terms.internal, limits])?;
         Ok(())
+    }
+
+    /// How its requests are handled.
+    pub fn set_http(&self, id: AppId, settings: HttpSettings) -> Result<()> {
+        let text = serde_json::to_string(&settings).unwrap_or_default();
+        self.update(id, "UPDATE apps SET http = ?2 WHERE id = ?1", &text)
     }
 
     /// The buildpacks chosen for it.

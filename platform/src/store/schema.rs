@@ -87,6 +87,8 @@ const MIGRATIONS: &[&str] = &["
         value TEXT NOT NULL,
         PRIMARY KEY (app, key)
     ) STRICT;
+", "
+    ALTER TABLE apps ADD COLUMN http TEXT NOT NULL DEFAULT '{}';    -- what is set of how its requests are handled, as JSON
 "];
 
 /// Brings the schema up to date; each step is one transaction.

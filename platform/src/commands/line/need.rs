@@ -111,12 +111,13 @@ fn access(command: &Access) -> Needed<'_> {
 
 fn settings(command: &Settings) -> Needed<'_> {
     match command {
-        Settings::Network { app, .. } => deploy(app),
+        Settings::Network { app, .. } | Settings::Http { app, .. } => deploy(app),
         Settings::ImportData { app }
         | Settings::Checks { app, .. }
         | Settings::Git { app, .. }
         | Settings::Engine { app, .. }
         | Settings::SetNetwork { app, .. }
+        | Settings::SetHttp { app, .. }
         | Settings::MaintenanceOn { app }
         | Settings::MaintenanceOff { app } => app_admin(app),
     }

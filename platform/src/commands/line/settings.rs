@@ -1,6 +1,7 @@
 //! Commands about single settings of an app, and its data.
 
 use crate::commands::arguments::{ChecksTimeout, Form, GitSetting, NetworkSetting};
+use crate::commands::http::HttpSetting;
 use crate::engines::EngineName;
 use crate::names::AppName;
 
@@ -43,6 +44,20 @@ pub(in crate::commands) enum Settings {
         app: AppName,
         #[arg(value_name = "SETTING", required = true)]
         settings: Vec<NetworkSetting>,
+    },
+    /// Show how an app's requests are handled
+    Http {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Change how requests are handled: access-log=json|common|off
+    #[command(name = "http:set")]
+    SetHttp {
+        app: AppName,
+        /// access-log: a line for each request in the app's log, as JSON or in the Common Log Format (`logs APP -p router`)
+        #[arg(value_name = "SETTING", required = true)]
+        settings: Vec<HttpSetting>,
     },
     /// Answer with a page that says so instead of the app
     #[command(name = "maintenance:on")]

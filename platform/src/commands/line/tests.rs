@@ -96,6 +96,8 @@ fn every_command_of_the_contract_is_known() {
         "keys:remove me",
         "checks:set a timeout=90",
         "git:set a deploy-branch main",
+        "http a --json",
+        "http:set a access-log=json",
         "maintenance:on a",
         "maintenance:off a",
         "ssh-config",

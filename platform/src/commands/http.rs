@@ -1,0 +1,62 @@
+//! How an app's requests are handled.
+
+use std::str::FromStr;
+
+use super::Call;
+use super::arguments::Form;
+use crate::failure::Result;
+use crate::http::HttpSettings;
+use crate::listing::Details;
+use crate::logs::AccessFormat;
+use crate::names::AppName;
+
+pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+    let http = call.app(name)?.http;
+    let details = Details::new(format!("{name} http")).with("app", name.as_str()).with("access_log", access_log(&http));
+    call.console.print(&details.render(form.json)).await;
+    Ok(())
+}
+
+pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSetting]) -> Result<()> {
+    let app = call.app(name)?;
+    let mut http = app.http;
+    settings.iter().for_each(|setting| setting.apply(&mut http));
+    call.platform.store.set_http(app.id, http)?;
+    call.platform.refresh_route(&app)?;
+    call.console.print(&format!("-----> {name}: access log {}\n", access_log(&http))).await;
+    Ok(())
+}
+
+fn access_log(http: &HttpSettings) -> &'static str {
+    match http.access_log {
+        None => "off",
+        Some(AccessFormat::Json) => "json",
+        Some(AccessFormat::Common) => "common",
+    }
+}
+
+/// `access-log=json`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HttpSetting {
+    AccessLog(Option<AccessFormat>),
+}
+
+impl HttpSetting {
+    fn apply(self, http: &mut HttpSettings) {
+        match self {
+            Self::AccessLog(format) => http.access_log = format,
+        }
+    }
+}
+
+impl FromStr for HttpSetting {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "access-log=off" => Ok(Self::AccessLog(None)),
+            "access-log=json" => Ok(Self::AccessLog(Some(AccessFormat::Json))),
+            "access-log=common" => Ok(Self::AccessLog(Some(AccessFormat::Common))),
+            _ => Err(format!("{text:?} is not access-log=json, access-log=common or access-log=off")),
+        }
+    }
+}

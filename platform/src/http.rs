@@ -1,0 +1,13 @@
+//! How the router handles an app's requests: the app's own settings, effective at once, without a release or a restart.
+
+use serde::{Deserialize, Serialize};
+
+use crate::logs::AccessFormat;
+
+/// Settings of an app's HTTP side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpSettings {
+    /// Requests are logged in this form; None: they are not.
+    pub access_log: Option<AccessFormat>,
+}
