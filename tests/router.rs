@@ -214,3 +214,26 @@ fn requests_are_logged_when_that_is_wanted() {
     assert!(!logged().contains("/before") && !logged().contains("/after") && !logged().contains("secret"), "{all}");
     client.airstrip("http:set blog access-log=xml").fails(2, &["access-log=json"]);
 }
+
+#[test]
+fn metrics_are_there_for_prometheus() {
+    let server = Server::start_with(&["--metrics", "127.0.0.1:0"]);
+    App::probe(server.client(), "blog").push().ok();
+    server.http.get("blog.localhost", "/").ok();
+    let (_, address) = server.ready_line.split_once(" metrics=").unwrap_or_else(|| panic!("{}", server.ready_line));
+    let metrics = Http(address.split(' ').next().unwrap().parse().unwrap());
+    let count = || {
+        let text = metrics.get("localhost", "/metrics").ok().body;
+        let line =
+            text.lines().find(|line| line.starts_with("airstrip_http_requests_total{app=\"blog\",class=\"2xx\"} "));
+        line.unwrap_or_else(|| panic!("{text}")).rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = count();
+    assert!(before > 0);
+    server.http.get("blog.localhost", "/").ok();
+    assert_eq!(count(), before + 1);
+    let text = metrics.get("localhost", "/metrics").ok().body;
+    assert!(text.contains("airstrip_instance_state{app=\"blog\",process=\"web.1\",state=\"up\"} 1\n"), "{text}");
+    assert!(text.contains("airstrip_http_request_duration_seconds_bucket{app=\"blog\",le=\"+Inf\"} "), "{text}");
+    assert_eq!(metrics.get("localhost", "/").status, 404);
+}

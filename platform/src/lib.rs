@@ -39,6 +39,7 @@ pub mod keeper;
 pub mod limits;
 pub mod listing;
 pub mod logs;
+pub mod metrics;
 pub mod names;
 pub mod network;
 pub mod notify;

@@ -1,24 +1,24 @@
 //! `airstrip serve`: puts the parts together, says when it is ready, and ends in order.
 
+mod open;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::native::Native;
-use gitd::{Limits, Server};
-use router::{Listeners, RouterError};
+use gitd::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::open::{open_control, open_http, open_metrics, open_ssh};
 use crate::build::install_buildpacks;
 use crate::collect::collector;
-use crate::control;
 use crate::edge::Edge;
 use crate::engines::Engines;
 use crate::failure::{Failure, Result};
@@ -31,7 +31,6 @@ use crate::notify::{self, notify};
 use crate::platform::{Address, Platform};
 use crate::quota::Told;
 use crate::reconcile::remove_asides;
-use crate::sessions::Doorkeeper;
 use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::{Role, Store};
@@ -55,6 +54,7 @@ struct Running {
     ssh_socket: TcpListener,
     control: tokio::task::JoinHandle<()>,
     control_socket: UnixListener,
+    metrics_socket: Option<TcpListener>,
     upgrades: mpsc::Receiver<Request>,
     ready: String,
     lock: Option<HomeLock>,
@@ -200,49 +200,11 @@ async fn start(settings: &Settings, parts: Parts, sockets: Sockets, alone: Cance
     let (ssh, ssh_socket) = open_ssh(&platform, settings, sockets.ssh)?;
     let (control, control_socket) =
         open_control(&platform, sockets.control).map_err(|e| Failure::io("control.sock", &e))?;
-    let ready = format!("airstrip ready ssh={} http={http} home={}", ssh.address(), platform.home.root().display());
-    Ok(Running { platform, ssh, ssh_socket, control, control_socket, upgrades, ready, lock: Some(lock) })
-}
-
-fn open_http(platform: &Platform, settings: &Settings, inherited: Option<Listeners>) -> Result<SocketAddr> {
-    let open = || {
-        let listeners = match inherited {
-            Some(listeners) => listeners,
-            None => Listeners::bind(settings.http, &router::Limits::default())?,
-        };
-        let address = listeners.address();
-        platform.edge.open(listeners)?;
-        Ok::<_, RouterError>(address)
-    };
-    let address = open().map_err(|e| Failure::plain(e.to_string()))?;
-    platform.address.http_port.store(address.port(), Ordering::Relaxed);
-    Ok(address)
-}
-
-fn open_ssh(
-    platform: &Arc<Platform>,
-    settings: &Settings,
-    inherited: Option<TcpListener>,
-) -> Result<(Server, TcpListener)> {
-    let failed = |e| Failure::io(format!("listening for SSH on {}", settings.ssh), &e);
-    let socket = inherited.map_or_else(|| TcpListener::bind(settings.ssh), Ok).map_err(failed)?;
-    let doorkeeper = Arc::new(Doorkeeper(platform.clone()));
-    let copy = socket.try_clone().map_err(failed)?;
-    let ssh = Server::on(socket, platform.home.host_key(), Limits::default(), doorkeeper);
-    let ssh = ssh.map_err(|e| Failure::plain(e.to_string()))?;
-    platform.address.ssh_port.store(ssh.address().port(), Ordering::Relaxed);
-    Ok((ssh, copy))
-}
-
-fn open_control(
-    platform: &Arc<Platform>,
-    inherited: Option<UnixListener>,
-) -> io::Result<(tokio::task::JoinHandle<()>, UnixListener)> {
-    let listener = inherited.map_or_else(|| control::listen(&platform.home.control_socket()), Ok)?;
-    let copy = listener.try_clone()?;
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    Ok((tokio::spawn(control::serve(platform.clone(), listener)), copy))
+    let (said, metrics_socket) = open_metrics(&platform, settings.metrics, sockets.metrics)?;
+    let ready =
+        format!("airstrip ready ssh={} http={http}{said} home={}", ssh.address(), platform.home.root().display());
+    let lock = Some(lock);
+    Ok(Running { platform, ssh, ssh_socket, control, control_socket, metrics_socket, upgrades, ready, lock })
 }
 
 /// Everything that does not listen yet.
@@ -381,6 +343,7 @@ impl Running {
             https: None,
             internal,
             control: Some(self.control_socket.try_clone().map_err(failed)?),
+            metrics: self.metrics_socket.as_ref().map(TcpListener::try_clone).transpose().map_err(failed)?,
         };
         self.ssh.stop_accepting();
         platform.duties.cancel();
@@ -398,8 +361,8 @@ impl Running {
 
 /// Lets what a server that gave the home up has begun come to its end, for at most `drain`.
 async fn leave(running: Running, drain: Duration) {
-    let Running { platform, ssh, ssh_socket, control_socket, .. } = running;
-    drop((ssh_socket, control_socket));
+    let Running { platform, ssh, ssh_socket, control_socket, metrics_socket, .. } = running;
+    drop((ssh_socket, control_socket, metrics_socket));
     platform.visits.close();
     let requests = async {
         platform.edge.close(LINGER, drain).await;
@@ -415,8 +378,8 @@ async fn leave(running: Running, drain: Duration) {
 
 /// Stops accepting, lets what is in flight end, leaves instances running.
 async fn stop(running: Running) {
-    let Running { platform, ssh, ssh_socket, control, control_socket, .. } = running;
-    drop((ssh_socket, control_socket));
+    let Running { platform, ssh, ssh_socket, control, control_socket, metrics_socket, .. } = running;
+    drop((ssh_socket, control_socket, metrics_socket));
     platform.shutdown.cancel();
     tokio::join!(platform.edge.close(Duration::ZERO, GRACE), ssh.shutdown(GRACE));
     let _ended = control.await;

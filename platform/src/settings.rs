@@ -15,6 +15,8 @@ pub struct Settings {
     pub ssh: SocketAddr,
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// Where Prometheus asks, on loopback; None: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Apps are served at `APP.DOMAIN`.
     pub domain: router::HostName,
     /// How long a server that was replaced goes on with what it has begun.
@@ -35,6 +37,9 @@ pub struct Flags {
     /// HTTPS address [default: off]
     #[arg(long, env = "AIRSTRIP_HTTPS", value_name = "ADDR")]
     pub https: Option<String>,
+    /// Loopback address for Prometheus, at /metrics [default: off]
+    #[arg(long, env = "AIRSTRIP_METRICS", value_name = "ADDR")]
+    pub metrics: Option<String>,
     /// Apps are served at APP.DOMAIN [default: localhost]
     #[arg(long, env = "AIRSTRIP_DOMAIN", value_name = "DOMAIN")]
     pub domain: Option<String>,
@@ -57,6 +62,7 @@ struct FileSettings {
     ssh: Option<String>,
     http: Option<String>,
     https: Option<String>,
+    metrics: Option<String>,
     domain: Option<String>,
     drain: Option<u64>,
     docker_base: Option<String>,
@@ -103,6 +109,7 @@ impl Settings {
             home: home(given_home.or(file.home))?,
             ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
+            metrics: flags.metrics.or(file.metrics).map(loopback).transpose()?,
             domain: domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?,
             drain: drain(flags.drain, file.drain)?,
             docker_base: flags.docker_base.or(file.docker_base),
@@ -134,7 +141,20 @@ fn read_file(given: Option<&Path>) -> Result<FileSettings, SettingsError> {
 }
 
 fn address(name: &'static str, given: Option<String>, default: &str) -> Result<SocketAddr, SettingsError> {
-    let value = given.unwrap_or_else(|| default.to_owned());
+    parsed(name, given.unwrap_or_else(|| default.to_owned()))
+}
+
+/// Whoever can reach metrics learns the names of all apps.
+fn loopback(value: String) -> Result<SocketAddr, SettingsError> {
+    let address = parsed("metrics", value.clone())?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    let reason = "expected a loopback address, such as 127.0.0.1:9464: anybody may ask there".into();
+    Err(SettingsError::Value { name: "metrics", value, reason })
+}
+
+fn parsed(name: &'static str, value: String) -> Result<SocketAddr, SettingsError> {
     value.parse().map_err(|_| {
         let reason = "expected an IP address and a port, such as 0.0.0.0:2222 or [::]:2222".into();
         SettingsError::Value { name, value, reason }
@@ -168,6 +188,15 @@ mod tests {
         assert_eq!(settings.ssh.port(), 0);
         assert_eq!(settings.http.port(), 8080);
         assert_eq!(settings.domain.as_str(), "example.org");
+    }
+
+    #[test]
+    fn metrics_stay_on_the_machine() {
+        assert_eq!(with_file("", Flags::default()).unwrap().metrics, None);
+        let settings = with_file("metrics = \"[::1]:9464\"", Flags::default()).unwrap();
+        assert_eq!(settings.metrics, Some("[::1]:9464".parse().unwrap()));
+        let error = with_file("metrics = \"0.0.0.0:9464\"", Flags::default()).unwrap_err().to_string();
+        assert!(error.contains("metrics") && error.contains("loopback"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The sockets that the server listens on, when it does not bind them itself: a service manager or an earlier daemon did.
 //!
-//! Each has a name: `ssh`, `http`, `https`; between daemons also `internal` (where apps reach each other) and `control`.
-//! Of `http`, `https` and `internal` there may be several, all on one address.
+//! Each has a name: `ssh`, `http`, `https`; between daemons also `internal` (where apps reach each other), `control` and
+//! `metrics`. Of `http`, `https` and `internal` there may be several, all on one address.
 
 use std::io;
 use std::net::TcpListener;
@@ -27,6 +27,8 @@ pub struct Sockets {
     pub internal: Option<Listeners>,
     /// Commands on this machine.
     pub control: Option<UnixListener>,
+    /// Metrics.
+    pub metrics: Option<TcpListener>,
 }
 
 impl Sockets {
@@ -61,6 +63,7 @@ impl Sockets {
                 "https" => https.push(socket.into()),
                 "internal" => internal.push(socket.into()),
                 "control" => sockets.control = Some(socket.into()),
+                "metrics" => sockets.metrics = Some(socket.into()),
                 _ => tracing::warn!(name, "nobody here knows what to do with this socket"),
             }
         }
@@ -80,7 +83,8 @@ impl Sockets {
         });
         let ssh = self.ssh.iter().map(|socket| one("ssh", socket.as_fd()));
         let control = self.control.iter().map(|socket| one("control", socket.as_fd()));
-        ssh.chain(control).chain(tcp).collect()
+        let metrics = self.metrics.iter().map(|socket| one("metrics", socket.as_fd()));
+        ssh.chain(control).chain(metrics).chain(tcp).collect()
     }
 
     /// The same sockets once more.
@@ -92,6 +96,7 @@ impl Sockets {
             https: listeners(&self.https)?,
             internal: listeners(&self.internal)?,
             control: self.control.as_ref().map(UnixListener::try_clone).transpose()?,
+            metrics: self.metrics.as_ref().map(TcpListener::try_clone).transpose()?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What is kept of each app's requests across all its releases: the router's counts, and the access log.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use router::Meter;
@@ -19,6 +20,8 @@ pub struct Traffic {
 struct Kept {
     meter: Arc<Meter>,
     log: Option<Arc<AccessLog>>,
+    /// Of all its logs.
+    dropped: Arc<AtomicU64>,
 }
 
 impl Traffic {
@@ -32,9 +35,15 @@ impl Traffic {
         let mut apps = self.apps();
         let kept = apps.entry(app).or_default();
         if kept.log.as_ref().map(|log| log.terms()) != terms.as_ref() {
-            kept.log = terms.map(|terms| AccessLog::open(terms, tasks));
+            kept.log = terms.map(|terms| AccessLog::open(terms, kept.dropped.clone(), tasks));
         }
         kept.log.clone()
+    }
+
+    /// Requests of an app that were to be logged, and were not.
+    pub fn dropped(&self, app: AppId) -> u64 {
+        let apps = self.apps();
+        apps.get(&app).map_or(0, |kept| kept.dropped.load(Ordering::Relaxed))
     }
 
     /// The app is gone.

@@ -5,6 +5,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -22,6 +23,18 @@ pub(crate) struct Choice {
     pub(crate) turn: usize,
     /// The target that the client's cookie names.
     pub(crate) wanted: Option<u64>,
+    /// How often another target was chosen after the first.
+    retries: AtomicU64,
+}
+
+impl Choice {
+    pub(crate) fn new(turn: usize, wanted: Option<u64>) -> Self {
+        Self { turn, wanted, retries: AtomicU64::default() }
+    }
+
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
 }
 
 /// One of the targets that are not in `tried` and do not drain. Those that failed lately are asked only if there are no
@@ -31,7 +44,12 @@ pub(crate) fn choose(targets: &[Arc<Target>], choice: &Choice, tried: &[usize]) 
         (0..targets.len()).filter(|index| !tried.contains(index) && !targets[*index].is_draining()).collect();
     let index = wanted(targets, choice, &left).or_else(|| better(targets, choice.turn, left))?;
     match targets[index].enter() {
-        Some(in_flight) => Some((index, in_flight)),
+        Some(in_flight) => {
+            if !tried.is_empty() {
+                choice.retries.fetch_add(1, Ordering::Relaxed);
+            }
+            Some((index, in_flight))
+        }
         // It began to drain just now.
         None => choose(targets, choice, tried),
     }
@@ -129,7 +147,7 @@ mod tests {
     }
 
     fn turn(turn: usize) -> Choice {
-        Choice { turn, wanted: None }
+        Choice::new(turn, None)
     }
 
     #[test]
@@ -172,7 +190,7 @@ mod tests {
         headers.insert(header::COOKIE, format!("a=b; {}", text.split(';').next().unwrap()).parse().unwrap());
         let wanted = wanted_by(&headers);
         assert_eq!(wanted, Some(tag(&targets[2])));
-        let choice = |turn| Choice { turn, wanted };
+        let choice = |turn| Choice::new(turn, wanted);
         assert!((0..20).all(|number| choose(&targets, &choice(number), &[]).unwrap().0 == 2));
         assert_ne!(choose(&targets, &choice(0), &[2]).unwrap().0, 2);
     }
@@ -184,7 +202,7 @@ mod tests {
             count in 0..6_usize, number: usize, tried in proptest::collection::vec(0..6_usize, 0..6), wanted: Option<u64>,
         ) {
             let targets = targets(count);
-            let chosen = choose(&targets, &Choice { turn: number, wanted }, &tried);
+            let chosen = choose(&targets, &Choice::new(number, wanted), &tried);
             prop_assert_eq!(chosen.is_some(), (0..count).any(|index| !tried.contains(&index)));
             prop_assert!(chosen.is_none_or(|(index, _)| !tried.contains(&index)));
         }

@@ -174,10 +174,11 @@ impl Edge {
                 Err(Failed { failure: Failure::Unavailable(why.clone()), request: Some(Box::new(request)) })
             }
             State::Serving(targets) => {
-                let choice = Choice { turn: self.turn.fetch_add(1, Ordering::Relaxed), wanted };
+                let choice = Choice::new(self.turn.fetch_add(1, Ordering::Relaxed), wanted);
                 let sent = Instant::now();
                 let outcome = self.upstream.send(targets, &choice, request).await;
                 sight.waited(sent.elapsed());
+                service.meter.counters().retried(choice.retries());
                 outcome
             }
         }

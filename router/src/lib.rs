@@ -11,7 +11,8 @@
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
 //! over it, `edge` finds the service, `admit` asks its settings, `head` checks and rewrites the
 //! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
-//! an upgraded connection, `page` says what went wrong, and `sight` keeps what the log is told.
+//! an upgraded connection, `page` says what went wrong, and `sight` what happened, to the log and to
+//! `counts`.
 
 pub mod acme;
 pub mod health;
@@ -24,6 +25,7 @@ mod body;
 mod certificates;
 mod circuit;
 mod conduct;
+mod counts;
 mod edge;
 mod front;
 mod head;
@@ -48,6 +50,7 @@ mod worker;
 
 pub use authority::{Authority, Issued};
 pub use certificates::{Certificate, CertificateError, Certificates};
+pub use counts::Counts;
 pub use limits::Limits;
 pub use listeners::Listeners;
 pub use meter::Meter;

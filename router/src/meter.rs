@@ -1,5 +1,5 @@
-//! What is counted of one service, across all the tables that name it: requests in flight and waiting, and how often
-//! each client address asks.
+//! What is counted of one service, across all the tables that name it: requests in flight and waiting, those answered, and
+//! how often each client address asks.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::counts::{Counters, Counts};
 use crate::settings::Rate;
 
 /// Client addresses remembered at once: about 1 MB.
@@ -17,6 +18,7 @@ const ADDRESSES: usize = 16 * 1024;
 pub struct Meter {
     in_flight: AtomicUsize,
     waiting: AtomicUsize,
+    counters: Counters,
     /// When an address will have used up none of its burst.
     addresses: Mutex<HashMap<IpAddr, Instant>>,
 }
@@ -43,6 +45,15 @@ impl Meter {
     /// Requests that wait for a target.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What was answered.
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// A place among those in flight; None if there is none.

@@ -112,6 +112,9 @@ impl Sight {
     /// Watches the answer to its end.
     pub(crate) fn watch(mut self, response: Response<AnswerBody>) -> Response<Seen> {
         self.status = Some(response.status());
+        if let Some(service) = &self.service {
+            service.meter.counters().answered(response.status(), self.began.elapsed());
+        }
         response.map(|body| Seen { body, sight: self })
     }
 
@@ -135,6 +138,10 @@ impl Sight {
 impl Drop for Sight {
     fn drop(&mut self) {
         let Some(service) = self.service.take() else { return };
+        match self.status {
+            Some(_) => service.meter.counters().sent(self.bytes),
+            None => service.meter.counters().abandoned(),
+        }
         if let (Some(log), Some(asked)) = (&service.log, self.asked.take()) {
             log.take(self.record(*asked));
         }

@@ -59,11 +59,12 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens it; a task of `tasks` writes until it is closed or nobody has it any more.
-    pub fn open(terms: AccessTerms, tasks: &TaskTracker) -> Arc<Self> {
+    /// Opens it; a task of `tasks` writes until it is closed or nobody has it any more. What is dropped is counted in `dropped`.
+    pub fn open(terms: AccessTerms, dropped: Arc<AtomicU64>, tasks: &TaskTracker) -> Arc<Self> {
         let (records, queue) = mpsc::channel(QUEUE);
-        let (dropped, closed) = (Arc::<AtomicU64>::default(), CancellationToken::new());
-        tasks.spawn(write(terms.clone(), queue, dropped.clone(), closed.clone()));
+        let closed = CancellationToken::new();
+        let before = dropped.load(Ordering::Relaxed);
+        tasks.spawn(write(terms.clone(), queue, (dropped.clone(), before), closed.clone()));
         Arc::new(Self { terms, records, dropped, closed })
     }
 
@@ -89,7 +90,7 @@ impl router::Log for AccessLog {
 async fn write(
     terms: AccessTerms,
     mut queue: mpsc::Receiver<Record>,
-    dropped: Arc<AtomicU64>,
+    (dropped, mut told): (Arc<AtomicU64>, u64),
     closed: CancellationToken,
 ) {
     let mut batch = Vec::new();
@@ -103,7 +104,9 @@ async fn write(
                 batch.push(record);
             }
         }
-        let lines = lines(&terms, &batch, dropped.swap(0, Ordering::Relaxed));
+        let dropped = dropped.load(Ordering::Relaxed);
+        let lines = lines(&terms, &batch, dropped - told);
+        told = dropped;
         batch.clear();
         let path = terms.path.clone();
         let written = tokio::task::spawn_blocking(move || append(&path, lines.as_bytes(), MAX_BYTES)).await;
@@ -248,7 +251,7 @@ mod tests {
         let path = directory.path().join("router.log");
         let tasks = TaskTracker::new();
         // Nothing is written before this test waits: there is one thread.
-        let log = AccessLog::open(terms(AccessFormat::Common, path.clone()), &tasks);
+        let log = AccessLog::open(terms(AccessFormat::Common, path.clone()), Arc::default(), &tasks);
         for _ in 0..QUEUE + 3 {
             log.take(record());
         }
@@ -265,7 +268,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("router.log");
         let tasks = TaskTracker::new();
-        let log = AccessLog::open(terms(AccessFormat::Json, path.clone()), &tasks);
+        let log = AccessLog::open(terms(AccessFormat::Json, path.clone()), Arc::default(), &tasks);
         log.take(record());
         drop(log);
         tasks.close();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use hyper::Response;
-use router::{HostName, Log, Record, Router, Service, State, Table, Target};
+use router::{HostName, Log, Meter, Record, Router, Service, State, Table, Target};
 
 use crate::support::{App, Client, Direct, ask, http_app, router, says, silent_app, text, until};
 
@@ -112,4 +112,27 @@ async fn the_log_is_told_when_the_client_went_away() {
     until("the app is asked", || app.connections() == 1).await;
     drop(client);
     assert_eq!(kept.one().await.status, 499);
+}
+
+#[tokio::test]
+async fn answers_are_counted() {
+    let app = http_app(|request| async move {
+        let status = request.uri().path().trim_start_matches('/').parse::<u16>().unwrap();
+        Response::builder().status(status).body(text("12345")).unwrap()
+    })
+    .await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let targets = vec![Arc::new(Target::new("dead", Direct(dead))), app.target()];
+    let (router, meter) = (router(vec![]), Arc::new(Meter::default()));
+    let service = Service { meter: meter.clone(), ..Service::new("app", State::Serving(targets)) };
+    router.swap(Table { hosts: [(HostName::new("app").unwrap(), Arc::new(service))].into() });
+    let mut client = Client::new(&router).await;
+    for status in [200, 200, 201, 404, 503] {
+        client.ask(format!("GET /{status} HTTP/1.1\r\nHost: app\r\n\r\n")).await;
+    }
+    until("all ended", || meter.counts().sent == 25).await;
+    let counts = meter.counts();
+    assert_eq!(counts.classes, [0, 3, 0, 1, 1, 0]);
+    assert_eq!(counts.latency.iter().sum::<u64>(), 5);
+    assert!(counts.retries > 0, "{counts:?}");
 }

@@ -1,0 +1,75 @@
+//! The addresses that the server listens on: sockets that it was given, or else its own.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gitd::{Limits, Server};
+use router::{Listeners, RouterError};
+
+use crate::control;
+use crate::failure::{Failure, Result};
+use crate::metrics;
+use crate::platform::Platform;
+use crate::sessions::Doorkeeper;
+use crate::settings::Settings;
+
+pub(super) fn open_http(platform: &Platform, settings: &Settings, inherited: Option<Listeners>) -> Result<SocketAddr> {
+    let open = || {
+        let listeners = match inherited {
+            Some(listeners) => listeners,
+            None => Listeners::bind(settings.http, &router::Limits::default())?,
+        };
+        let address = listeners.address();
+        platform.edge.open(listeners)?;
+        Ok::<_, RouterError>(address)
+    };
+    let address = open().map_err(|e| Failure::plain(e.to_string()))?;
+    platform.address.http_port.store(address.port(), Ordering::Relaxed);
+    Ok(address)
+}
+
+pub(super) fn open_ssh(
+    platform: &Arc<Platform>,
+    settings: &Settings,
+    inherited: Option<TcpListener>,
+) -> Result<(Server, TcpListener)> {
+    let failed = |e| Failure::io(format!("listening for SSH on {}", settings.ssh), &e);
+    let socket = inherited.map_or_else(|| TcpListener::bind(settings.ssh), Ok).map_err(failed)?;
+    let doorkeeper = Arc::new(Doorkeeper(platform.clone()));
+    let copy = socket.try_clone().map_err(failed)?;
+    let ssh = Server::on(socket, platform.home.host_key(), Limits::default(), doorkeeper);
+    let ssh = ssh.map_err(|e| Failure::plain(e.to_string()))?;
+    platform.address.ssh_port.store(ssh.address().port(), Ordering::Relaxed);
+    Ok((ssh, copy))
+}
+
+pub(super) fn open_control(
+    platform: &Arc<Platform>,
+    inherited: Option<UnixListener>,
+) -> io::Result<(tokio::task::JoinHandle<()>, UnixListener)> {
+    let listener = inherited.map_or_else(|| control::listen(&platform.home.control_socket()), Ok)?;
+    let copy = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    Ok((tokio::spawn(control::serve(platform.clone(), listener)), copy))
+}
+
+/// Answers for Prometheus, if that is wanted; gives back what the ready line says of it.
+pub(super) fn open_metrics(
+    platform: &Arc<Platform>,
+    address: Option<SocketAddr>,
+    inherited: Option<TcpListener>,
+) -> Result<(String, Option<TcpListener>)> {
+    let Some(address) = address else { return Ok((String::new(), None)) };
+    let failed = |e| Failure::io(format!("listening for metrics on {address}"), &e);
+    let listener = inherited.map_or_else(|| TcpListener::bind(address), Ok).map_err(failed)?;
+    let copy = listener.try_clone().map_err(failed)?;
+    let real = listener.local_addr().map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    platform.tasks.spawn(metrics::serve(platform.clone(), listener));
+    Ok((format!(" metrics={real}"), Some(copy)))
+}
