@@ -20,7 +20,7 @@ use crate::body::{AnswerBody, BodyError, RequestBody};
 use crate::certificates::Certificates;
 use crate::head::{self, Client, Malformed};
 use crate::limits::Limits;
-use crate::page::{self, Refusal};
+use crate::page::{Form, Refusal};
 use crate::queue::Patience;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::sight::{Seen, Sight};
@@ -63,11 +63,11 @@ impl Edge {
 
     /// The app's answer, or a page that says why there is none.
     pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Seen> {
-        let html = page::wants_html(request.headers());
+        let form = Form::wanted(request.headers());
         let last = request.version() != Version::HTTP_2 && head::ends_connection(request.headers());
         let mut sight = Sight::new(self.ids.of(request.headers()), client.ip);
         let passed = self.pass(client, request, &mut sight).await;
-        let mut response = passed.unwrap_or_else(|refusal| refusal.response(html));
+        let mut response = passed.unwrap_or_else(|refusal| refusal.response(form));
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -67,10 +67,13 @@ impl Refusal {
         }
     }
 
-    /// The whole answer, as HTML if the client takes it.
-    pub(crate) fn response(&self, html: bool) -> Response<AnswerBody> {
-        let (kind, text) =
-            if html { ("text/html; charset=utf-8", self.html()) } else { ("text/plain; charset=utf-8", self.text()) };
+    /// The whole answer, in a form that the client takes.
+    pub(crate) fn response(&self, form: Form) -> Response<AnswerBody> {
+        let (kind, text) = match form {
+            Form::Text => ("text/plain; charset=utf-8", self.text()),
+            Form::Html => ("text/html; charset=utf-8", self.html()),
+            Form::Json => ("application/json", self.json()),
+        };
         let mut response = Response::new(AnswerBody::page(Bytes::from(text)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
@@ -89,6 +92,8 @@ impl Refusal {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Unavailable { .. } => Some(5),
+            // An instance that has died is started again within seconds.
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Garbled { .. } | Self::Late { .. } => Some(5),
             Self::TooMany { .. } => Some(1),
             Self::TooOften { wait, .. } => Some(wait.as_secs() + 1),
             _ => None,
@@ -97,6 +102,12 @@ impl Refusal {
 
     fn text(&self) -> String {
         format!("{}: {}\n", self.status().as_u16(), self.sentence())
+    }
+
+    fn json(&self) -> String {
+        let (status, error) = (self.status(), self.sentence());
+        let title = status.canonical_reason().unwrap_or_default();
+        format!("{}\n", serde_json::json!({ "status": status.as_u16(), "title": title, "error": error }))
     }
 
     fn html(&self) -> String {
@@ -112,11 +123,58 @@ impl Refusal {
     }
 }
 
-/// Whether the client takes HTML: browsers name it, tools mostly send `*/*` or nothing.
-pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().any(|value| value.to_str().is_ok_and(|value| value.contains("text/html")))
+/// How a page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Html,
+    Json,
+}
+
+impl Form {
+    /// What a request's `Accept` names first: browsers HTML, programs JSON; tools mostly send `*/*` or nothing.
+    pub(crate) fn wanted(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        accepted.flat_map(|value| value.split(',')).find_map(Self::of).unwrap_or(Self::Text)
+    }
+
+    fn of(range: &str) -> Option<Self> {
+        let kind = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match kind.as_str() {
+            "text/html" | "application/xhtml+xml" => Some(Self::Html),
+            "text/plain" => Some(Self::Text),
+            "application/json" => Some(Self::Json),
+            kind if kind.starts_with("application/") && kind.ends_with("+json") => Some(Self::Json),
+            _ => None,
+        }
+    }
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_accept_names_first_is_the_form() {
+        for (accept, form) in [
+            (None, Form::Text),
+            (Some("*/*"), Form::Text),
+            (Some("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), Form::Html),
+            (Some("application/json"), Form::Json),
+            (Some("application/json, text/plain, */*"), Form::Json),
+            (Some("Application/Problem+JSON;q=1"), Form::Json),
+            (Some("text/plain, text/html"), Form::Text),
+            (Some("image/png,image/*"), Form::Text),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            }
+            assert_eq!(Form::wanted(&headers), form, "{accept:?}");
+        }
+    }
 }

@@ -43,11 +43,20 @@ async fn an_unavailable_service_is_503_with_its_sentence() {
 }
 
 #[tokio::test]
+async fn a_program_that_takes_json_gets_it() {
+    let router = router(vec![]);
+    let answer = ask(&router, "GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n").await;
+    assert_eq!((answer.status(), answer.header("content-type")), (404, Some("application/json")));
+    assert_eq!(answer.body, "{\"error\":\"no app is served at `a`\",\"status\":404,\"title\":\"Not Found\"}\n");
+}
+
+#[tokio::test]
 async fn an_app_that_takes_no_connection_is_502() {
     let dead = Arc::new(Target::new("dead", Direct(closed_port())));
     let router = router(vec![dead]);
     let answer = get(&router, "app").await;
     assert_eq!((answer.status(), answer.body.as_str()), (502, "502: the app `app` does not accept connections\n"));
+    assert_eq!(answer.header("retry-after"), Some("5"));
 }
 
 #[tokio::test]
@@ -95,6 +104,7 @@ async fn an_app_that_does_not_answer_in_time_is_504() {
     let router = router_within(vec![target.clone()], &limits);
     let answer = get(&router, "app").await;
     assert_eq!((answer.status(), answer.body.as_str()), (504, "504: the app `app` did not answer within 1 s\n"));
+    assert_eq!(answer.header("retry-after"), Some("5"));
     assert_eq!(target.in_flight(), 0);
 }
 
