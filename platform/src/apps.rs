@@ -116,6 +116,7 @@ impl Platform {
         let service = Service {
             meter: self.traffic.meter(id),
             log: self.access_log(&app).map(|log| log as _),
+            settings: app.http.for_router(),
             ..Service::new(app.name.to_string(), self.route_state(&app))
         };
         let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();

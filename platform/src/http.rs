@@ -10,4 +10,13 @@ use crate::logs::AccessFormat;
 pub struct HttpSettings {
     /// Requests are logged in this form; None: they are not.
     pub access_log: Option<AccessFormat>,
+    /// Answers say how long the app took, and the router (`Server-Timing`).
+    pub server_timing: bool,
+}
+
+impl HttpSettings {
+    /// What of it the router does by itself.
+    pub fn for_router(self) -> router::Settings {
+        router::Settings { server_timing: self.server_timing, ..router::Settings::default() }
+    }
 }

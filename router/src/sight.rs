@@ -8,13 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, Version};
 
 use crate::body::AnswerBody;
 use crate::table::Service;
 use crate::target::Target;
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Most bytes of a path that are logged.
 const PATH_BYTES: usize = 2048;
@@ -110,10 +112,16 @@ impl Sight {
     }
 
     /// Watches the answer to its end.
-    pub(crate) fn watch(mut self, response: Response<AnswerBody>) -> Response<Seen> {
+    pub(crate) fn watch(mut self, mut response: Response<AnswerBody>) -> Response<Seen> {
         self.status = Some(response.status());
         if let Some(service) = &self.service {
-            service.meter.counters().answered(response.status(), self.began.elapsed());
+            let after = self.began.elapsed();
+            service.meter.counters().answered(response.status(), after);
+            if service.settings.server_timing
+                && let Some(timing) = timing(after, self.upstream)
+            {
+                response.headers_mut().append(SERVER_TIMING, timing);
+            }
         }
         response.map(|body| Seen { body, sight: self })
     }
@@ -173,6 +181,14 @@ impl Body for Seen {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Besides what the app says of itself: a browser shows all of them.
+fn timing(after: Duration, upstream: Option<Duration>) -> Option<HeaderValue> {
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let app = upstream.map_or_else(String::new, |time| format!("app;dur={:.3}, ", millis(time)));
+    let router = after.saturating_sub(upstream.unwrap_or_default());
+    HeaderValue::try_from(format!("{app}router;dur={:.3}", millis(router))).ok()
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -12,7 +12,10 @@ use crate::names::AppName;
 
 pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let http = call.app(name)?.http;
-    let details = Details::new(format!("{name} http")).with("app", name.as_str()).with("access_log", access_log(&http));
+    let details = Details::new(format!("{name} http"))
+        .with("app", name.as_str())
+        .with("access_log", access_log(&http))
+        .with("server_timing", http.server_timing);
     call.console.print(&details.render(form.json)).await;
     Ok(())
 }
@@ -23,7 +26,9 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     settings.iter().for_each(|setting| setting.apply(&mut http));
     call.platform.store.set_http(app.id, http)?;
     call.platform.refresh_route(&app)?;
-    call.console.print(&format!("-----> {name}: access log {}\n", access_log(&http))).await;
+    let timing = if http.server_timing { "on" } else { "off" };
+    let said = format!("-----> {name}: access log {}, server timing {timing}\n", access_log(&http));
+    call.console.print(&said).await;
     Ok(())
 }
 
@@ -39,12 +44,14 @@ fn access_log(http: &HttpSettings) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HttpSetting {
     AccessLog(Option<AccessFormat>),
+    ServerTiming(bool),
 }
 
 impl HttpSetting {
     fn apply(self, http: &mut HttpSettings) {
         match self {
             Self::AccessLog(format) => http.access_log = format,
+            Self::ServerTiming(on) => http.server_timing = on,
         }
     }
 }
@@ -56,7 +63,11 @@ impl FromStr for HttpSetting {
             "access-log=off" => Ok(Self::AccessLog(None)),
             "access-log=json" => Ok(Self::AccessLog(Some(AccessFormat::Json))),
             "access-log=common" => Ok(Self::AccessLog(Some(AccessFormat::Common))),
-            _ => Err(format!("{text:?} is not access-log=json, access-log=common or access-log=off")),
+            "server-timing=on" => Ok(Self::ServerTiming(true)),
+            "server-timing=off" => Ok(Self::ServerTiming(false)),
+            _ => Err(format!(
+                "{text:?} is not access-log=json, access-log=common, access-log=off, server-timing=on or server-timing=off"
+            )),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use hyper::Response;
-use router::{HostName, Log, Meter, Record, Router, Service, State, Table, Target};
+use router::{HostName, Log, Meter, Record, Router, Service, Settings, State, Table, Target};
 
 use crate::support::{App, Client, Direct, ask, http_app, router, says, silent_app, text, until};
 
@@ -135,4 +135,23 @@ async fn answers_are_counted() {
     assert_eq!(counts.classes, [0, 3, 0, 1, 1, 0]);
     assert_eq!(counts.latency.iter().sum::<u64>(), 5);
     assert!(counts.retries > 0, "{counts:?}");
+}
+
+#[tokio::test]
+async fn answers_say_how_long_they_took_when_that_is_set() {
+    let app =
+        http_app(|_| async { Response::builder().header("server-timing", "db;dur=1").body(text("")).unwrap() }).await;
+    let router = router(vec![]);
+    for server_timing in [false, true] {
+        let settings = Settings { server_timing, ..Settings::default() };
+        let service = Service { settings, ..Service::new("app", State::Serving(vec![app.target()])) };
+        router.swap(Table { hosts: [(HostName::new("app").unwrap(), Arc::new(service))].into() });
+        let head = ask(&router, "GET / HTTP/1.1\r\nHost: app\r\n\r\n").await.head;
+        let timings: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("server-timing: ")).collect();
+        assert_eq!(timings[0], "db;dur=1", "{head}");
+        let ours: Vec<_> = timings[1..].iter().flat_map(|value| value.split(", ")).collect();
+        let names: Vec<_> = ours.iter().map(|entry| entry.split_once(";dur=").unwrap().0).collect();
+        assert_eq!(names, if server_timing { vec!["app", "router"] } else { vec![] }, "{head}");
+        assert!(ours.iter().all(|entry| entry.split_once('=').unwrap().1.parse::<f64>().unwrap() >= 0.0));
+    }
 }
