@@ -10,6 +10,8 @@ use crate::logs::AccessFormat;
 pub struct HttpSettings {
     /// Requests are logged in this form; None: they are not.
     pub access_log: Option<AccessFormat>,
+    /// Answers that the app did not compress are, for clients that take it.
+    pub compress: bool,
     /// Answers say how long the app took, and the router (`Server-Timing`).
     pub server_timing: bool,
 }
@@ -17,6 +19,6 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// What of it the router does by itself.
     pub fn for_router(self) -> router::Settings {
-        router::Settings { server_timing: self.server_timing, ..router::Settings::default() }
+        router::Settings { compress: self.compress, server_timing: self.server_timing, ..router::Settings::default() }
     }
 }

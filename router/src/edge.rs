@@ -18,6 +18,7 @@ use crate::admit;
 use crate::balance::{self, Choice};
 use crate::body::{AnswerBody, BodyError, RequestBody};
 use crate::certificates::Certificates;
+use crate::compress::{Packed, Wish};
 use crate::head::{self, Client, Malformed};
 use crate::limits::Limits;
 use crate::page::{Form, Refusal};
@@ -63,7 +64,7 @@ impl Edge {
 
     /// The app's answer, or a page that says why there is none.
     pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Seen> {
-        let form = Form::wanted(request.headers());
+        let (form, wish) = (Form::wanted(request.headers()), Wish::of(&request));
         let last = request.version() != Version::HTTP_2 && head::ends_connection(request.headers());
         let mut sight = Sight::new(self.ids.of(request.headers()), client.ip);
         let passed = self.pass(client, request, &mut sight).await;
@@ -72,6 +73,7 @@ impl Edge {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.headers_mut().insert(X_REQUEST_ID, sight.id().clone());
+        let response = if sight.compresses() { wish.pack(response) } else { response.map(Packed::plain) };
         sight.watch(response)
     }
 

@@ -11,7 +11,7 @@
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
 //! over it, `edge` finds the service, `admit` asks its settings, `head` checks and rewrites the
 //! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
-//! an upgraded connection, `page` says what went wrong, and `sight` what happened, to the log and to
+//! an upgraded connection, `compress` may pack an answer, `page` says what went wrong, and `sight` what happened, to the log and to
 //! `counts`.
 
 pub mod acme;
@@ -24,6 +24,7 @@ mod balance;
 mod body;
 mod certificates;
 mod circuit;
+mod compress;
 mod conduct;
 mod counts;
 mod edge;

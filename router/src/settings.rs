@@ -21,6 +21,8 @@ pub struct Settings {
     pub queue: Option<Queue>,
     /// A browser's requests go to the same target as long as that is there: by a cookie.
     pub sticky: bool,
+    /// Answers that the app did not compress are, for clients that take it.
+    pub compress: bool,
     /// Answers say how long the app took, and the router (`Server-Timing`).
     pub server_timing: bool,
 }

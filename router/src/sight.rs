@@ -12,7 +12,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, Version};
 
-use crate::body::AnswerBody;
+use crate::compress::{Broken, Packed};
 use crate::table::Service;
 use crate::target::Target;
 
@@ -100,6 +100,11 @@ impl Sight {
         });
     }
 
+    /// Whether the service wants its answers compressed.
+    pub(crate) fn compresses(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.settings.compress)
+    }
+
     /// How long the app took until the head of its answer, or until it was clear that there is none.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.upstream = Some(time);
@@ -112,7 +117,7 @@ impl Sight {
     }
 
     /// Watches the answer to its end.
-    pub(crate) fn watch(mut self, mut response: Response<AnswerBody>) -> Response<Seen> {
+    pub(crate) fn watch(mut self, mut response: Response<Packed>) -> Response<Seen> {
         self.status = Some(response.status());
         if let Some(service) = &self.service {
             let after = self.began.elapsed();
@@ -158,15 +163,15 @@ impl Drop for Sight {
 
 /// The body of an answer, counted.
 pub(crate) struct Seen {
-    body: AnswerBody,
+    body: Packed,
     sight: Sight,
 }
 
 impl Body for Seen {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
             self.sight.bytes += data.len() as u64;

@@ -262,7 +262,7 @@ mod tests {
           domains:add APP DOMAIN…            Let an app answer at more host names
           domains:remove APP DOMAIN…         Take host names from an app
           http APP                           Show how an app's requests are handled
-          http:set APP SETTING…              Change how requests are handled: access-log=json|common|off, server-timing=on|off
+          http:set APP SETTING…              Change how requests are handled: access-log=json|common|off, compress=on|off, server-timing=on|off
           maintenance:on APP                 Answer with a page that says so instead of the app
           maintenance:off APP                Let the app answer again
 

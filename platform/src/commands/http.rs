@@ -15,6 +15,7 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
     let details = Details::new(format!("{name} http"))
         .with("app", name.as_str())
         .with("access_log", access_log(&http))
+        .with("compress", http.compress)
         .with("server_timing", http.server_timing);
     call.console.print(&details.render(form.json)).await;
     Ok(())
@@ -26,8 +27,13 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     settings.iter().for_each(|setting| setting.apply(&mut http));
     call.platform.store.set_http(app.id, http)?;
     call.platform.refresh_route(&app)?;
-    let timing = if http.server_timing { "on" } else { "off" };
-    let said = format!("-----> {name}: access log {}, server timing {timing}\n", access_log(&http));
+    let on = |on| if on { "on" } else { "off" };
+    let said = format!(
+        "-----> {name}: access log {}, compression {}, server timing {}\n",
+        access_log(&http),
+        on(http.compress),
+        on(http.server_timing)
+    );
     call.console.print(&said).await;
     Ok(())
 }
@@ -44,6 +50,7 @@ fn access_log(http: &HttpSettings) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HttpSetting {
     AccessLog(Option<AccessFormat>),
+    Compress(bool),
     ServerTiming(bool),
 }
 
@@ -51,6 +58,7 @@ impl HttpSetting {
     fn apply(self, http: &mut HttpSettings) {
         match self {
             Self::AccessLog(format) => http.access_log = format,
+            Self::Compress(on) => http.compress = on,
             Self::ServerTiming(on) => http.server_timing = on,
         }
     }
@@ -63,10 +71,12 @@ impl FromStr for HttpSetting {
             "access-log=off" => Ok(Self::AccessLog(None)),
             "access-log=json" => Ok(Self::AccessLog(Some(AccessFormat::Json))),
             "access-log=common" => Ok(Self::AccessLog(Some(AccessFormat::Common))),
+            "compress=on" => Ok(Self::Compress(true)),
+            "compress=off" => Ok(Self::Compress(false)),
             "server-timing=on" => Ok(Self::ServerTiming(true)),
             "server-timing=off" => Ok(Self::ServerTiming(false)),
             _ => Err(format!(
-                "{text:?} is not access-log=json, access-log=common, access-log=off, server-timing=on or server-timing=off"
+                "{text:?} is not access-log=json, access-log=common, access-log=off, compress=on, compress=off, server-timing=on or server-timing=off"
             )),
         }
     }

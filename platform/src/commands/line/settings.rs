@@ -51,11 +51,12 @@ pub(in crate::commands) enum Settings {
         #[command(flatten)]
         form: Form,
     },
-    /// Change how requests are handled: access-log=json|common|off, server-timing=on|off
+    /// Change how requests are handled: access-log=json|common|off, compress=on|off, server-timing=on|off
     #[command(name = "http:set")]
     SetHttp {
         app: AppName,
         /// access-log: a line for each request in the app's log, as JSON or in the Common Log Format (`logs APP -p router`).
+        /// compress: by gzip, brotli or zstd, what the app sent uncompressed and shrinks.
         /// server-timing: answers say how long the app took, and the router
         #[arg(value_name = "SETTING", required = true)]
         settings: Vec<HttpSetting>,
