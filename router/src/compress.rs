@@ -69,7 +69,7 @@ impl Wish {
         let encoder = if self.head { Ok(None) } else { Encoder::new(coding).map(Some) };
         let Ok(encoder) = encoder else { return response.map(Packed::plain) };
         announce(response.headers_mut(), coding);
-        response.map(|body| Packed { body, encoder, unsent: false, trailers: None, packed: true })
+        response.map(|body| Packed { body, encoder, unsent: false, trailers: None, encoded: true })
     }
 }
 
@@ -222,7 +222,8 @@ pub(crate) struct Packed {
     /// The encoder holds something back.
     unsent: bool,
     trailers: Option<Frame<Bytes>>,
-    packed: bool,
+    /// It has passed an encoder, or does.
+    encoded: bool,
 }
 
 /// Why an answer ended early.
@@ -238,7 +239,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Packed {
     pub(crate) fn plain(body: AnswerBody) -> Self {
-        Self { body, encoder: None, unsent: false, trailers: None, packed: false }
+        Self { body, encoder: None, unsent: false, trailers: None, encoded: false }
     }
 
     /// Passes what comes through the encoder, until that gives something or there is nothing more for now.
@@ -284,18 +285,18 @@ impl Body for Packed {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        if self.packed {
+        if self.encoded {
             return self.poll_packed(cx);
         }
         Pin::new(&mut self.body).poll_frame(cx).map_err(Broken::App)
     }
 
     fn is_end_stream(&self) -> bool {
-        if self.packed { self.encoder.is_none() && self.trailers.is_none() } else { self.body.is_end_stream() }
+        if self.encoded { self.encoder.is_none() && self.trailers.is_none() } else { self.body.is_end_stream() }
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.packed { SizeHint::default() } else { self.body.size_hint() }
+        if self.encoded { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 

@@ -91,9 +91,12 @@ impl Refusal {
     /// Seconds after which it may be worth asking again.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Unavailable { .. } => Some(5),
             // An instance that has died is started again within seconds.
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Garbled { .. } | Self::Late { .. } => Some(5),
+            Self::Unavailable { .. }
+            | Self::Unreachable { .. }
+            | Self::Silent { .. }
+            | Self::Garbled { .. }
+            | Self::Late { .. } => Some(5),
             Self::TooMany { .. } => Some(1),
             Self::TooOften { wait, .. } => Some(wait.as_secs() + 1),
             _ => None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 
 /// Settings of a service.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting by itself")]
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Requests that come without TLS are redirected (308), where the router listens for HTTPS.

@@ -33,7 +33,7 @@ fn unpack(coding: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn long() -> String {
-    (0..20_000).map(|number| format!("line {number}\n")).collect()
+    (0..20_000).map(|number| number.to_string()).collect::<Vec<_>>().join("\n")
 }
 
 /// The whole answer to a request of HTTP/1.0, which has no chunks: its head, and its body.
