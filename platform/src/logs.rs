@@ -180,6 +180,17 @@ mod tests {
         assert_eq!(lines, ["airstrip[web.1]: died", "airstrip[web.1]: restarting"]);
     }
 
+    #[tokio::test]
+    async fn the_access_log_is_a_part_of_it() {
+        let (_directory, app) = app();
+        example(&app);
+        write(&app.access_log(), 6, "v2:router.1:router", "six");
+        let which = |text: &str| Query { which: Some(text.parse().unwrap()), ..query() };
+        assert!(shown(&app, query()).await.ends_with("2026-11-20T21:00:06.000Z airstrip[router]: six\n"));
+        assert_eq!(shown(&app, which("router")).await, "2026-11-20T21:00:06.000Z airstrip[router]: six\n");
+        assert!(!shown(&app, which("web")).await.contains("six"));
+    }
+
     async fn next(text: &mut Receiver<Vec<u8>>) -> String {
         let bytes = tokio::time::timeout(Duration::from_secs(10), text.recv()).await.unwrap().unwrap();
         String::from_utf8(bytes).unwrap()

@@ -24,8 +24,8 @@ pub(super) enum Source {
 
 /// ORIGIN of the platform's own lines.
 const PLATFORM: &str = "airstrip";
-/// ORIGIN of the access log's lines.
-const ROUTER: &str = "router";
+/// ORIGIN of the access log's lines, and the name of its file.
+pub(super) const ROUTER: &str = "router";
 
 impl Line {
     /// A line without its end. None if it is not of the form: a crash may have torn it.

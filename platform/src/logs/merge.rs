@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gitd::Output;
 
 use super::Query;
-use super::line::Line;
+use super::line::{Line, ROUTER};
 use super::tail::{Backwards, FileId, Tail};
 use crate::names::Process;
 
@@ -170,7 +170,8 @@ fn files(directory: &Path, query: &Query) -> io::Result<Vec<PathBuf>> {
 
 fn may_hold(file: &str, query: &Query) -> bool {
     let Some(name) = file.strip_suffix(".1").unwrap_or(file).strip_suffix(".log") else { return false };
-    let process = name.parse::<Process>();
+    // The access log is not of a place, but its lines name one, by which it can be asked for.
+    let process = if name == ROUTER { format!("{ROUTER}.1").parse() } else { name.parse::<Process>() };
     let wanted = |process| query.which.as_ref().is_none_or(|which| which.matches(&process));
     name == "platform" || process.is_ok_and(wanted)
 }
