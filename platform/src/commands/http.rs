@@ -14,7 +14,7 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
     let http = call.app(name)?.http;
     let details = Details::new(format!("{name} http"))
         .with("app", name.as_str())
-        .with("access_log", access_log(&http))
+        .with("access_log", access_log(http))
         .with("compress", http.compress)
         .with("server_timing", http.server_timing);
     call.console.print(&details.render(form.json)).await;
@@ -24,13 +24,15 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
 pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSetting]) -> Result<()> {
     let app = call.app(name)?;
     let mut http = app.http;
-    settings.iter().for_each(|setting| setting.apply(&mut http));
+    for setting in settings {
+        setting.apply(&mut http);
+    }
     call.platform.store.set_http(app.id, http)?;
     call.platform.refresh_route(&app)?;
     let on = |on| if on { "on" } else { "off" };
     let said = format!(
         "-----> {name}: access log {}, compression {}, server timing {}\n",
-        access_log(&http),
+        access_log(http),
         on(http.compress),
         on(http.server_timing)
     );
@@ -38,7 +40,7 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     Ok(())
 }
 
-fn access_log(http: &HttpSettings) -> &'static str {
+fn access_log(http: HttpSettings) -> &'static str {
     match http.access_log {
         None => "off",
         Some(AccessFormat::Json) => "json",
