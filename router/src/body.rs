@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use crate::limits::LINGER;
-use crate::upstream::Lease;
+use crate::upstream::{Answer, BodyBroken, Lease};
 
 /// The body of an answer.
 pub(crate) enum AnswerBody {
@@ -23,11 +24,27 @@ pub(crate) enum AnswerBody {
     Passing(Passing),
 }
 
-/// An app's body, with the connection it comes over and its place in the target's count.
+/// An app's body, with its place in the target's count.
 pub(crate) struct Passing {
-    incoming: Incoming,
-    lease: Option<Lease>,
+    /// None: given back.
+    incoming: Option<(Incoming, Lease)>,
     ended: bool,
+}
+
+/// An app's body as it comes.
+pub(crate) enum Incoming {
+    /// With the connection it comes over.
+    Http1(Answer),
+    Http2(hyper::body::Incoming),
+}
+
+/// Why an answer breaks off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    #[error(transparent)]
+    Http1(#[from] BodyBroken),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
 }
 
 impl AnswerBody {
@@ -40,15 +57,15 @@ impl AnswerBody {
     }
 
     pub(crate) fn passing(incoming: Incoming, lease: Lease) -> Self {
-        Self::Passing(Passing { incoming, lease: Some(lease), ended: false })
+        Self::Passing(Passing { incoming: Some((incoming, lease)), ended: false })
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AnswerError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match self.get_mut() {
             Self::Page(page) => Pin::new(page).poll_frame(cx).map_err(|never| match never {}),
             Self::Passing(passing) => passing.poll_frame(cx),
@@ -58,40 +75,77 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Page(page) => page.is_end_stream(),
-            Self::Passing(passing) => passing.incoming.is_end_stream(),
+            Self::Passing(passing) => passing.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Page(page) => page.size_hint(),
-            Self::Passing(passing) => passing.incoming.size_hint(),
+            Self::Passing(Passing { incoming: Some((incoming, _)), .. }) => incoming.size_hint(),
+            Self::Passing(_) => SizeHint::with_exact(0),
         }
     }
 }
 
 impl Passing {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let Some((incoming, _)) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = ready!(incoming.poll_frame(cx));
         self.ended |= frame.is_none();
         Poll::Ready(frame)
+    }
+
+    fn is_end(&self) -> bool {
+        self.ended || self.incoming.as_ref().is_none_or(|(incoming, _)| incoming.is_end())
+    }
+}
+
+impl Incoming {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        match self {
+            Self::Http1(answer) => answer.poll_frame(cx).map_err(AnswerError::Http1),
+            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(AnswerError::Http2),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Http1(answer) => answer.is_end(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    /// The connection after a switch of protocols, and what has already come over it.
+    pub(crate) fn into_switched(self) -> Option<(TcpStream, Bytes)> {
+        match self {
+            Self::Http1(answer) => answer.into_switched(),
+            Self::Http2(_) => None,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(answer) => answer.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
+        }
     }
 }
 
 /// Only a body read to its end leaves a connection that another request may use; otherwise it closes here.
 impl Drop for Passing {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && (self.ended || self.incoming.is_end_stream())
+        if self.is_end()
+            && let Some((incoming, lease)) = self.incoming.take()
         {
-            lease.give_back();
+            lease.give_back(incoming);
         }
     }
 }
 
-/// The body of a request, as hyper's client reads it.
+/// The body of a request, as it is sent to the app.
 pub(crate) struct RequestBody {
-    incoming: Option<Incoming>,
+    incoming: Option<hyper::body::Incoming>,
     /// The client waits for `100 Continue`, which hyper sends when the body is first read.
     expects: bool,
     stall: Duration,
@@ -114,7 +168,7 @@ pub(crate) enum BodyError {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, expects: bool, stall: Duration) -> Self {
+    pub(crate) fn new(incoming: hyper::body::Incoming, expects: bool, stall: Duration) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         let progress = incoming.as_ref().map(|_| Progress::new());
         Self { incoming, expects, stall, limit: None, timer: None, progress }
@@ -204,7 +258,7 @@ impl Drop for RequestBody {
     }
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: hyper::body::Incoming) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::body::AnswerBody;
+use crate::body::{AnswerBody, AnswerError};
 
 /// Answers shorter than this are not worth it.
 const SMALLEST: u64 = 1024;
@@ -230,7 +230,7 @@ pub(crate) struct Packed {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error(transparent)]
-    App(#[from] hyper::Error),
+    App(#[from] AnswerError),
     #[error("compressing: {0}")]
     Encoder(#[from] io::Error),
 }

@@ -1,13 +1,11 @@
 //! What happens to one request.
 
-use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
@@ -16,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admit;
 use crate::balance::{self, Choice};
-use crate::body::{AnswerBody, BodyError, RequestBody};
+use crate::body::{AnswerBody, BodyError, Incoming, RequestBody};
 use crate::certificates::Certificates;
 use crate::compress::{Packed, Wish};
 use crate::head::{self, Client, Malformed};
@@ -63,7 +61,7 @@ impl Edge {
     }
 
     /// The app's answer, or a page that says why there is none.
-    pub(crate) async fn answer(&self, client: &Client, request: Request<Incoming>) -> Response<Seen> {
+    pub(crate) async fn answer(&self, client: &Client, request: Request<hyper::body::Incoming>) -> Response<Seen> {
         let (form, wish) = (Form::wanted(request.headers()), Wish::of(&request));
         let last = request.version() != Version::HTTP_2 && head::ends_connection(request.headers());
         let mut sight = Sight::new(self.ids.of(request.headers()), client.ip);
@@ -87,7 +85,7 @@ impl Edge {
     async fn pass(
         &self,
         client: &Client,
-        mut request: Request<Incoming>,
+        mut request: Request<hyper::body::Incoming>,
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, Refusal> {
         if let Some(answer) = self.proof(request.uri().path()) {
@@ -197,7 +195,7 @@ impl Edge {
             Failure::Connect(_) => Refusal::Unreachable { app },
             Failure::Closed(_) => Refusal::Silent { app },
             Failure::Garbled(_) => Refusal::Garbled { app },
-            Failure::Client(error) => body_refusal(error),
+            Failure::Client(_) => body_refusal(failure.of_body()),
             Failure::Late => Refusal::Late { app, seconds: self.limits().answer.as_secs() },
         }
     }
@@ -206,7 +204,7 @@ impl Edge {
     fn relay(
         &self,
         service: &Service,
-        mut response: Response<Incoming>,
+        response: Response<Incoming>,
         lease: Lease,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<AnswerBody>, Refusal> {
@@ -214,15 +212,18 @@ impl Edge {
             return Ok(response.map(|body| AnswerBody::passing(body, lease)));
         }
         let Some(upgrade) = upgrade else { return Err(Refusal::Garbled { app: service.name.clone() }) };
-        let app = hyper::upgrade::on(&mut response);
-        self.shared.tunnels.spawn(tunnel::run(upgrade, app, lease.into_in_flight()));
-        Ok(response.map(|_| AnswerBody::empty()))
+        let (parts, body) = response.into_parts();
+        let Some((app, said)) = body.into_switched() else {
+            return Err(Refusal::Garbled { app: service.name.clone() });
+        };
+        self.shared.tunnels.spawn(tunnel::run(upgrade, app, said, lease.into_in_flight()));
+        Ok(Response::from_parts(parts, AnswerBody::empty()))
     }
 }
 
 /// What is wrong with a body that ended early.
-fn body_refusal(error: &hyper::Error) -> Refusal {
-    match error.source().and_then(<dyn Error>::downcast_ref) {
+fn body_refusal(error: Option<&BodyError>) -> Refusal {
+    match error {
         Some(BodyError::Stalled(_)) => Refusal::Stalled,
         Some(BodyError::TooLong(most)) => Refusal::TooLong(*most),
         _ => Refusal::Malformed(Malformed::Body),

@@ -10,9 +10,9 @@
 //!
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
 //! over it, `edge` finds the service, `admit` asks its settings, `head` checks and rewrites the
-//! headers, `upstream` chooses a target and sends over a connection of its `pool`, `body` carries both bodies, `tunnel`
-//! an upgraded connection, `compress` may pack an answer, `page` says what went wrong, and `sight` what happened, to the log and to
-//! `counts`.
+//! headers, `upstream` chooses a target and sends over a connection of its `pool`, in HTTP/1.1 of its own or in HTTP/2,
+//! `body` carries both bodies, `tunnel` an upgraded connection, `compress` may pack an answer, `page` says what went wrong,
+//! and `sight` what happened, to the log and to `counts`.
 
 pub mod acme;
 pub mod health;
@@ -46,7 +46,6 @@ mod target;
 mod tls;
 mod tunnel;
 mod upstream;
-mod wire;
 mod worker;
 
 pub use authority::{Authority, Issued};

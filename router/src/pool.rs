@@ -1,6 +1,6 @@
 //! Idle connections to one target.
 //!
-//! Each of the router's threads has a shelf, because a connection is driven by the thread that opened it and is
+//! Each of the router's threads has a shelf, because the thread that opened a connection is told what comes over it, and it is
 //! cheapest there. A thread whose shelf is empty takes from the others before it dials: otherwise the connections to an
 //! app would multiply with the threads. A connection that takes many requests at once stays on its shelf and is shared,
 //! by this thread alone.
@@ -30,7 +30,11 @@ struct Idle {
 impl Pool {
     /// The connection used last by this thread, else one of another thread's.
     pub(crate) fn take(&self, thread: usize) -> Option<Connection> {
-        (0..SHELVES).find_map(|offset| self.take_from((thread + offset) % SHELVES))
+        let own = thread % SHELVES;
+        self.take_from(own, Idle::is_fresh).or_else(|| {
+            let mut others = (1..SHELVES).map(|offset| (own + offset) % SHELVES);
+            others.find_map(|other| self.take_from(other, Idle::is_fresh_elsewhere))
+        })
     }
 
     /// A share in this thread's connection that takes many requests at once.
@@ -65,10 +69,10 @@ impl Pool {
         }
     }
 
-    fn take_from(&self, index: usize) -> Option<Connection> {
+    fn take_from(&self, index: usize, is_fresh: impl Fn(&Idle) -> bool) -> Option<Connection> {
         let mut idles = self.shelf(index);
         while let Some(idle) = idles.pop() {
-            if idle.is_fresh() {
+            if is_fresh(&idle) {
                 return Some(idle.connection);
             }
         }
@@ -82,6 +86,10 @@ impl Pool {
 
 impl Idle {
     fn is_fresh(&self) -> bool {
-        self.connection.is_ready() && self.since.elapsed() < IDLE
+        self.since.elapsed() < IDLE && self.connection.is_ready()
+    }
+
+    fn is_fresh_elsewhere(&self) -> bool {
+        self.since.elapsed() < IDLE && self.connection.is_ready_elsewhere()
     }
 }

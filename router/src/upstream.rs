@@ -1,81 +1,82 @@
 //! The side towards the apps: choose a target, get a connection, send, and send again where that is safe.
 
+mod chunks;
+mod head;
+mod http1;
+mod http2;
+mod sending;
+
 use std::error::Error;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(crate) use self::http1::{Answer, BodyBroken};
 use crate::balance::{Choice, choose};
-use crate::body::{BodyError, Progress, RequestBody};
-use crate::head;
-use crate::limits::{BUFFER_BYTES, HEAD_BYTES, Limits, STREAM_WINDOW as WINDOW};
+use crate::body::{BodyError, Incoming, Progress, RequestBody};
+use crate::limits::Limits;
 use crate::meter::Place;
 use crate::target::{InFlight, Protocol, Target};
-use crate::wire::{Answered, Wire};
 
-enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
-}
-
-/// A connection to a target that hyper drives in a task of its own, on the thread that opened it.
+/// A connection to a target that may take a request.
 pub(crate) struct Connection {
-    sender: Sender,
-    answered: Answered,
+    kind: Kind,
     thread: usize,
 }
 
+enum Kind {
+    Http1(http1::Idle),
+    Http2(http2::Shared),
+}
+
 impl Connection {
-    /// Whether it can take a request now.
+    /// Whether it can take a request now, as far as its own thread knows.
     pub(crate) fn is_ready(&self) -> bool {
-        match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready(),
+        match &self.kind {
+            Kind::Http1(idle) => idle.is_quiet(),
+            Kind::Http2(shared) => shared.is_ready(),
+        }
+    }
+
+    /// The same, asked on another thread.
+    pub(crate) fn is_ready_elsewhere(&self) -> bool {
+        match &self.kind {
+            Kind::Http1(idle) => idle.is_really_quiet(),
+            Kind::Http2(shared) => shared.is_ready(),
         }
     }
 
     /// Another handle of it, if it takes many requests at once.
     pub(crate) fn share(&self) -> Option<Self> {
-        let Sender::Http2(sender) = &self.sender else { return None };
-        // What has come says nothing about one of many requests.
-        Some(Self { sender: Sender::Http2(sender.clone()), answered: Answered::default(), thread: self.thread })
+        let Kind::Http2(shared) = &self.kind else { return None };
+        Some(Self { kind: Kind::Http2(shared.clone()), thread: self.thread })
     }
 
-    /// Sends; an error has the request if nothing of it was written.
-    async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
-            Sender::Http2(sender) => sender.try_send_request(head::to_http2(request)).await,
-        }
-    }
-
-    /// The thread that drives it.
+    /// The thread that opened it.
     pub(crate) fn thread(&self) -> usize {
         self.thread
     }
 }
 
-/// A connection while its answer is on the way, and the place in the target's count.
+/// A request's place in the count of a target, and the thread that opened the connection it uses.
 pub(crate) struct Lease {
-    connection: Connection,
+    thread: usize,
     in_flight: InFlight,
 }
 
 impl Lease {
-    /// The answer has been read to its end: another request may use the connection.
-    pub(crate) fn give_back(self) {
+    /// An answer has come to its end: another request may use the connection.
+    pub(crate) fn give_back(self, answer: Incoming) {
         let target = self.in_flight.target();
-        if !target.is_draining() && matches!(self.connection.sender, Sender::Http1(_)) {
-            target.pool().put(self.connection);
+        if let Incoming::Http1(answer) = answer
+            && !target.is_draining()
+            && let Some(idle) = answer.into_idle()
+        {
+            target.pool().put(Connection { kind: Kind::Http1(idle), thread: self.thread });
         }
     }
 
@@ -94,6 +95,9 @@ impl Lease {
     }
 }
 
+/// What is behind a failure.
+type Cause = Box<dyn Error + Send + Sync>;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -106,11 +110,11 @@ pub(crate) enum Failure {
     #[error("connecting: {0}")]
     Connect(#[source] io::Error),
     #[error("closed without an answer: {0}")]
-    Closed(#[source] hyper::Error),
+    Closed(#[source] Cause),
     #[error("not an HTTP response: {0}")]
-    Garbled(#[source] hyper::Error),
+    Garbled(#[source] Cause),
     #[error("the client's body ended early: {0}")]
-    Client(#[source] hyper::Error),
+    Client(#[source] Cause),
     #[error("no answer in time")]
     Late,
 }
@@ -119,6 +123,19 @@ impl Failure {
     /// Whether the target seems to be broken.
     fn is_the_targets(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Closed(_) | Self::Garbled(_))
+    }
+
+    /// What was wrong with the request's body, if that was it.
+    pub(crate) fn of_body(&self) -> Option<&BodyError> {
+        let Self::Client(cause) = self else { return None };
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&**cause);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref() {
+                return Some(error);
+            }
+            cause = error.source();
+        }
+        None
     }
 }
 
@@ -140,6 +157,14 @@ pub(crate) struct Upstream {
     pub(crate) thread: usize,
 }
 
+/// What became of one try over one connection.
+enum Tried {
+    Answered(Response<Incoming>),
+    /// The connection was closed without an answer, and the request may be sent twice.
+    Again(Failure, Request<RequestBody>),
+    Failed(Failed),
+}
+
 impl Upstream {
     /// Sends `request` to one of `targets`. Another is tried if it takes no connection.
     pub(crate) async fn send(
@@ -156,9 +181,9 @@ impl Upstream {
                 break;
             };
             match self.exchange(in_flight.target(), *request).await {
-                Ok((response, connection)) => {
+                Ok((response, thread)) => {
                     in_flight.target().circuit().succeeded();
-                    return Ok((response, Lease { connection, in_flight }));
+                    return Ok((response, Lease { thread, in_flight }));
                 }
                 Err(again) => failed = again,
             }
@@ -171,27 +196,29 @@ impl Upstream {
     }
 
     /// Over a reused connection if there is one; over a fresh one if there is none, or the reused one turned out to be
-    /// closed and the request may be sent again.
+    /// closed and the request may be sent again. The number is that of the thread that opened it.
     async fn exchange(
         &self,
         target: &Target,
         mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connection), Failed> {
+    ) -> Result<(Response<Incoming>, usize), Failed> {
         if let Some(connection) = self.reuse(target) {
-            let copy = repeatable(&request);
-            let answered = connection.answered.clone();
-            match self.send_over(connection, request).await {
-                Ok(done) => return Ok(done),
-                Err(Failed { request: Some(unsent), .. }) => request = *unsent,
-                Err(failed) => match copy {
-                    Some(copy) if matches!(failed.failure, Failure::Closed(_)) && !answered.get() => request = copy,
-                    _ => return Err(failed),
-                },
+            let thread = connection.thread;
+            match self.send_over(target, connection, request).await {
+                Tried::Answered(response) => return Ok((response, thread)),
+                Tried::Again(_, again) => request = again,
+                Tried::Failed(Failed { request: Some(unsent), .. }) => request = *unsent,
+                Tried::Failed(failed) => return Err(failed),
             }
         }
-        match self.connect(target).await {
-            Ok(connection) => self.send_over(connection, request).await,
-            Err(error) => Err(Failed { failure: Failure::Connect(error), request: Some(Box::new(request)) }),
+        let connection = match Box::pin(self.connect(target)).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Failed { failure: Failure::Connect(error), request: Some(Box::new(request)) }),
+        };
+        match self.send_over(target, connection, request).await {
+            Tried::Answered(response) => Ok((response, self.thread)),
+            Tried::Again(failure, _) => Err(failure.into()),
+            Tried::Failed(failed) => Err(failed),
         }
     }
 
@@ -202,26 +229,20 @@ impl Upstream {
         }
     }
 
-    async fn send_over(
-        &self,
-        mut connection: Connection,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connection), Failed> {
-        connection.answered.reset();
+    async fn send_over(&self, target: &Target, connection: Connection, request: Request<RequestBody>) -> Tried {
         let progress = request.body().progress();
-        match self.in_time(connection.send(request), progress).await {
-            Some(Ok(response)) => Ok((response, connection)),
-            Some(Err(mut error)) => {
-                let request = error.take_message().map(Box::new);
-                Err(Failed { failure: classify(error.into_error()), request })
+        let answer = pin!(async {
+            match connection.kind {
+                Kind::Http1(idle) => over_http1(target, idle, request).await,
+                // On the heap, so that the others need not be as large.
+                Kind::Http2(shared) => Box::pin(over_http2(shared, request)).await,
             }
-            None => Err(Failure::Late.into()),
-        }
+        });
+        self.in_time(answer, progress).await.unwrap_or(Tried::Failed(Failure::Late.into()))
     }
 
     /// None if no answer came in time; the time begins anew with every part of the request's body that is passed on.
-    async fn in_time<T>(&self, answer: impl Future<Output = T>, progress: Option<Progress>) -> Option<T> {
-        let mut answer = pin!(answer);
+    async fn in_time<T>(&self, mut answer: Pin<&mut impl Future<Output = T>>, progress: Option<Progress>) -> Option<T> {
         let mut deadline = Instant::now() + self.limits.answer;
         loop {
             if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
@@ -236,6 +257,20 @@ impl Upstream {
     }
 
     async fn connect(&self, target: &Target) -> io::Result<Connection> {
+        let stream = self.dial(target).await?;
+        let kind = match target.protocol() {
+            Protocol::Http1 => Kind::Http1(http1::Idle::new(stream)),
+            Protocol::H2c => Kind::Http2(http2::Shared::open(stream, target.cut()).await.map_err(io::Error::other)?),
+        };
+        let connection = Connection { kind, thread: self.thread };
+        // A share stays in the pool, so that the next request finds it.
+        if let Some(share) = connection.share() {
+            target.pool().put(share);
+        }
+        Ok(connection)
+    }
+
+    async fn dial(&self, target: &Target) -> io::Result<TcpStream> {
         let dialed = timeout(self.limits.connect, target.dialer().dial());
         let stream = match target.cut().run_until_cancelled(dialed).await {
             Some(Ok(dialed)) => dialed?,
@@ -243,75 +278,71 @@ impl Upstream {
             None => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         stream.set_nodelay(true)?;
-        let answered = Answered::default();
-        let wire = TokioIo::new(Wire::new(stream, answered.clone()));
-        match target.protocol() {
-            Protocol::Http1 => self.http1(target, wire, answered).await,
-            Protocol::H2c => self.http2(target, wire, answered).await,
-        }
-        .map_err(io::Error::other)
-    }
-
-    /// The connection ends by itself, with the target, or with this thread's runtime.
-    async fn http1(&self, target: &Target, wire: TokioIo<Wire>, answered: Answered) -> hyper::Result<Connection> {
-        let (sender, connection) = protocol().handshake(wire).await?;
-        let cut = target.cut().clone();
-        tokio::spawn(async move { cut.run_until_cancelled(connection.with_upgrades()).await });
-        Ok(Connection { sender: Sender::Http1(sender), answered, thread: self.thread })
-    }
-
-    /// As with HTTP/1.1; one handle stays in the pool, so that the next request finds it.
-    async fn http2(&self, target: &Target, wire: TokioIo<Wire>, answered: Answered) -> hyper::Result<Connection> {
-        let (sender, connection) = multiplexed().handshake(wire).await?;
-        let cut = target.cut().clone();
-        tokio::spawn(async move { cut.run_until_cancelled(connection).await });
-        let connection = Connection { sender: Sender::Http2(sender), answered, thread: self.thread };
-        if let Some(share) = connection.share() {
-            target.pool().put(share);
-        }
-        Ok(connection)
+        Ok(stream)
     }
 }
 
-fn protocol() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.writev(false).max_buf_size(BUFFER_BYTES);
-    builder
+async fn over_http1(target: &Target, idle: http1::Idle, request: Request<RequestBody>) -> Tried {
+    let again = repeatable(&request);
+    let (parts, body) = request.into_parts();
+    let asked = {
+        let asking = pin!(idle.ask(&parts, body, target.cut()));
+        target.cut().run_until_cancelled(asking).await
+    };
+    match asked.unwrap_or_else(|| Err(http1::Broken::cut())) {
+        Ok(response) => Tried::Answered(response.map(Incoming::Http1)),
+        Err(http1::Broken::Closed { answered: false, error }) if again => {
+            Tried::Again(Failure::Closed(error.into()), Request::from_parts(parts, RequestBody::empty()))
+        }
+        Err(broken) => Tried::Failed(Failure::from(broken).into()),
+    }
 }
 
-fn multiplexed() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(8 * WINDOW)
-        .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
-        .max_send_buf_size(BUFFER_BYTES);
-    builder
+async fn over_http2(shared: http2::Shared, request: Request<RequestBody>) -> Tried {
+    let copy = repeatable(&request).then(|| copy(&request));
+    match shared.ask(request).await {
+        Ok(response) => Tried::Answered(response.map(Incoming::Http2)),
+        Err((error, None)) => match (classify(error), copy) {
+            (failure @ Failure::Closed(_), Some(copy)) => Tried::Again(failure, copy),
+            (failure, _) => Tried::Failed(failure.into()),
+        },
+        Err((error, unsent)) => Tried::Failed(Failed { failure: classify(error), request: unsent }),
+    }
+}
+
+impl From<http1::Broken> for Failure {
+    fn from(broken: http1::Broken) -> Self {
+        match broken {
+            http1::Broken::Closed { error, .. } => Self::Closed(error.into()),
+            http1::Broken::Garbled(garbled) => Self::Garbled(garbled.into()),
+            http1::Broken::Client(error) => Self::Client(error.into()),
+        }
+    }
 }
 
 fn classify(error: hyper::Error) -> Failure {
     if error.is_parse() {
-        Failure::Garbled(error)
+        Failure::Garbled(error.into())
     } else if error.source().is_some_and(<dyn Error>::is::<BodyError>) {
-        Failure::Client(error)
+        Failure::Client(error.into())
     } else {
-        Failure::Closed(error)
+        Failure::Closed(error.into())
     }
 }
 
-/// A copy of a request that may be sent twice: it has no body, and doing it twice is doing it once (RFC 9110, 9.2.2).
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+/// Whether a request may be sent twice: it has no body, and doing it twice is doing it once (RFC 9110, 9.2.2).
+fn repeatable(request: &Request<RequestBody>) -> bool {
     let idempotent = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     );
-    if !idempotent || !request.body().is_empty() {
-        return None;
-    }
+    idempotent && request.body().is_empty()
+}
+
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::empty());
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
-    Some(copy)
+    copy
 }

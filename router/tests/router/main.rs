@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod acme;
+mod answers;
 mod compression;
 mod deploys;
 mod headers;

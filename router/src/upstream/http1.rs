@@ -1,0 +1,376 @@
+//! One exchange with an app in HTTP/1.1, over a socket of ours, in the task of the request.
+//!
+//! There is no task beside it that drives the connection: the request is written and the answer read by whoever waits
+//! for them. Only a request that is answered before it has been sent gets a task for its rest, since the client may
+//! send all of it before it reads the answer.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Frame, SizeHint};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio_util::io::poll_read_buf;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::chunks::{Chunks, Piece};
+use super::head::{self, Framing, Garbled, Head};
+use super::sending::Sending;
+use crate::body::{BodyError, RequestBody};
+use crate::limits::BUFFER_BYTES;
+
+/// Room for one read of a head, and what comes with it.
+const HEAD_ROOM: usize = 4 * 1024;
+
+/// Room for one read of a body.
+const BODY_ROOM: usize = 64 * 1024;
+
+/// Answers that only promise another one, for one request.
+const PROMISES: usize = 32;
+
+/// A connection that no request uses.
+pub(crate) struct Idle {
+    stream: TcpStream,
+    /// For the head of the next request.
+    out: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The connection ended; with the first bytes of an answer or without.
+    Closed {
+        answered: bool,
+        error: io::Error,
+    },
+    Garbled(Garbled),
+    Client(BodyError),
+}
+
+impl Broken {
+    /// The target was cut.
+    pub(super) fn cut() -> Self {
+        Self::Closed { answered: true, error: io::ErrorKind::ConnectionAborted.into() }
+    }
+}
+
+/// Why an answer's body ends early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyBroken {
+    #[error("reading from the app: {0}")]
+    Io(#[from] io::Error),
+    #[error("the app closed before the end")]
+    Short,
+    #[error(transparent)]
+    Garbled(#[from] Garbled),
+    #[error("the instance was replaced, and the time to end is over")]
+    Cut,
+}
+
+impl Idle {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, out: Vec::new() }
+    }
+
+    /// Whether nothing has come over it, not even its end, as far as this thread has been told.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The same as the kernel knows it: for connections whose news another thread is told.
+    pub(super) fn is_really_quiet(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(&self.stream).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a request, and reads the head of its answer.
+    pub(super) async fn ask(
+        self,
+        parts: &Parts,
+        body: RequestBody,
+        cut: &CancellationToken,
+    ) -> Result<Response<Answer>, Broken> {
+        let mut exchange = Exchange {
+            sending: Sending::new(self.out, parts, body),
+            reading: Reading { source: Source::Whole(self.stream), input: BytesMut::new(), eof: false },
+            sent: false,
+        };
+        let head = exchange.answer(&parts.method).await?;
+        Ok(exchange.into_response(head, cut))
+    }
+}
+
+struct Exchange {
+    sending: Sending,
+    reading: Reading,
+    sent: bool,
+}
+
+impl Exchange {
+    /// The first head that is not a promise. Promises are not passed on: hyper gives no way to.
+    async fn answer(&mut self, method: &Method) -> Result<Head, Broken> {
+        for _ in 0..PROMISES {
+            let bytes = self.head().await?;
+            let head = head::parse(&bytes, method).map_err(Broken::Garbled)?;
+            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(head);
+            }
+        }
+        Err(Broken::Garbled(Garbled::Promises))
+    }
+
+    /// A whole head; sends meanwhile.
+    async fn head(&mut self) -> Result<Bytes, Broken> {
+        let mut seen = 0;
+        poll_fn(|cx| {
+            if !self.sent
+                && let Source::Whole(stream) = &mut self.reading.source
+            {
+                self.sent = match self.sending.poll(cx, stream) {
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Client(error))),
+                    Poll::Ready(Ok(())) => true,
+                    Poll::Pending => false,
+                };
+            }
+            self.reading.poll_head(cx, &mut seen)
+        })
+        .await
+    }
+
+    fn into_response(self, head: Head, cut: &CancellationToken) -> Response<Answer> {
+        let Self { sending, mut reading, sent } = self;
+        let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        let (mut out, mut rest) = (None, None);
+        if sent {
+            out = sending.finish();
+        } else if let Source::Whole(stream) = reading.source {
+            let (read, write) = stream.into_split();
+            rest = Some(AbortOnDropHandle::new(tokio::spawn(send_rest(sending, write, cut.clone()))));
+            reading.source = Source::Half(read);
+        }
+        let body = match head.framing {
+            Framing::Length(length) => Remaining::Length(length),
+            Framing::Chunked => Remaining::Chunks(Chunks::default()),
+            Framing::Close => Remaining::Close,
+        };
+        let out = out.filter(|_| head.keeps && !switched);
+        let mut response =
+            Response::new(Answer { reading, remaining: body, out, rest, cut: Cut::new(cut), broken: None });
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        response
+    }
+}
+
+/// The rest of a request whose answer has begun.
+async fn send_rest(mut sending: Sending, mut write: tokio::net::tcp::OwnedWriteHalf, cut: CancellationToken) {
+    let sent = cut.run_until_cancelled(poll_fn(|cx| sending.poll(cx, &mut write))).await;
+    if matches!(sent, Some(Ok(()))) {
+        // To end our side of the connection would look as if the client had left.
+        write.forget();
+    }
+}
+
+enum Source {
+    Whole(TcpStream),
+    Half(OwnedReadHalf),
+}
+
+struct Reading {
+    source: Source,
+    /// What has been read and not been used.
+    input: BytesMut,
+    eof: bool,
+}
+
+impl Reading {
+    fn poll_head(&mut self, cx: &mut Context<'_>, seen: &mut usize) -> Poll<Result<Bytes, Broken>> {
+        loop {
+            if let Some(end) = head::end(&self.input, *seen) {
+                return Poll::Ready(Ok(self.input.split_to(end).freeze()));
+            }
+            *seen = self.input.len();
+            if self.input.len() > BUFFER_BYTES {
+                return Poll::Ready(Err(Broken::Garbled(Garbled::Long)));
+            }
+            let error = match ready!(self.poll_more(cx, HEAD_ROOM)) {
+                Ok(()) if !self.eof => continue,
+                Ok(()) => io::ErrorKind::UnexpectedEof.into(),
+                Err(error) => error,
+            };
+            return Poll::Ready(Err(Broken::Closed { answered: !self.input.is_empty(), error }));
+        }
+    }
+
+    /// Reads once; there is no memory for it before there is something to read.
+    fn poll_more(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<()>> {
+        ready!(self.source.poll_ready(cx))?;
+        if self.input.capacity() - self.input.len() < room / 4 {
+            self.input.reserve(room);
+        }
+        let read = ready!(poll_read_buf(Pin::new(&mut self.source), cx, &mut self.input))?;
+        self.eof |= read == 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Source {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Whole(stream) => stream.poll_read_ready(cx),
+            Self::Half(half) => half.as_ref().poll_read_ready(cx),
+        }
+    }
+}
+
+impl AsyncRead for Source {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Whole(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Half(half) => Pin::new(half).poll_read(cx, buf),
+        }
+    }
+}
+
+/// The body of an answer, with the connection that it comes over.
+pub(crate) struct Answer {
+    reading: Reading,
+    remaining: Remaining,
+    /// For the head of the next request, if another may follow.
+    out: Option<Vec<u8>>,
+    /// Sends the rest of the request.
+    #[expect(dead_code, reason = "it ends when it is dropped")]
+    rest: Option<AbortOnDropHandle<()>>,
+    cut: Cut,
+    /// Why it ends early, until that is told.
+    broken: Option<BodyBroken>,
+}
+
+enum Remaining {
+    Length(u64),
+    Chunks(Chunks),
+    Close,
+}
+
+impl Answer {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = ready!(self.poll_whole_frame(cx));
+        let Some(Err(error)) = frame else { return Poll::Ready(frame) };
+        // hyper throws away what it has not written when it is told of an error: let it write first.
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_whole_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        loop {
+            match self.take() {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.is_end() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+            if let Err(error) = ready!(self.poll_more(cx)) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if self.reading.eof && !self.is_end() {
+                return Poll::Ready(Some(Err(BodyBroken::Short)));
+            }
+        }
+    }
+
+    /// Reads, unless the target is cut.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyBroken>> {
+        let room = match self.remaining {
+            Remaining::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).min(BODY_ROOM),
+            Remaining::Chunks(_) | Remaining::Close => BODY_ROOM,
+        };
+        if let Poll::Ready(read) = self.reading.poll_more(cx, room) {
+            return Poll::Ready(read.map_err(BodyBroken::Io));
+        }
+        self.cut.poll(cx).map(|()| Err(BodyBroken::Cut))
+    }
+
+    /// What has been read of the body.
+    fn take(&mut self) -> Result<Option<Frame<Bytes>>, Garbled> {
+        let input = &mut self.reading.input;
+        let taken = match &mut self.remaining {
+            Remaining::Chunks(chunks) => {
+                return Ok(chunks.take(input)?.map(|piece| match piece {
+                    Piece::Data(data) => Frame::data(data),
+                    Piece::Trailers(trailers) => Frame::trailers(trailers),
+                }));
+            }
+            Remaining::Length(left) => {
+                let length = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                input.split_to(length)
+            }
+            Remaining::Close => input.split(),
+        };
+        Ok((!taken.is_empty()).then(|| Frame::data(taken.freeze())))
+    }
+
+    /// Whether all has been taken.
+    pub(crate) fn is_end(&self) -> bool {
+        match self.remaining {
+            Remaining::Length(left) => left == 0,
+            Remaining::Chunks(chunks) => chunks == Chunks::End,
+            Remaining::Close => self.reading.eof && self.reading.input.is_empty(),
+        }
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self.remaining {
+            Remaining::Length(left) => SizeHint::with_exact(left),
+            Remaining::Chunks(_) | Remaining::Close => SizeHint::default(),
+        }
+    }
+
+    /// The connection, if it can take another request: request and answer have ended, and nothing follows.
+    pub(super) fn into_idle(self) -> Option<Idle> {
+        let over = self.is_end() && self.reading.input.is_empty() && !self.reading.eof;
+        match (self.out, self.reading.source) {
+            (Some(out), Source::Whole(stream)) if over => Some(Idle { stream, out }),
+            _ => None,
+        }
+    }
+
+    /// The connection after a switch of protocols, and what has already come over it; None if the request is still
+    /// being sent.
+    pub(crate) fn into_switched(self) -> Option<(TcpStream, Bytes)> {
+        match self.reading.source {
+            Source::Whole(stream) => Some((stream, self.reading.input.freeze())),
+            Source::Half(_) => None,
+        }
+    }
+}
+
+/// The target's cut, listened to once something has to be waited for.
+struct Cut {
+    token: CancellationToken,
+    waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Cut {
+    fn new(token: &CancellationToken) -> Self {
+        Self { token: token.clone(), waiting: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(self.token.clone().cancelled_owned()));
+        waiting.as_mut().poll(cx)
+    }
+}

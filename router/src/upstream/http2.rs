@@ -1,0 +1,53 @@
+//! Connections to an app in HTTP/2, each driven by hyper in a task of its own, and shared by many requests.
+
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::RequestBody;
+use crate::head;
+use crate::limits::{BUFFER_BYTES, HEAD_BYTES, STREAM_WINDOW as WINDOW};
+
+/// A handle of a connection.
+#[derive(Clone)]
+pub(super) struct Shared(SendRequest<RequestBody>);
+
+impl Shared {
+    /// The connection ends by itself, when the target is cut, or with this thread's runtime.
+    pub(super) async fn open(stream: TcpStream, cut: &CancellationToken) -> hyper::Result<Self> {
+        let (sender, connection) = protocol().handshake(TokioIo::new(stream)).await?;
+        let cut = cut.clone();
+        tokio::spawn(async move { cut.run_until_cancelled(connection).await });
+        Ok(Self(sender))
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    /// Sends; an error has the request if nothing of it was written.
+    pub(super) async fn ask(
+        mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, (hyper::Error, Option<Box<Request<RequestBody>>>)> {
+        let asked = self.0.try_send_request(head::to_http2(request)).await;
+        asked.map_err(|mut error| {
+            let unsent = error.take_message().map(Box::new);
+            (error.into_error(), unsent)
+        })
+    }
+}
+
+fn protocol() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(8 * WINDOW)
+        .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(BUFFER_BYTES);
+    builder
+}
