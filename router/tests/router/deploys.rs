@@ -111,6 +111,20 @@ async fn a_drain_cuts_at_its_limit() {
 }
 
 #[tokio::test]
+async fn a_drain_cuts_an_answer_that_has_begun() {
+    let app = crate::support::bytes_app("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+    let target = app.target();
+    let router = router(vec![target.clone()]);
+    let mut client = waiting(&router).await;
+    let head = soon(crate::support::read_head(&mut client.0)).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    router.swap(Table::default());
+    soon(target.drain(Duration::from_millis(50))).await;
+    assert_eq!(client.rest().await, "half");
+    until("the request is over", || target.in_flight() == 0).await;
+}
+
+#[tokio::test]
 async fn a_drain_closes_idle_connections() {
     let open = Arc::new(AtomicUsize::new(0));
     let counter = open.clone();
