@@ -117,21 +117,17 @@ pub fn no_request_is_lost(server: &Server) {
     let app = App::probe(client, "blog");
     app.push().ok();
     let load = Load::start(server.http, "blog.localhost", "/instance", 8);
-    let more = |load: &Load| {
-        let goal = load.served() + 200;
-        wait_until("visitors are served", PATIENCE, || load.served() > goal);
-    };
-    more(&load);
+    load.goes_on();
     client.airstrip("restart blog").ok();
-    more(&load);
+    load.goes_on();
     client.airstrip("ps:scale blog web=2").ok();
-    more(&load);
+    load.goes_on();
     client.airstrip("config:set blog A=1").ok();
-    more(&load);
+    load.goes_on();
     app.push_file("message", "two").ok();
-    more(&load);
+    load.goes_on();
     client.airstrip("ps:scale blog web=1").ok();
-    more(&load);
+    load.goes_on();
     let tally = load.stop();
     assert_eq!(tally.failures, Vec::<String>::new(), "{} were served", tally.served);
     assert!(tally.bodies.len() >= 5, "several instances answered: {:?}", tally.bodies);

@@ -45,6 +45,7 @@ mod settings;
 mod sharing;
 mod shell;
 mod static_site;
+mod steady;
 mod trac;
 mod transfers;
 mod upgrade;

@@ -23,14 +23,13 @@ fn upgrades_under_load_lose_no_request() {
     let load = Load::start(server.http, "blog.localhost", "/instance", 8);
     let rounds: usize = std::env::var("AIRSTRIP_TEST_UPGRADES").map_or(3, |count| count.parse().unwrap());
     for round in 1..=rounds {
-        let (daemon, goal) = (server.daemon_pid(), load.served() + 200);
-        wait_until("visitors are served", PATIENCE, || load.served() > goal);
+        let daemon = server.daemon_pid();
+        load.goes_on();
         server.upgrade().ok();
         assert_ne!(server.daemon_pid(), daemon);
         assert_eq!(instances(&server), before, "the instances are the same after upgrade {round}");
     }
-    let goal = load.served() + 200;
-    wait_until("visitors are served", PATIENCE, || load.served() > goal);
+    load.goes_on();
     server.client().airstrip("restart blog").ok();
     let tally = load.stop();
     assert_eq!(tally.failures, Vec::<String>::new(), "{} were served", tally.served);
@@ -100,8 +99,7 @@ fn a_program_that_fails_when_the_home_is_free_gives_it_back() {
     server.replace_program(&format!("#!/bin/sh\nexec {binary} serve --home {other}\n"));
     let load = Load::start(server.http, "blog.localhost", "/instance", 4);
     server.upgrade().fails(1, &[" !     the new program cannot serve: database"]);
-    let goal = load.served() + 200;
-    wait_until("visitors are served", PATIENCE, || load.served() > goal);
+    load.goes_on();
     assert_eq!(server.daemon_pid(), daemon);
     App::opened(server.client(), "blog").push_file("message", "two").ok();
     assert_eq!(server.http.get("blog.localhost", "/").ok().body, "two");

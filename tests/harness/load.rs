@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::page::Http;
+use super::waiting::{PATIENCE, wait_until};
 
 /// Some visitors, half of them on one connection, half on a new one for every request.
 pub struct Load {
@@ -38,8 +39,14 @@ impl Load {
     }
 
     /// Requests served until now.
-    pub fn served(&self) -> usize {
+    fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// Waits until some more are served.
+    pub fn goes_on(&self) {
+        let goal = self.served() + 200;
+        wait_until("visitors are served", PATIENCE, || self.served() > goal);
     }
 
     /// Sends them home.
