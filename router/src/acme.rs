@@ -22,7 +22,7 @@ use crate::HostName;
 use crate::authority::Issued;
 use crate::certificates::{Certificate, Certificates};
 use order::Challenge;
-use schedule::Budget;
+use schedule::{Budget, Kind, Refusals};
 
 /// Most time that one order takes.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -39,15 +39,19 @@ pub trait Store: Send + Sync + 'static {
     async fn keep_account(&self, directory: &str, credentials: &str) -> Result<(), StoreError>;
     /// The certificate that was kept last for a name.
     async fn certificate(&self, name: &HostName) -> Result<Option<Issued>, StoreError>;
-    /// Keeps a certificate in place of the last.
+    /// Keeps a certificate in place of the last, and forgets the failure.
     async fn keep_certificate(&self, name: &HostName, issued: &Issued) -> Result<(), StoreError>;
+    /// What failed last for a name.
+    async fn failure(&self, name: &HostName) -> Result<Option<Failure>, StoreError>;
+    /// Keeps a failure, so that whoever starts next does not ask too early.
+    async fn keep_failure(&self, name: &HostName, failure: &Failure) -> Result<(), StoreError>;
 }
 
 /// Why the store failed.
 pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// An authority and what to tell it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcmeSettings {
     /// The URL of its directory.
     pub directory: String,
@@ -76,13 +80,32 @@ pub enum CertificateState {
     },
     /// The authority said no, or was not reached.
     Failed {
-        /// In words.
-        reason: String,
-        /// When it is asked again.
-        next: SystemTime,
+        /// How, and when it is asked again.
+        failure: Failure,
         /// The certificate of before is valid until then.
         until: Option<SystemTime>,
     },
+}
+
+/// An order that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// In words.
+    pub reason: String,
+    /// How many there have been in a row.
+    pub count: u32,
+    /// When it was.
+    pub at: SystemTime,
+    /// When the authority is asked again.
+    pub next: SystemTime,
+}
+
+/// The authority has refused a name too often of late to be asked at once.
+#[derive(Debug, thiserror::Error)]
+#[error("it has been tried too often of late")]
+pub struct TooSoon {
+    /// From then on it may be.
+    pub until: SystemTime,
 }
 
 /// Asks one authority for the certificates of all names. It does so while [`run`](Self::run) is awaited.
@@ -97,8 +120,8 @@ pub struct Acme {
 
 #[derive(Default)]
 struct Names {
-    /// Certificates that come from elsewhere; they are preferred.
-    own: Vec<Arc<Certificate>>,
+    /// Certificates that come from elsewhere.
+    own: BTreeMap<HostName, Arc<Certificate>>,
     domains: BTreeMap<HostName, Domain>,
 }
 
@@ -109,15 +132,10 @@ struct Domain {
     certificate: Option<Arc<Certificate>>,
     ordering: bool,
     failure: Option<Failure>,
+    /// When the authority refused it, of late.
+    refused: Refusals,
     /// What the authority accepted last.
     challenge: Challenge,
-}
-
-struct Failure {
-    reason: String,
-    /// In a row.
-    count: u32,
-    next: SystemTime,
 }
 
 impl Acme {
@@ -126,17 +144,14 @@ impl Acme {
         Self { settings, store, certificates, names: Mutex::default(), changed: Notify::new() }
     }
 
-    /// From now on certificates are asked for these names and no others, unless one of `own` is for them. All of both
-    /// are shown to clients.
-    pub fn want(&self, names: BTreeSet<HostName>, own: Vec<Arc<Certificate>>) {
+    /// From now on certificates are asked for these names and no others, and shown to clients; `own` are shown, too, and
+    /// preferred.
+    pub fn want(&self, names: BTreeSet<HostName>, own: BTreeMap<HostName, Arc<Certificate>>) {
         let mut known = self.names();
-        known.domains.retain(|name, _| names.contains(name));
-        for name in names {
-            if own.iter().any(|certificate| certificate.covers(&name)) {
-                known.domains.remove(&name);
-            } else {
-                known.domains.entry(name).or_default();
-            }
+        let wanted = |name: &HostName| names.contains(name) && !own.contains_key(name);
+        known.domains.retain(|name, _| wanted(name));
+        for name in names.iter().filter(|name| wanted(name)) {
+            known.domains.entry(name.clone()).or_default();
         }
         known.own = own;
         self.show(&known);
@@ -150,12 +165,19 @@ impl Acme {
         self.names().domains.iter().map(|(name, domain)| (name.clone(), domain.state(name, now))).collect()
     }
 
-    /// Asks again at once for a name whose last order failed.
-    pub fn retry(&self, name: &HostName) {
-        if let Some(failure) = self.names().domains.get_mut(name).and_then(|domain| domain.failure.as_mut()) {
-            failure.next = SystemTime::now();
+    /// Asks again at once for a name whose last order failed; true if there is such a name.
+    pub fn retry(&self, name: &HostName) -> Result<bool, TooSoon> {
+        let now = SystemTime::now();
+        let mut names = self.names();
+        let Some(domain) = names.domains.get_mut(name) else { return Ok(false) };
+        let Some(failure) = domain.failure.as_mut() else { return Ok(false) };
+        match domain.refused.until(now) {
+            Some(until) => return Err(TooSoon { until }),
+            None => failure.next = now,
         }
+        drop(names);
         self.changed.notify_one();
+        Ok(true)
     }
 
     /// Asks whenever it is time, for one name after the other.
@@ -188,18 +210,20 @@ impl Acme {
         due.min_by_key(|(due, _)| *due).map(|(due, name)| (name.clone(), due))
     }
 
-    /// Takes from the store what is there for new names.
-    async fn load(&self) {
+    /// Takes from the store what is there for new names. [`run`](Self::run) does so, too: it need be awaited only by who
+    /// cannot show a name before its certificate is there.
+    pub async fn load(&self) {
         let new: Vec<_> = {
             let names = self.names();
             names.domains.iter().filter(|(_, domain)| !domain.loaded).map(|(name, _)| name.clone()).collect()
         };
         for name in &new {
-            let kept = self.kept(name).await;
+            let (kept, failure) = (self.kept(name).await, self.kept_failure(name).await);
             let mut names = self.names();
             if let Some(domain) = names.domains.get_mut(name) {
                 domain.loaded = true;
                 domain.certificate = kept;
+                domain.failure = failure;
             }
         }
         if !new.is_empty() {
@@ -230,6 +254,17 @@ impl Acme {
         }
     }
 
+    /// No time to ask again lies further ahead than it can: the clock may have been set.
+    async fn kept_failure(&self, name: &HostName) -> Option<Failure> {
+        match self.store.failure(name).await {
+            Ok(kept) => kept.map(|kept| Failure { next: kept.next.min(schedule::latest(SystemTime::now())), ..kept }),
+            Err(error) => {
+                tracing::warn!(%name, %error, "what failed before cannot be read");
+                None
+            }
+        }
+    }
+
     async fn renew(&self, name: &HostName) {
         let Some(first) = self.begin(name) else { return };
         let mut ended = self.order(name, first).await;
@@ -237,7 +272,11 @@ impl Acme {
         if matches!(ended, Err(order::Failed::Refused(_))) {
             ended = self.order(name, first.other()).await;
         }
-        self.end(name, ended);
+        if let Some(failure) = self.end(name, ended)
+            && let Err(error) = self.store.keep_failure(name, &failure).await
+        {
+            tracing::warn!(%name, %error, "what failed cannot be kept");
+        }
     }
 
     /// Marks that a name is being asked for; how the authority may prove it.
@@ -260,9 +299,10 @@ impl Acme {
         tokio::time::timeout(PATIENCE, ordered).await.unwrap_or(Err(order::Failed::Late))
     }
 
-    fn end(&self, name: &HostName, ended: Result<(Certificate, Challenge), order::Failed>) {
+    /// Marks that it is over; gives what failed.
+    fn end(&self, name: &HostName, ended: Result<(Certificate, Challenge), order::Failed>) -> Option<Failure> {
         let mut names = self.names();
-        let Some(domain) = names.domains.get_mut(name) else { return };
+        let domain = names.domains.get_mut(name)?;
         domain.ordering = false;
         match ended {
             Ok((certificate, challenge)) => {
@@ -271,13 +311,11 @@ impl Acme {
                 domain.certificate = Some(Arc::new(certificate));
                 domain.failure = None;
                 self.show(&names);
+                None
             }
             Err(failed) => {
                 tracing::warn!(%name, %failed, "no certificate");
-                let count = domain.failure.as_ref().map_or(1, |failure| failure.count.saturating_add(1));
-                let pause = schedule::pause(count, failed.kind(), name);
-                let next = SystemTime::now() + pause;
-                domain.failure = Some(Failure { reason: failed.to_string(), count, next });
+                Some(domain.fail(name, &failed, SystemTime::now()))
             }
         }
     }
@@ -297,12 +335,15 @@ impl Acme {
         let (account, credentials) = builder.create(&new, directory.clone(), None).await?;
         let credentials = serde_json::to_string(&credentials)?;
         self.store.keep_account(directory, &credentials).await.map_err(order::Failed::Store)?;
+        tracing::info!(directory, "an account has been made, and the authority's terms of service agreed to");
         Ok(account)
     }
 
     fn show(&self, names: &Names) {
-        let issued = names.domains.values().filter_map(|domain| domain.certificate.as_ref());
-        self.certificates.swap(names.own.iter().chain(issued));
+        let issued =
+            names.domains.iter().filter_map(|(name, domain)| Some((name.clone(), domain.certificate.clone()?)));
+        let own = names.own.iter().map(|(name, own)| (name.clone(), Arc::clone(own)));
+        self.certificates.swap(issued.chain(own).collect());
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -311,6 +352,18 @@ impl Acme {
 }
 
 impl Domain {
+    fn fail(&mut self, name: &HostName, failed: &order::Failed, at: SystemTime) -> Failure {
+        let count = self.failure.as_ref().map_or(1, |failure| failure.count.saturating_add(1));
+        let kind = failed.kind();
+        if kind != Kind::Trouble {
+            self.refused.add(at);
+        }
+        let next = at + schedule::pause(count, kind, name);
+        let failure = Failure { reason: failed.to_string(), count, at, next };
+        self.failure = Some(failure.clone());
+        failure
+    }
+
     /// When the authority is asked.
     fn next(&self, name: &HostName, now: SystemTime) -> SystemTime {
         match (&self.failure, &self.certificate) {
@@ -325,7 +378,7 @@ impl Domain {
         let next = self.next(name, now);
         match (&self.failure, until) {
             _ if self.ordering => CertificateState::Ordering,
-            (Some(failure), until) => CertificateState::Failed { reason: failure.reason.clone(), next, until },
+            (Some(failure), until) => CertificateState::Failed { failure: failure.clone(), until },
             (None, Some(until)) => CertificateState::Valid { until, next },
             (None, None) => CertificateState::None { next },
         }

@@ -13,6 +13,9 @@ use crate::meter::Place;
 use crate::page::Refusal;
 use crate::table::Service;
 
+/// Where certificate authorities ask, ours or the app's own: they begin without TLS.
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
+
 /// The port of HTTPS that no address need name.
 const HTTPS: u16 = 443;
 
@@ -43,7 +46,8 @@ pub(crate) fn redirect(
     host: &HeaderValue,
     parts: &Parts,
 ) -> Option<Response<AnswerBody>> {
-    let port = https_port.filter(|_| service.settings.https_only && !client.is_secure())?;
+    let wanted = service.settings.https_only && !client.is_secure() && !parts.uri.path().starts_with(CHALLENGES);
+    let port = https_port.filter(|_| wanted)?;
     let name = head::split_port(host.to_str().ok()?).0;
     let port = if port == HTTPS { String::new() } else { format!(":{port}") };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());

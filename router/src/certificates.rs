@@ -1,6 +1,6 @@
 //! Certificates: read and checked, and chosen for a client by the name it asks for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -22,6 +23,7 @@ use crate::tls::ACME;
 pub struct Certificate {
     key: Arc<CertifiedKey>,
     names: Vec<String>,
+    issuer: String,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -87,14 +89,14 @@ impl Certificate {
         let parsed = parse(&chain)?;
         check_chain(&parsed)?;
         let first = parsed.first().ok_or(CertificateError::Empty)?;
-        let names = names(first);
+        let (names, issuer) = (names(first), issuer(first));
         let (not_before, not_after) = (time(first.validity().not_before), time(first.validity().not_after));
         if names.is_empty() {
             return Err(CertificateError::NoNames);
         }
         let key = CertifiedKey::new(chain, key);
         key.keys_match().map_err(|_| CertificateError::Mismatch)?;
-        Ok(Self { key: Arc::new(key), names, not_before, not_after })
+        Ok(Self { key: Arc::new(key), names, issuer, not_before, not_after })
     }
 
     /// Whether it can be used at this time for these names.
@@ -122,6 +124,16 @@ impl Certificate {
         &self.names
     }
 
+    /// Who has signed it, in words.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// How many certificates there are in the chain, itself among them.
+    pub fn chain_length(&self) -> usize {
+        self.key.cert.len()
+    }
+
     /// From when to when it is valid.
     pub fn validity(&self) -> (SystemTime, SystemTime) {
         (self.not_before, self.not_after)
@@ -139,7 +151,9 @@ type Table = HashMap<String, Arc<CertifiedKey>>;
 /// Which certificate is shown for which name, and what an authority that asks is answered. It can be changed at any
 /// time; connections that begin from then on see it.
 pub struct Certificates {
-    known: ArcSwap<Table>,
+    known: ArcSwap<BTreeMap<HostName, Arc<Certificate>>>,
+    /// Told of each change of those.
+    swapped: watch::Sender<()>,
     /// For connections to names that no certificate is for: encryption without identity.
     fallback: Arc<CertifiedKey>,
     /// TLS-ALPN-01: certificates shown to an authority alone.
@@ -152,18 +166,25 @@ impl Certificates {
     /// None yet.
     pub fn new() -> Result<Self, CertificateError> {
         let fallback = self_signed("airstrip.invalid", Vec::new())?;
-        Ok(Self { known: ArcSwap::default(), fallback, proofs: ArcSwap::default(), tokens: ArcSwap::default() })
+        let (swapped, known) = (watch::Sender::new(()), ArcSwap::default());
+        Ok(Self { known, swapped, fallback, proofs: ArcSwap::default(), tokens: ArcSwap::default() })
     }
 
-    /// From now on these are shown, by their names; of two for the same name the first.
-    pub fn swap<'a>(&self, certificates: impl IntoIterator<Item = &'a Arc<Certificate>>) {
-        let mut known = Table::new();
-        for certificate in certificates {
-            for name in &certificate.names {
-                known.entry(name.clone()).or_insert_with(|| Arc::clone(&certificate.key));
-            }
-        }
-        self.known.store(Arc::new(known));
+    /// From now on these are shown, each to whoever asks for that very name: what else a certificate is for does not count,
+    /// because names are different owners'.
+    pub fn swap(&self, shown: BTreeMap<HostName, Arc<Certificate>>) {
+        self.known.store(Arc::new(shown));
+        self.swapped.send_replace(());
+    }
+
+    /// What is shown for a name.
+    pub fn of(&self, name: &HostName) -> Option<Arc<Certificate>> {
+        self.known.load().get(name).cloned()
+    }
+
+    /// Is told whenever others are shown.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.swapped.subscribe()
     }
 
     /// Answers an authority's question by HTTP-01 until [`forget`](Self::forget).
@@ -213,7 +234,7 @@ impl ResolvesServerCert for Certificates {
             return self.proofs.load().get(&name?).cloned();
         }
         let known = self.known.load();
-        let found = name.and_then(|name| known.get(&name).or_else(|| known.get(&wildcard(&name)?)).cloned());
+        let found = name.and_then(|name| known.get(name.as_str()).map(|certificate| Arc::clone(&certificate.key)));
         Some(found.unwrap_or_else(|| Arc::clone(&self.fallback)))
     }
 }
@@ -267,6 +288,13 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         _ => None,
     };
     names.value.general_names.iter().filter_map(dns).collect()
+}
+
+/// The organization that has signed it, and under which of its names.
+fn issuer(certificate: &X509Certificate<'_>) -> String {
+    let name = certificate.issuer();
+    let parts = name.iter_organization().chain(name.iter_common_name());
+    parts.filter_map(|part| part.as_str().ok()).collect::<Vec<_>>().join(" ")
 }
 
 fn time(time: x509_parser::time::ASN1Time) -> SystemTime {

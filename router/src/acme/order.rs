@@ -45,7 +45,7 @@ impl Challenge {
 pub(super) enum Failed {
     #[error("the authority did not find that the name leads here: {0}")]
     Refused(String),
-    #[error("the authority cannot be asked: {0}")]
+    #[error("the authority cannot be asked: {}", in_full(.0))]
     Protocol(#[from] instant_acme::Error),
     #[error("the certificate that was issued cannot be used: {0}")]
     Certificate(#[from] CertificateError),
@@ -55,6 +55,18 @@ pub(super) enum Failed {
     Store(StoreError),
     #[error("the authority did not finish in time")]
     Late,
+}
+
+/// An error and what has led to it: by itself it may only say that connecting failed.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    let mut told = error.to_string();
+    for cause in causes.map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 impl Failed {

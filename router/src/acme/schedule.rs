@@ -20,6 +20,10 @@ const TOO_MUCH: Duration = Duration::from_secs(3 * 3600);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
+/// Tries of one name that may be refused within an hour: each may be two failed validations, and the usual limit is five.
+const REFUSALS: usize = 2;
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// Orders in a span of time: the usual limit is 300.
 const ORDERS: usize = 200;
 const SPAN: Duration = Duration::from_secs(3 * 3600);
@@ -53,11 +57,35 @@ pub(super) fn pause(failures: u32, kind: Kind, name: &HostName) -> Duration {
     doubled.min(LONGEST_PAUSE).mul_f64(0.9 + 0.2 * chance(name))
 }
 
+/// No pause that begins now ends later.
+pub(super) fn latest(now: SystemTime) -> SystemTime {
+    now + LONGEST_PAUSE.mul_f64(1.1)
+}
+
 /// Between 0 and 1, and always the same for a name: a restart does not shift anything.
 fn chance(name: &HostName) -> f64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
     f64::from(u32::try_from(hasher.finish() >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// When an authority last refused a name.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(VecDeque<SystemTime>);
+
+impl Refusals {
+    pub(super) fn add(&mut self, at: SystemTime) {
+        self.0.push_back(at);
+        if self.0.len() > REFUSALS {
+            self.0.pop_front();
+        }
+    }
+
+    /// When the authority may be asked, if not now.
+    pub(super) fn until(&self, now: SystemTime) -> Option<SystemTime> {
+        let first = *self.0.front().filter(|_| self.0.len() == REFUSALS)?;
+        Some(first + HOUR).filter(|until| *until > now)
+    }
 }
 
 /// The orders of the last while.
@@ -109,6 +137,19 @@ mod tests {
         assert!((LONGEST_PAUSE.mul_f64(0.9)..=LONGEST_PAUSE.mul_f64(1.1)).contains(&pauses[10]));
         assert!(pause(1, Kind::TooMuch, &name("a.test")) >= TOO_MUCH.mul_f64(0.9));
         assert!(pause(1, Kind::Trouble, &name("a.test")) <= TROUBLE.mul_f64(1.1));
+    }
+
+    #[test]
+    fn few_refusals_within_an_hour() {
+        let (mut refusals, now) = (Refusals::default(), SystemTime::now());
+        let minutes = |minutes: u32| now + minutes * Duration::from_secs(60);
+        refusals.add(now);
+        assert_eq!(refusals.until(minutes(1)), None);
+        refusals.add(minutes(1));
+        assert_eq!(refusals.until(minutes(2)), Some(minutes(60)));
+        assert_eq!(refusals.until(minutes(60)), None);
+        refusals.add(minutes(60));
+        assert_eq!(refusals.until(minutes(60)), Some(minutes(61)));
     }
 
     #[test]

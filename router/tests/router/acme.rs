@@ -1,13 +1,14 @@
 //! Certificates from `pebble`, the test authority of those who made the protocol.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use router::acme::{Acme, AcmeSettings, CertificateState, Store, StoreError};
+use router::acme::{Acme, AcmeSettings, CertificateState, Failure, Store, StoreError};
 use router::{Authority, Certificate, Certificates, HostName, Https, Issued, Limits, Router, Table};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -25,6 +26,7 @@ use crate::support::{soon, until};
 struct Memory {
     accounts: Mutex<HashMap<String, String>>,
     certificates: Mutex<HashMap<HostName, (String, String)>>,
+    failures: Mutex<HashMap<HostName, Failure>>,
     writes: Mutex<Vec<&'static str>>,
 }
 
@@ -48,6 +50,16 @@ impl Store for Memory {
     async fn keep_certificate(&self, name: &HostName, issued: &Issued) -> Result<(), StoreError> {
         self.writes.lock().unwrap().push("certificate");
         self.certificates.lock().unwrap().insert(name.clone(), (issued.chain.clone(), issued.key.clone()));
+        self.failures.lock().unwrap().remove(name);
+        Ok(())
+    }
+
+    async fn failure(&self, name: &HostName) -> Result<Option<Failure>, StoreError> {
+        Ok(self.failures.lock().unwrap().get(name).cloned())
+    }
+
+    async fn keep_failure(&self, name: &HostName, failure: &Failure) -> Result<(), StoreError> {
+        self.failures.lock().unwrap().insert(name.clone(), failure.clone());
         Ok(())
     }
 }
@@ -62,6 +74,13 @@ struct Pebble {
 /// A port that was free a moment ago.
 fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Whether somebody listens there. A connection may be made with itself: it is from a port that nobody listens on, by
+/// chance the very one that it is to.
+async fn listens(address: SocketAddr) -> bool {
+    let stream = TcpStream::connect(address).await;
+    stream.is_ok_and(|stream| stream.local_addr().is_ok_and(|local| local != address))
 }
 
 fn start(program: &str, arguments: &[String]) -> Option<Child> {
@@ -112,8 +131,8 @@ impl Pebble {
         ];
         let address = SocketAddr::from(([127, 0, 0, 1], api));
         soon(async {
-            while TcpStream::connect(address).await.is_err() {
-                tokio::task::yield_now().await;
+            while !listens(address).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
@@ -193,7 +212,7 @@ async fn a_name_gets_a_certificate_and_keeps_it() {
     let Some(pebble) = Pebble::start(http, https).await else { return skip() };
     let store = Arc::new(Memory::default());
     let (acme, running) = edge.acme(&pebble, &store);
-    acme.want(names(&["a.test", "b.test"]), Vec::new());
+    acme.want(names(&["a.test", "b.test"]), BTreeMap::new());
     until("both have certificates", || is_valid(&acme, "a.test") && is_valid(&acme, "b.test")).await;
     assert_eq!(*store.writes.lock().unwrap(), ["account", "certificate", "certificate"]);
     let chain = store.certificates.lock().unwrap()[&HostName::new("a.test").unwrap()].0.clone();
@@ -202,7 +221,7 @@ async fn a_name_gets_a_certificate_and_keeps_it() {
     drop((acme, running));
     // Started again, it takes what was kept, and asks for what is new with the same account.
     let (acme, _running) = edge.acme(&pebble, &store);
-    acme.want(names(&["a.test", "c.test"]), Vec::new());
+    acme.want(names(&["a.test", "c.test"]), BTreeMap::new());
     until("both have certificates", || is_valid(&acme, "a.test") && is_valid(&acme, "c.test")).await;
     assert_eq!(*store.writes.lock().unwrap(), ["account", "certificate", "certificate", "certificate"]);
     assert!(edge.shows("c.test", &chain).await && !edge.shows("b.test", &chain).await);
@@ -214,7 +233,7 @@ async fn an_authority_that_cannot_come_by_http_comes_by_tls() {
     let Some(pebble) = Pebble::start(port(), edge.ports().1).await else { return skip() };
     let store = Arc::new(Memory::default());
     let (acme, _running) = edge.acme(&pebble, &store);
-    acme.want(names(&["a.test"]), Vec::new());
+    acme.want(names(&["a.test"]), BTreeMap::new());
     until("it has a certificate", || is_valid(&acme, "a.test")).await;
 }
 
@@ -225,18 +244,27 @@ async fn a_failure_is_shown_and_tried_again_later() {
     let store = Arc::new(Memory::default());
     let (acme, _running) = edge.acme(&pebble, &store);
     let name = HostName::new("a.test").unwrap();
-    let failed = || match acme.states().remove(&name) {
-        Some(CertificateState::Failed { reason, next, until }) => Some((reason, next, until)),
+    let failed = |acme: &Acme| match acme.states().remove(&name) {
+        Some(CertificateState::Failed { failure, until }) => Some((failure, until)),
         _ => None,
     };
-    acme.want(names(&["a.test"]), Vec::new());
-    until("it has failed", || failed().is_some()).await;
-    let (reason, next, until_then) = failed().unwrap();
-    assert!(reason.starts_with("the authority did not find that the name leads here: "), "{reason}");
-    assert!(next > std::time::SystemTime::now() + std::time::Duration::from_secs(1000));
-    assert_eq!(until_then, None);
-    acme.retry(&name);
-    until("it is tried again", || failed().is_some_and(|(_, later, _)| later > next)).await;
+    acme.want(names(&["a.test"]), BTreeMap::new());
+    until("it has failed", || failed(&acme).is_some()).await;
+    let (first, valid_until) = failed(&acme).unwrap();
+    assert!(first.reason.starts_with("the authority did not find that the name leads here: "), "{first:?}");
+    assert!(first.next > first.at + Duration::from_secs(1000) && first.count == 1, "{first:?}");
+    assert_eq!(valid_until, None);
+    assert!(acme.retry(&name).unwrap());
+    until("it has failed again", || failed(&acme).is_some_and(|(later, _)| later.count == 2)).await;
+    let (second, _) = failed(&acme).unwrap();
+    assert!(second.next > first.next, "{first:?} {second:?}");
+    let too_soon = acme.retry(&name).unwrap_err();
+    assert_eq!(too_soon.until, first.at + Duration::from_secs(3600));
+    // Whoever starts next knows of it.
+    until("it has been kept", || store.failures.lock().unwrap().get(&name) == Some(&second)).await;
+    let (acme, _running) = edge.acme(&pebble, &store);
+    acme.want(names(&["a.test"]), BTreeMap::new());
+    until("the failure is known", || failed(&acme).is_some_and(|(known, _)| known == second)).await;
 }
 
 #[tokio::test]
@@ -250,7 +278,7 @@ async fn an_authority_that_is_not_there_is_a_failure() {
         root: Some(home.path().join("root.pem")),
     };
     let acme = Acme::new(settings, Arc::new(Memory::default()), edge.certificates.clone());
-    acme.want(names(&["a.test"]), Vec::new());
+    acme.want(names(&["a.test"]), BTreeMap::new());
     let cancel = CancellationToken::new();
     let seen =
         until("it has failed", || acme.states().values().any(|state| matches!(state, CertificateState::Failed { .. })));
@@ -268,11 +296,11 @@ async fn nothing_is_asked_for_names_with_a_certificate_of_their_own() {
     let own = Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap());
     let settings = AcmeSettings { directory: String::new(), contact: None, root: None };
     let acme = Acme::new(settings, Arc::new(Memory::default()), edge.certificates.clone());
-    acme.want(names(&["a.b.test"]), vec![own]);
+    acme.want(names(&["a.b.test"]), [(HostName::new("a.b.test").unwrap(), own)].into());
     assert!(acme.states().is_empty());
     let chain = issued.chain + authority.certificate();
     assert!(edge.shows("a.b.test", &chain).await);
-    acme.want(names(&["a.b.test"]), Vec::new());
+    acme.want(names(&["a.b.test"]), BTreeMap::new());
     assert_eq!(acme.states().len(), 1);
     assert!(!edge.shows("a.b.test", &chain).await);
 }

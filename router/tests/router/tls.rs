@@ -24,6 +24,12 @@ fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
 }
 
+fn issue(authority: &Authority, names: &[&str]) -> Arc<Certificate> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let issued = authority.issue(&names).unwrap();
+    Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap())
+}
+
 fn serve(targets: Vec<Arc<Target>>, certificates: &Arc<Certificates>, settings: Settings) -> Router {
     let service = Arc::new(Service { settings, ..Service::new("app", State::Serving(targets)) });
     let table = Table { hosts: ["app", "a.b.test", "c.test"].map(|name| (host(name), service.clone())).into() };
@@ -62,14 +68,11 @@ async fn a_client_sees_the_certificate_of_the_name_it_asks_for() {
     let router = serve(vec![app.target()], &certificates, Settings::default());
     let connector = client(&ours, &[]);
     assert!(connect(&router, &connector, "app").await.is_err(), "only the fallback yet");
-    let issue = |authority: &Authority, names: &[&str]| {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let issued = authority.issue(&names).unwrap();
-        Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap())
-    };
-    certificates.swap(&[issue(&ours, &["app"]), issue(&other, &["app", "c.test"]), issue(&ours, &["*.b.test"])]);
+    let wildcard = issue(&ours, &["*.b.test", "d.test"]);
+    let shown = [("app", issue(&ours, &["app"])), ("c.test", issue(&other, &["c.test"])), ("a.b.test", wildcard)];
+    certificates.swap(shown.map(|(name, certificate)| (host(name), certificate)).into());
     for (name, good) in
-        [("app", true), ("APP", true), ("a.b.test", true), ("b.test", false), ("x.a.b.test", false), ("c.test", false)]
+        [("app", true), ("APP", true), ("a.b.test", true), ("d.test", false), ("x.b.test", false), ("c.test", false)]
     {
         assert_eq!(connect(&router, &connector, name).await.is_ok(), good, "{name}");
     }
@@ -86,8 +89,7 @@ async fn the_protocol_is_agreed_on_in_the_handshake() {
     .await;
     let authority = Authority::new().unwrap();
     let certificates = Arc::new(Certificates::new().unwrap());
-    let issued = authority.issue(&["app".to_owned()]).unwrap();
-    certificates.swap(&[Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap())]);
+    certificates.swap([(host("app"), issue(&authority, &["app"]))].into());
     let router = serve(vec![app.target()], &certificates, Settings::default());
     for (offered, agreed) in
         [(&[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])), (&[b"http/1.1"], Some(b"http/1.1")), (&[], None)]
@@ -118,8 +120,7 @@ async fn sessions_are_resumed() {
     let app = says("hello").await;
     let authority = Authority::new().unwrap();
     let certificates = Arc::new(Certificates::new().unwrap());
-    let issued = authority.issue(&["app".to_owned()]).unwrap();
-    certificates.swap(&[Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap())]);
+    certificates.swap([(host("app"), issue(&authority, &["app"]))].into());
     let router = serve(vec![app.target()], &certificates, Settings::default());
     let connector = client(&authority, &[b"http/1.1"]);
     let mut kinds = Vec::new();
@@ -138,13 +139,15 @@ async fn clients_without_tls_are_sent_to_it() {
     let hsts = Hsts { max_age: Duration::from_secs(31_536_000), subdomains: true, preload: false };
     let settings = Settings { https_only: true, hsts: Some(hsts), ..Settings::default() };
     let authority = Authority::new().unwrap();
-    let issued = authority.issue(&["app".to_owned()]).unwrap();
-    certificates.swap(&[Arc::new(Certificate::from_pem(issued.chain.as_bytes(), issued.key.as_bytes()).unwrap())]);
+    certificates.swap([(host("app"), issue(&authority, &["app"]))].into());
     let router = serve(vec![app.target()], &certificates, settings);
     let port = router.https_address().unwrap().port();
     let answer = ask(&router, "POST /a?b=c HTTP/1.1\r\nHost: app:80\r\nContent-Length: 1\r\n\r\nx").await;
     assert_eq!((answer.status(), answer.header("location")), (308, Some(&*format!("https://app:{port}/a?b=c"))));
     assert_eq!(answer.header("strict-transport-security"), None);
+    // The app's own questions of an authority begin without TLS.
+    let asked = "GET /.well-known/acme-challenge/own HTTP/1.1\r\nHost: app\r\n\r\n";
+    assert_eq!(ask(&router, asked).await.status(), 200);
     let mut stream = connect(&router, &client(&authority, &[]), "app").await.unwrap();
     let answer = exchange(&mut stream, "GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n").await;
     assert!(answer.contains("strict-transport-security: max-age=31536000; includeSubDomains\r\n"), "{answer}");
