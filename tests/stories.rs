@@ -29,6 +29,7 @@ mod demo;
 mod disk;
 mod engines;
 mod faults;
+mod https;
 mod keys;
 mod limits;
 mod network;

@@ -111,16 +111,26 @@ impl Platform {
     }
 
     fn make_route(&self, id: AppId) -> Result<Option<Route>> {
-        let Some(app) = self.store.app_by_id(id)?.filter(|app| !app.destroying) else { return Ok(None) };
-        let hosts = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
-        let service = Service {
-            meter: self.traffic.meter(id),
-            log: self.access_log(&app).map(|log| log as _),
-            settings: app.http.for_router(),
-            ..Service::new(app.name.to_string(), self.route_state(&app))
+        let Some(app) = self.store.app_by_id(id)?.filter(|app| !app.destroying) else {
+            self.tls.forget(id);
+            return Ok(None);
         };
+        let hosts: Vec<_> = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
+        let certificates = self.tls.serve(id, &hosts, app.current.is_some());
+        let (open, secure) = (self.service(&app, false), self.service(&app, true));
+        let service = |certificate| if app.http.https.redirects(certificate) { &secure } else { &open };
+        let hosts = hosts.into_iter().zip(certificates).map(|(host, found)| (host, service(found).clone())).collect();
         let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();
-        Ok(Some(Route { hosts, internal, service: Arc::new(service) }))
+        Ok(Some(Route { hosts, internal: internal.map(|name| (name, open.clone())) }))
+    }
+
+    fn service(&self, app: &App, https_only: bool) -> Arc<Service> {
+        Arc::new(Service {
+            meter: self.traffic.meter(app.id),
+            log: self.access_log(app).map(|log| log as _),
+            settings: router::Settings { https_only, ..app.http.for_router() },
+            ..Service::new(app.name.to_string(), self.route_state(app))
+        })
     }
 
     fn access_log(&self, app: &App) -> Option<Arc<AccessLog>> {

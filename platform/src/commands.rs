@@ -6,6 +6,7 @@
 mod apps;
 mod arguments;
 mod buildpacks;
+mod certs;
 mod config;
 mod console;
 mod data;
@@ -104,6 +105,7 @@ impl Call<'_> {
             Command::Configuration(command) => config::carry_out(self, command).await,
             Command::Releases(command) => releases::carry_out(self, command).await,
             Command::Buildpacks(command) => buildpacks::carry_out(self, command).await,
+            Command::Certs(command) => certs::carry_out(self, command).await,
             Command::Access(command) => keys::carry_out(self, command).await,
             Command::Settings(command) => settings::carry_out(self, command).await,
             Command::Resources(command) => resources::carry_out(self, command).await,

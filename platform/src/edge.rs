@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use router::{HostName, Limits, Listeners, Router, RouterError, Service, Table};
+use router::{Certificates, HostName, Limits, Listeners, Router, RouterError, Service, Table};
 
 use crate::home::write_durably;
 use crate::store::AppId;
@@ -30,28 +30,45 @@ struct EdgeState {
     internal: Option<Open>,
 }
 
+/// Sockets for HTTPS, and what clients are shown there.
+pub type Secure = (Listeners, Arc<Certificates>);
+
+/// Copies of the sockets that routers accept from.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// HTTP.
+    pub http: Option<Listeners>,
+    /// HTTPS.
+    pub https: Option<Listeners>,
+    /// Internal names.
+    pub internal: Option<Listeners>,
+}
+
 /// A router, and copies of the sockets that it accepts from.
 struct Open {
     router: Router,
     listeners: Listeners,
+    https: Option<Listeners>,
 }
 
 impl Open {
-    fn on(listeners: Listeners, table: Table) -> Result<Self, RouterError> {
-        let failed = |source| RouterError::Bind { address: listeners.address(), source };
-        let router = Router::on(listeners.try_clone().map_err(failed)?, None, table, &Limits::default())?;
-        Ok(Self { router, listeners })
+    fn on(listeners: Listeners, https: Option<Secure>, table: Table) -> Result<Self, RouterError> {
+        let copy = |listeners: &Listeners| {
+            let failed = |source| RouterError::Bind { address: listeners.address(), source };
+            listeners.try_clone().map_err(failed)
+        };
+        let kept = https.as_ref().map(|(listeners, _)| copy(listeners)).transpose()?;
+        let router = Router::on(copy(&listeners)?, https, table, &Limits::default())?;
+        Ok(Self { router, listeners, https: kept })
     }
 }
 
 /// One app's route.
 pub struct Route {
-    /// Where it answers.
-    pub hosts: Vec<HostName>,
+    /// Where it answers: by its healthy web instances, or by saying why there are none.
+    pub hosts: Vec<(HostName, Arc<Service>)>,
     /// Where other apps reach it, if they may.
-    pub internal: Option<HostName>,
-    /// Its healthy web instances, or why there are none.
-    pub service: Arc<Service>,
+    pub internal: Option<(HostName, Arc<Service>)>,
 }
 
 impl Edge {
@@ -66,7 +83,7 @@ impl Edge {
         if let Some(open) = &state.internal {
             return Ok(open.listeners.address());
         }
-        let open = Open::on(self.listen_internally()?, state.internal_table())?;
+        let open = Open::on(self.listen_internally()?, None, state.internal_table())?;
         let address = open.listeners.address();
         state.internal = Some(open);
         Ok(address)
@@ -112,24 +129,28 @@ impl Edge {
     }
 
     /// Starts serving.
-    pub fn open(&self, http: Listeners) -> Result<(), RouterError> {
+    pub fn open(&self, http: Listeners, https: Option<Secure>) -> Result<(), RouterError> {
         let mut state = self.state();
-        state.open = Some(Open::on(http, state.table())?);
+        state.open = Some(Open::on(http, https, state.table())?);
         Ok(())
     }
 
     /// Starts serving internal names on sockets that another daemon served them on.
     pub fn open_internal(&self, listeners: Listeners) -> Result<(), RouterError> {
         let mut state = self.state();
-        state.internal = Some(Open::on(listeners, state.internal_table())?);
+        state.internal = Some(Open::on(listeners, None, state.internal_table())?);
         Ok(())
     }
 
-    /// Copies of the sockets: for HTTP, and for internal names.
-    pub fn listeners(&self) -> io::Result<(Option<Listeners>, Option<Listeners>)> {
+    /// Copies of the sockets.
+    pub fn sockets(&self) -> io::Result<Sockets> {
         let state = self.state();
-        let copy = |open: &Option<Open>| open.as_ref().map(|open| open.listeners.try_clone()).transpose();
-        Ok((copy(&state.open)?, copy(&state.internal)?))
+        let copy = |listeners: Option<&Listeners>| listeners.map(Listeners::try_clone).transpose();
+        Ok(Sockets {
+            http: copy(state.open.as_ref().map(|open| &open.listeners))?,
+            https: copy(state.open.as_ref().and_then(|open| open.https.as_ref()))?,
+            internal: copy(state.internal.as_ref().map(|open| &open.listeners))?,
+        })
     }
 
     /// Stops serving; requests in flight have until `grace` to end. Clients may use their connections for `linger` more.
@@ -139,8 +160,8 @@ impl Edge {
             (state.open.take(), state.internal.take())
         };
         let leave = async |open: Option<Open>| {
-            let Some(Open { router, listeners }) = open else { return };
-            drop(listeners);
+            let Some(Open { router, listeners, https }) = open else { return };
+            drop((listeners, https));
             router.leave(linger, grace).await;
         };
         tokio::join!(leave(open), leave(internal));
@@ -153,13 +174,12 @@ impl Edge {
 
 impl EdgeState {
     fn table(&self) -> Table {
-        let services =
-            self.routes.values().flat_map(|route| route.hosts.iter().map(|host| (host.clone(), route.service.clone())));
+        let services = self.routes.values().flat_map(|route| route.hosts.iter().cloned());
         Table { hosts: services.collect::<HashMap<_, _>>() }
     }
 
     fn internal_table(&self) -> Table {
-        let services = self.routes.values().filter_map(|route| Some((route.internal.clone()?, route.service.clone())));
+        let services = self.routes.values().filter_map(|route| route.internal.clone());
         Table { hosts: services.collect::<HashMap<_, _>>() }
     }
 }

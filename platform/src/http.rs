@@ -1,8 +1,11 @@
 //! How the router handles an app's requests: the app's own settings, effective at once, without a release or a restart.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::logs::AccessFormat;
+use crate::tls::Source;
 
 /// Settings of an app's HTTP side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,11 +17,68 @@ pub struct HttpSettings {
     pub compress: bool,
     /// Answers say how long the app took, and the router (`Server-Timing`).
     pub server_timing: bool,
+    /// Where visitors without TLS are sent.
+    pub https: HttpsMode,
+    /// For so many seconds browsers are told to come with TLS alone.
+    pub hsts: Option<u64>,
+}
+
+/// What becomes of visitors who come without TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpsMode {
+    /// They are sent to HTTPS once there is a certificate that browsers trust.
+    #[default]
+    Auto,
+    /// They are sent to HTTPS once there is a certificate.
+    Redirect,
+    /// They are served as they come.
+    Both,
+}
+
+impl HttpsMode {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Redirect => "redirect",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether visitors of a name are sent to HTTPS, by where its certificate comes from.
+    pub fn redirects(self, certificate: Option<Source>) -> bool {
+        match self {
+            Self::Auto => certificate.is_some_and(|source| source != Source::Local),
+            Self::Redirect => certificate.is_some(),
+            Self::Both => false,
+        }
+    }
 }
 
 impl HttpSettings {
     /// What of it the router does by itself.
     pub fn for_router(self) -> router::Settings {
-        router::Settings { compress: self.compress, server_timing: self.server_timing, ..router::Settings::default() }
+        let hsts = |seconds| router::Hsts { max_age: Duration::from_secs(seconds), subdomains: false, preload: false };
+        router::Settings {
+            compress: self.compress,
+            server_timing: self.server_timing,
+            hsts: self.hsts.map(hsts),
+            ..router::Settings::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visitors_are_sent_to_https_where_it_can_be_used() {
+        let certificates = [None, Some(Source::Local), Some(Source::Acme), Some(Source::Own), Some(Source::Server)];
+        let redirects = |mode: HttpsMode| certificates.map(|certificate| mode.redirects(certificate));
+        assert_eq!(redirects(HttpsMode::Auto), [false, false, true, true, true]);
+        assert_eq!(redirects(HttpsMode::Redirect), [false, true, true, true, true]);
+        assert_eq!(redirects(HttpsMode::Both), [false; 5]);
     }
 }

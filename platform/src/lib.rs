@@ -62,6 +62,7 @@ pub mod sockets;
 pub mod source;
 pub mod store;
 pub mod terms;
+pub mod tls;
 pub mod toolchain;
 pub mod traffic;
 pub mod upgrade;

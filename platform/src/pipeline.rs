@@ -179,7 +179,7 @@ impl Platform {
         phases.end("route");
         output.line(&phases.receipt(&release)).await;
         if release.manifest.kinds().any(|kind| kind.is_web()) {
-            output.line(&format!("       {}", self.address.url(&release.name))).await;
+            output.line(&format!("       {}", self.url(&release.name))).await;
         }
         Ok(Receipt { version: new.release.version })
     }

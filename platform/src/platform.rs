@@ -20,6 +20,7 @@ use crate::home::Home;
 use crate::names::AppName;
 use crate::quota::Told;
 use crate::store::{App, Store};
+use crate::tls::Tls;
 use crate::toolchain::Toolchain;
 use crate::traffic::Traffic;
 use crate::upgrade::Request;
@@ -30,13 +31,15 @@ pub struct Platform {
     /// Where things are on disk.
     pub home: Home,
     /// What is true.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// What runs things.
     pub engine: Arc<dyn Engine>,
     /// The same, for those who choose what starts something.
     pub engines: Arc<Engines>,
     /// What the router was told.
     pub edge: Edge,
+    /// With which certificates apps are served.
+    pub tls: Tls,
     /// What is kept of each app's requests.
     pub traffic: Traffic,
     /// What runs of each app.
@@ -76,6 +79,8 @@ pub struct Address {
     pub domain: router::HostName,
     /// Real port of HTTP.
     pub http_port: AtomicU16,
+    /// Real port of HTTPS, if that is on.
+    pub https_port: AtomicU16,
     /// Real port of SSH.
     pub ssh_port: AtomicU16,
 }
@@ -83,14 +88,16 @@ pub struct Address {
 impl Address {
     /// Before anything listens.
     pub fn new(domain: router::HostName) -> Self {
-        Self { domain, http_port: AtomicU16::new(0), ssh_port: AtomicU16::new(0) }
+        Self { domain, http_port: AtomicU16::new(0), https_port: AtomicU16::new(0), ssh_port: AtomicU16::new(0) }
     }
 
-    /// Where an app is reached.
-    pub fn url(&self, app: &AppName) -> String {
-        match self.http_port.load(Ordering::Relaxed) {
-            80 => format!("http://{app}.{}", self.domain),
-            port => format!("http://{app}.{}:{port}", self.domain),
+    /// Where an app is reached, with TLS or without.
+    pub fn url(&self, app: &AppName, secure: bool) -> String {
+        let (scheme, usual, port) =
+            if secure { ("https", 443, &self.https_port) } else { ("http", 80, &self.http_port) };
+        match port.load(Ordering::Relaxed) {
+            port if port == usual => format!("{scheme}://{app}.{}", self.domain),
+            port => format!("{scheme}://{app}.{}:{port}", self.domain),
         }
     }
 }

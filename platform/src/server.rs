@@ -34,6 +34,7 @@ use crate::reconcile::remove_asides;
 use crate::settings::Settings;
 use crate::sockets::Sockets;
 use crate::store::{Role, Store};
+use crate::tls::Tls;
 use crate::toolchain::Toolchain;
 use crate::traffic::Traffic;
 use crate::upgrade::{Program, Request};
@@ -196,13 +197,16 @@ async fn start(settings: &Settings, parts: Parts, sockets: Sockets, alone: Cance
     platform.tasks.spawn(platform.clone().watch_data());
     platform.tasks.spawn(collector(platform.clone()));
     platform.uses.look_through_layers();
-    let http = open_http(&platform, settings, sockets.http)?;
+    platform.load_certificates().await;
+    let http = open_http(&platform, settings, sockets.http, sockets.https)?;
+    if platform.tls.is_on() {
+        platform.tasks.spawn(platform.clone().look_after_certificates());
+    }
     let (ssh, ssh_socket) = open_ssh(&platform, settings, sockets.ssh)?;
     let (control, control_socket) =
         open_control(&platform, sockets.control).map_err(|e| Failure::io("control.sock", &e))?;
     let (said, metrics_socket) = open_metrics(&platform, settings.metrics, sockets.metrics)?;
-    let ready =
-        format!("airstrip ready ssh={} http={http}{said} home={}", ssh.address(), platform.home.root().display());
+    let ready = format!("airstrip ready ssh={} {http}{said} home={}", ssh.address(), platform.home.root().display());
     let lock = Some(lock);
     Ok(Running { platform, ssh, ssh_socket, control, control_socket, metrics_socket, upgrades, ready, lock })
 }
@@ -218,7 +222,8 @@ fn prepare(
     for directory in [home.layers(), home.shared(), home.tools(), home.buildpacks()] {
         remove_asides(&directory).map_err(|e| Failure::io(directory.display(), &e))?;
     }
-    let store = Store::open(&home.database())?;
+    let store = Arc::new(Store::open(&home.database())?);
+    let tls = Tls::new(settings, store.clone())?;
     let native = Native::new(home.run())?;
     let engines = Arc::new(Engines::new(native, home.docker(), settings.docker_base.clone()));
     let buildpacks = install_buildpacks(&home.buildpacks())?;
@@ -231,6 +236,7 @@ fn prepare(
         engine: engines.clone(),
         engines,
         edge,
+        tls,
         traffic: Traffic::default(),
         formations: Formations::default(),
         uses: Uses::default(),
@@ -336,12 +342,12 @@ impl Running {
     async fn give_up(&mut self) -> Result<Sockets> {
         let platform = &self.platform;
         let failed = |e: io::Error| Failure::io("handing the sockets over", &e);
-        let (http, internal) = platform.edge.listeners().map_err(failed)?;
+        let edge = platform.edge.sockets().map_err(failed)?;
         let sockets = Sockets {
             ssh: Some(self.ssh_socket.try_clone().map_err(failed)?),
-            http,
-            https: None,
-            internal,
+            http: edge.http,
+            https: edge.https,
+            internal: edge.internal,
             control: Some(self.control_socket.try_clone().map_err(failed)?),
             metrics: self.metrics_socket.as_ref().map(TcpListener::try_clone).transpose().map_err(failed)?,
         };

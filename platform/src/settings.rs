@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use router::acme::AcmeSettings;
 use serde::Deserialize;
 
 /// What `airstrip serve` runs with.
@@ -15,6 +16,10 @@ pub struct Settings {
     pub ssh: SocketAddr,
     /// Where HTTP listens.
     pub http: SocketAddr,
+    /// Where HTTPS listens; None: nowhere.
+    pub https: Option<SocketAddr>,
+    /// The authority that is asked for certificates; None: none but the server's own.
+    pub acme: Option<AcmeSettings>,
     /// Where Prometheus asks, on loopback; None: nowhere.
     pub metrics: Option<SocketAddr>,
     /// Apps are served at `APP.DOMAIN`.
@@ -37,6 +42,18 @@ pub struct Flags {
     /// HTTPS address [default: off]
     #[arg(long, env = "AIRSTRIP_HTTPS", value_name = "ADDR")]
     pub https: Option<String>,
+    /// on: certificates by ACME, whose authority's terms of service are agreed to [default: on, unless DOMAIN is localhost]
+    #[arg(long, env = "AIRSTRIP_ACME", value_name = "on|off")]
+    pub acme: Option<String>,
+    /// Address that the authority may write to [default: none]
+    #[arg(long, env = "AIRSTRIP_ACME_EMAIL", value_name = "ADDRESS")]
+    pub acme_email: Option<String>,
+    /// The authority [default: Let's Encrypt]
+    #[arg(long, env = "AIRSTRIP_ACME_DIRECTORY", value_name = "URL")]
+    pub acme_directory: Option<String>,
+    /// Certificate that the authority's own address is checked with [default: those that the system trusts]
+    #[arg(long, env = "AIRSTRIP_ACME_ROOT", value_name = "FILE")]
+    pub acme_root: Option<PathBuf>,
     /// Loopback address for Prometheus, at /metrics [default: off]
     #[arg(long, env = "AIRSTRIP_METRICS", value_name = "ADDR")]
     pub metrics: Option<String>,
@@ -62,6 +79,10 @@ struct FileSettings {
     ssh: Option<String>,
     http: Option<String>,
     https: Option<String>,
+    acme: Option<String>,
+    acme_email: Option<String>,
+    acme_directory: Option<String>,
+    acme_root: Option<PathBuf>,
     metrics: Option<String>,
     domain: Option<String>,
     drain: Option<u64>,
@@ -94,27 +115,76 @@ pub enum SettingsError {
     NoHome,
 }
 
+/// The authority that nearly everybody uses.
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
 const DEFAULT_FILE: &str = "/etc/airstrip/airstrip.toml";
 
 impl Settings {
     /// Puts flags, file and defaults together.
     pub fn resolve(given_home: Option<PathBuf>, flags: Flags) -> Result<Self, SettingsError> {
         let file = read_file(flags.config.as_deref())?;
-        if let Some(https) = flags.https.or(file.https) {
-            let reason =
-                "TLS is not available in this version: put a proxy that ends TLS in front, and leave https out".into();
-            return Err(SettingsError::Value { name: "https", value: https, reason });
-        }
+        let domain = domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?;
+        let acme = Acme {
+            on: flags.acme.or(file.acme),
+            email: flags.acme_email.or(file.acme_email),
+            directory: flags.acme_directory.or(file.acme_directory),
+            root: flags.acme_root.or(file.acme_root),
+        };
         Ok(Self {
             home: home(given_home.or(file.home))?,
             ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
+            https: flags.https.or(file.https).map(|value| parsed("https", value)).transpose()?,
+            acme: acme.checked(&domain)?,
             metrics: flags.metrics.or(file.metrics).map(loopback).transpose()?,
-            domain: domain(flags.domain.or(file.domain).unwrap_or_else(|| "localhost".into()))?,
+            domain,
             drain: drain(flags.drain, file.drain)?,
             docker_base: flags.docker_base.or(file.docker_base),
         })
     }
+}
+
+/// What is said of the authority.
+struct Acme {
+    on: Option<String>,
+    email: Option<String>,
+    directory: Option<String>,
+    root: Option<PathBuf>,
+}
+
+impl Acme {
+    /// No authority certifies names below `localhost`: a server for these asks none, unless it is told something of one.
+    fn checked(self, domain: &router::HostName) -> Result<Option<AcmeSettings>, SettingsError> {
+        let wrong = |name, value, reason: &str| SettingsError::Value { name, value, reason: reason.into() };
+        let on = match self.on.as_deref() {
+            Some("on") => true,
+            Some("off") => false,
+            Some(other) => return Err(wrong("acme", other.into(), "expected on or off")),
+            None => self.email.is_some() || self.directory.is_some() || is_certifiable(domain),
+        };
+        let directory = self.directory.unwrap_or_else(|| LETS_ENCRYPT.into());
+        if !directory.starts_with("https://") {
+            return Err(wrong(
+                "acme-directory",
+                directory,
+                "expected the URL of an authority's directory, by https://",
+            ));
+        }
+        let email = self.email.map(|email| match email.strip_prefix("mailto:").unwrap_or(&email) {
+            address if address.contains('@') && !address.contains([' ', ',']) => Ok(format!("mailto:{address}")),
+            _ => Err(wrong("acme-email", email, "expected one e-mail address")),
+        });
+        let contact = email.transpose()?;
+        Ok(on.then_some(AcmeSettings { directory, contact, root: self.root }))
+    }
+}
+
+/// Whether a public authority may certify a name.
+pub fn is_certifiable(name: &router::HostName) -> bool {
+    let name = name.as_str();
+    let local = name == "localhost" || name.ends_with(".localhost");
+    !local && name.parse::<std::net::IpAddr>().is_err()
 }
 
 /// The home to use, for commands that only need to find the daemon.
@@ -197,6 +267,23 @@ mod tests {
         assert_eq!(settings.metrics, Some("[::1]:9464".parse().unwrap()));
         let error = with_file("metrics = \"0.0.0.0:9464\"", Flags::default()).unwrap_err().to_string();
         assert!(error.contains("metrics") && error.contains("loopback"), "{error}");
+    }
+
+    #[test]
+    fn an_authority_is_asked_for_names_that_it_may_certify() {
+        let acme = |text: &str| with_file(text, Flags::default()).unwrap().acme;
+        assert_eq!(acme(""), None);
+        assert_eq!(acme("domain = \"my.localhost\""), None);
+        assert_eq!(acme("domain = \"apps.example.org\"\nacme = \"off\""), None);
+        let settings = acme("domain = \"apps.example.org\"").unwrap();
+        assert_eq!((settings.directory.as_str(), settings.contact), (LETS_ENCRYPT, None));
+        let settings =
+            acme("acme_email = \"me@example.org\"\nacme_directory = \"https://ca.example.org/dir\"").unwrap();
+        assert_eq!(settings.contact.as_deref(), Some("mailto:me@example.org"));
+        assert_eq!(settings.directory, "https://ca.example.org/dir");
+        for wrong in ["acme = \"yes\"", "acme_email = \"me\"", "acme_directory = \"http://ca.example.org\""] {
+            assert!(with_file(wrong, Flags::default()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

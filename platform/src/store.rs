@@ -1,9 +1,10 @@
-//! The durable truth: apps, releases, configuration, scale, domains and keys, in SQLite.
+//! The durable truth: apps, releases, configuration, scale, domains, certificates and keys, in SQLite.
 //!
 //! One method is one fact, and one transaction. Calls block for microseconds (reads) or one fsync (writes), and are
 //! made directly from asynchronous code: the daemon's traffic runs on the router's own threads.
 
 mod apps;
+mod certificates;
 mod keys;
 mod releases;
 mod schema;
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 pub use apps::{App, AppId, Scale};
+pub use certificates::{OwnCertificate, Refusal};
 pub use keys::{Key, Role};
 pub use releases::{Config, NewRelease, Release};
 pub use signers::Signer;

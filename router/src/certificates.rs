@@ -80,6 +80,9 @@ impl Certificate {
         let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CertificateError::Chain(error.to_string()))?;
+        if chain.is_empty() {
+            return Err(CertificateError::Empty);
+        }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| CertificateError::Key(error.to_string()))?;
         Self::new(chain, &key)
     }

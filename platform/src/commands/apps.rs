@@ -32,12 +32,7 @@ async fn list(call: &mut Call<'_>, form: Form) -> Result<()> {
     for app in visible(call)? {
         let state = state(&app, &call.platform.instances(&app).await);
         let release = app.current.map(|version| version.to_string());
-        listing.row([
-            app.name.as_str().into(),
-            release.into(),
-            state.into(),
-            call.platform.address.url(&app.name).into(),
-        ]);
+        listing.row([app.name.as_str().into(), release.into(), state.into(), call.platform.url(&app.name).into()]);
     }
     call.console.print(&listing.render(form.json)).await;
     Ok(())
@@ -82,7 +77,7 @@ async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let details = Details::new(name.as_str())
         .with("app", name.as_str())
         .with("state", state)
-        .with("url", platform.address.url(name))
+        .with("url", platform.url(name))
         .with("domains", platform.store.domains(app.id)?)
         .with("git_url", remote(platform, name.as_str()))
         .with("deploy_branch", app.deploy_branch)
@@ -105,7 +100,7 @@ async fn info(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
 
 async fn url(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let app = call.app(name)?;
-    call.console.print(&format!("{}\n", call.platform.address.url(&app.name))).await;
+    call.console.print(&format!("{}\n", call.platform.url(&app.name))).await;
     Ok(())
 }
 

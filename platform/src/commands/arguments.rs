@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use engine::Egress;
 
+use router::HostName;
+
 use super::settings::BranchName;
 use crate::names::{ConfigKey, InvalidName, ProcessType, Selector, Version};
 use crate::network::EgressName;
@@ -57,6 +59,17 @@ pub(super) struct GitSetting {
     name: String,
     #[arg(value_name = "NAME")]
     pub(super) branch: BranchName,
+}
+
+/// `www.example.org`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Domain(pub(super) HostName);
+
+impl FromStr for Domain {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        HostName::new(text).map(Self).map_err(|error| error.to_string())
+    }
 }
 
 /// `web=2`

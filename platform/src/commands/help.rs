@@ -40,6 +40,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),
     ("Data", &["data:export", "data:import"]),
     ("Web", &["domains", "domains:add", "domains:remove", "http", "http:set", "maintenance:on", "maintenance:off"]),
+    ("Certificates", &["certs", "certs:add", "certs:remove", "certs:retry", "certs:ca"]),
     ("Access", &["keys", "keys:add", "keys:remove", "ssh-config"]),
     ("The server", &["help", "version", "upgrade", "stop-all"]),
 ];
@@ -262,9 +263,16 @@ mod tests {
           domains:add APP DOMAIN…            Let an app answer at more host names
           domains:remove APP DOMAIN…         Take host names from an app
           http APP                           Show how an app's requests are handled
-          http:set APP SETTING…              Change how requests are handled: access-log=json|common|off, compress=on|off, server-timing=on|off
+          http:set APP SETTING…              Change how requests are handled: https=redirect|both|auto, hsts, access-log, compress, server-timing
           maintenance:on APP                 Answer with a page that says so instead of the app
           maintenance:off APP                Let the app answer again
+
+        Certificates
+          certs [APP]                        Show with which certificates apps' host names are served
+          certs:add [APP] [DOMAIN]           Serve an app, one of its domains, or all apps with the certificate and key on standard input
+          certs:remove [APP] [DOMAIN]        Forget certificates that were given: of an app, one of its domains, or all apps
+          certs:retry APP [DOMAIN]           Ask again at once for certificates that the authority refused
+          certs:ca                           Show the certificate of the server's own authority, for clients that are to trust it
 
         Access
           keys                               List the public keys that may come in

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use super::Call;
 use super::arguments::Form;
 use crate::failure::Result;
-use crate::http::HttpSettings;
-use crate::listing::Details;
+use crate::http::{HttpSettings, HttpsMode};
+use crate::limits::show_seconds;
+use crate::listing::{Cell, Details};
 use crate::logs::AccessFormat;
 use crate::names::AppName;
 
@@ -14,6 +15,8 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
     let http = call.app(name)?.http;
     let details = Details::new(format!("{name} http"))
         .with("app", name.as_str())
+        .with("https", http.https.as_str())
+        .with("hsts", http.hsts.map(Cell::Seconds))
         .with("access_log", access_log(http))
         .with("compress", http.compress)
         .with("server_timing", http.server_timing);
@@ -31,7 +34,9 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     call.platform.refresh_route(&app)?;
     let on = |on| if on { "on" } else { "off" };
     let said = format!(
-        "-----> {name}: access log {}, compression {}, server timing {}\n",
+        "-----> {name}: https {}, hsts {}, access log {}, compression {}, server timing {}\n",
+        http.https.as_str(),
+        http.hsts.map_or_else(|| "off".to_owned(), show_seconds),
         access_log(http),
         on(http.compress),
         on(http.server_timing)
@@ -54,6 +59,8 @@ pub(super) enum HttpSetting {
     AccessLog(Option<AccessFormat>),
     Compress(bool),
     ServerTiming(bool),
+    Https(HttpsMode),
+    Hsts(Option<u64>),
 }
 
 impl HttpSetting {
@@ -62,6 +69,8 @@ impl HttpSetting {
             Self::AccessLog(format) => http.access_log = format,
             Self::Compress(on) => http.compress = on,
             Self::ServerTiming(on) => http.server_timing = on,
+            Self::Https(mode) => http.https = mode,
+            Self::Hsts(seconds) => http.hsts = seconds,
         }
     }
 }
@@ -77,9 +86,42 @@ impl FromStr for HttpSetting {
             "compress=off" => Ok(Self::Compress(false)),
             "server-timing=on" => Ok(Self::ServerTiming(true)),
             "server-timing=off" => Ok(Self::ServerTiming(false)),
-            _ => Err(format!(
-                "{text:?} is not access-log=json, access-log=common, access-log=off, compress=on, compress=off, server-timing=on or server-timing=off"
-            )),
+            "https=auto" => Ok(Self::Https(HttpsMode::Auto)),
+            "https=redirect" => Ok(Self::Https(HttpsMode::Redirect)),
+            "https=both" => Ok(Self::Https(HttpsMode::Both)),
+            "hsts=off" => Ok(Self::Hsts(None)),
+            _ => hsts(text).ok_or_else(|| {
+                format!(
+                    "{text:?} is not https=auto, https=redirect, https=both, hsts=365d, hsts=off, access-log=json, access-log=common, access-log=off, compress=on, compress=off, server-timing=on or server-timing=off"
+                )
+            }),
+        }
+    }
+}
+
+/// `hsts=365d`: in days, hours or minutes, at most ten years.
+fn hsts(text: &str) -> Option<HttpSetting> {
+    const LONGEST: u64 = 3650 * 86400;
+    let text = text.strip_prefix("hsts=")?;
+    let (unit, seconds) = [('d', 86400), ('h', 3600), ('m', 60)].into_iter().find(|(unit, _)| text.ends_with(*unit))?;
+    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let amount: u64 = digits.parse().ok()?;
+    let seconds = amount.checked_mul(seconds).filter(|seconds| (1..=LONGEST).contains(seconds))?;
+    Some(HttpSetting::Hsts(Some(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hsts_is_a_time() {
+        let day = 86400;
+        for (text, seconds) in [("1m", 60), ("12h", day / 2), ("365d", 365 * day), ("3650d", 3650 * day)] {
+            assert_eq!(format!("hsts={text}").parse(), Ok(HttpSetting::Hsts(Some(seconds))), "{text}");
+        }
+        for bad in ["", "0d", "d", "1", "-1d", "1.5d", "3651d", "1y", "99999999999999999999d", "+1d"] {
+            assert!(format!("hsts={bad}").parse::<HttpSetting>().is_err(), "{bad}");
         }
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod apps;
 mod attached;
 mod buildpacks;
+mod certs;
 mod changes;
 mod configuration;
 mod need;
@@ -21,6 +22,7 @@ pub(super) use access::Access;
 pub(super) use apps::Apps;
 pub(super) use attached::Attached;
 pub(super) use buildpacks::Buildpacks;
+pub(super) use certs::Certs;
 pub(super) use configuration::Configuration;
 pub(super) use processes::Processes;
 pub(super) use releases::Releases;
@@ -56,6 +58,8 @@ pub(super) enum Command {
     Buildpacks(Buildpacks),
     #[command(flatten)]
     Access(Access),
+    #[command(flatten)]
+    Certs(Certs),
     #[command(flatten)]
     Settings(Settings),
     #[command(flatten)]

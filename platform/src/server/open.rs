@@ -16,19 +16,31 @@ use crate::platform::Platform;
 use crate::sessions::Doorkeeper;
 use crate::settings::Settings;
 
-pub(super) fn open_http(platform: &Platform, settings: &Settings, inherited: Option<Listeners>) -> Result<SocketAddr> {
-    let open = || {
-        let listeners = match inherited {
-            Some(listeners) => listeners,
-            None => Listeners::bind(settings.http, &router::Limits::default())?,
-        };
-        let address = listeners.address();
-        platform.edge.open(listeners)?;
-        Ok::<_, RouterError>(address)
+/// Answers requests; gives back what the ready line says of it.
+pub(super) fn open_http(
+    platform: &Platform,
+    settings: &Settings,
+    http: Option<Listeners>,
+    https: Option<Listeners>,
+) -> Result<String> {
+    let failed = |e: RouterError| Failure::plain(e.to_string());
+    let listen = |address, inherited: Option<Listeners>| {
+        inherited.map_or_else(|| Listeners::bind(address, &router::Limits::default()), Ok).map_err(failed)
     };
-    let address = open().map_err(|e| Failure::plain(e.to_string()))?;
-    platform.address.http_port.store(address.port(), Ordering::Relaxed);
-    Ok(address)
+    if settings.https.is_none() && https.is_some() {
+        tracing::warn!("a socket for HTTPS was passed on, but HTTPS is off: set https");
+    }
+    let http = listen(settings.http, http)?;
+    let https = settings.https.map(|address| listen(address, https)).transpose()?;
+    let address = &platform.address;
+    address.http_port.store(http.address().port(), Ordering::Relaxed);
+    let mut said = format!("http={}", http.address());
+    if let Some(https) = &https {
+        address.https_port.store(https.address().port(), Ordering::Relaxed);
+        said = format!("{said} https={}", https.address());
+    }
+    platform.edge.open(http, https.map(|https| (https, platform.tls.certificates().clone()))).map_err(failed)?;
+    Ok(said)
 }
 
 pub(super) fn open_ssh(

@@ -235,6 +235,8 @@ impl Store {
         self.transaction(|transaction| {
             for domain in domains {
                 transaction.execute("DELETE FROM domains WHERE domain = ?1 AND app = ?2", params![domain, id.0])?;
+                let sql = "DELETE FROM own_certificates WHERE domain = ?1 AND app = ?2";
+                transaction.execute(sql, params![domain, id.0])?;
             }
             Ok(None)
         })

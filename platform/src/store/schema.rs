@@ -89,6 +89,39 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
 ", "
     ALTER TABLE apps ADD COLUMN http TEXT NOT NULL DEFAULT '{}';    -- what is set of how its requests are handled, as JSON
+", "
+    CREATE TABLE authority (                    -- the server's own, for development
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        certificate TEXT NOT NULL,
+        private_key TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE acme_accounts (
+        directory TEXT PRIMARY KEY,
+        credentials TEXT NOT NULL               -- with a private key
+    ) STRICT;
+    CREATE TABLE certificates (                 -- issued by ACME
+        directory TEXT NOT NULL,
+        name TEXT NOT NULL,
+        chain TEXT NOT NULL,
+        private_key TEXT NOT NULL,
+        kept_at INTEGER NOT NULL,               -- milliseconds since 1970
+        PRIMARY KEY (directory, name)
+    ) STRICT;
+    CREATE TABLE certificate_failures (         -- since the last certificate
+        directory TEXT NOT NULL,
+        name TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        at INTEGER NOT NULL,                    -- milliseconds since 1970
+        next INTEGER NOT NULL,                  -- when the authority is asked again
+        PRIMARY KEY (directory, name)
+    ) STRICT;
+    CREATE TABLE own_certificates (             -- given by owners
+        app INTEGER REFERENCES apps(id) ON DELETE CASCADE,  -- NULL: the server's
+        domain TEXT,                            -- NULL: for all names that it covers
+        bundle TEXT NOT NULL                    -- chain and private key
+    ) STRICT;
+    CREATE UNIQUE INDEX own_certificates_place ON own_certificates (ifnull(app, 0), ifnull(domain, ''));
 "];
 
 /// Brings the schema up to date; each step is one transaction.

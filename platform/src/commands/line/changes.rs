@@ -1,6 +1,6 @@
 //! Which commands may change the server's state, and so must not be under way when another daemon takes over.
 
-use super::{Access, Apps, Buildpacks, Command, Configuration, Processes, Releases, Resources, Settings};
+use super::{Access, Apps, Buildpacks, Certs, Command, Configuration, Processes, Releases, Resources, Settings};
 
 impl Command {
     /// Whether it may change anything: all do that are not known to look only.
@@ -28,7 +28,8 @@ impl Command {
             ),
             Self::Buildpacks(command) => matches!(command, Buildpacks::List { .. }),
             Self::Access(command) => matches!(command, Access::Keys(_) | Access::Domains { .. }),
-            Self::Settings(command) => matches!(command, Settings::Network { .. }),
+            Self::Certs(command) => matches!(command, Certs::List { .. }),
+            Self::Settings(command) => matches!(command, Settings::Network { .. } | Settings::Http { .. }),
             Self::Resources(command) => matches!(command, Resources::List { .. }),
         };
         !only_looks

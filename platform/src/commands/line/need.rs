@@ -1,6 +1,8 @@
 //! Who may give which command: the one place where that is decided.
 
-use super::{Access, Apps, Attached, Buildpacks, Command, Configuration, Processes, Releases, Resources, Settings};
+use super::{
+    Access, Apps, Attached, Buildpacks, Certs, Command, Configuration, Processes, Releases, Resources, Settings,
+};
 use crate::access::Need;
 use crate::names::AppName;
 
@@ -32,6 +34,7 @@ impl Command {
             Self::Releases(command) => releases(command),
             Self::Buildpacks(command) => buildpacks(command),
             Self::Access(command) => access(command),
+            Self::Certs(command) => certs(command),
             Self::Settings(command) => settings(command),
             Self::Resources(command) => resources(command),
         }
@@ -106,6 +109,17 @@ fn access(command: &Access) -> Needed<'_> {
         Access::AddKey { .. } | Access::RemoveKey { .. } => ADMIN,
         Access::Domains { app, .. } => deploy(app),
         Access::AddDomains { app, .. } | Access::RemoveDomains { app, .. } => app_admin(app),
+    }
+}
+
+fn certs(command: &Certs) -> Needed<'_> {
+    match command {
+        Certs::List { app: None, .. } | Certs::Authority => NOTHING,
+        Certs::Add { app: None, .. } | Certs::Remove { app: None, .. } => ADMIN,
+        Certs::List { app: Some(app), .. } => deploy(app),
+        Certs::Add { app: Some(app), .. } | Certs::Remove { app: Some(app), .. } | Certs::Retry { app, .. } => {
+            app_admin(app)
+        }
     }
 }
 

@@ -51,13 +51,15 @@ pub(in crate::commands) enum Settings {
         #[command(flatten)]
         form: Form,
     },
-    /// Change how requests are handled: access-log=json|common|off, compress=on|off, server-timing=on|off
+    /// Change how requests are handled: https=redirect|both|auto, hsts, access-log, compress, server-timing
     #[command(name = "http:set")]
     SetHttp {
         app: AppName,
-        /// access-log: a line for each request in the app's log, as JSON or in the Common Log Format (`logs APP -p router`).
-        /// compress: by gzip, brotli or zstd, what the app sent uncompressed and shrinks.
-        /// server-timing: answers say how long the app took, and the router
+        /// https=redirect: visitors without TLS are sent to it once there is a certificate; auto (as it is unless set): once there is one that
+        /// browsers trust; both: never. hsts=365d|off: for so long browsers come with TLS alone, whatever is set later.
+        /// access-log=json|common|off: a line for each request in the app's log, as JSON or in the Common Log Format (`logs APP -p router`).
+        /// compress=on|off: by gzip, brotli or zstd, what the app sent uncompressed and shrinks.
+        /// server-timing=on|off: answers say how long the app took, and the router
         #[arg(value_name = "SETTING", required = true)]
         settings: Vec<HttpSetting>,
     },
