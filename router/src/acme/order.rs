@@ -1,7 +1,8 @@
 //! One certificate: ordered, proved, fetched.
 
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeHandle, ChallengeType, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeHandle, ChallengeType, Identifier, NewOrder, Order, OrderStatus, Problem,
+    RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -10,6 +11,13 @@ use super::schedule::Kind;
 use crate::HostName;
 use crate::authority::Issued;
 use crate::certificates::{CertificateError, Certificates};
+
+/// What the kinds of an authority's errors begin with.
+const ERRORS: &str = "urn:ietf:params:acme:error:";
+
+/// Those that are about the name, and what was found where it leads to (RFC 8555, 6.7, and RFC 8659).
+const OF_THE_NAME: [&str; 7] =
+    ["caa", "connection", "dns", "incorrectResponse", "rejectedIdentifier", "tls", "unauthorized"];
 
 /// What the authority says when it has been asked too much.
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
@@ -165,6 +173,27 @@ async fn refused(order: &mut Order, status: Result<OrderStatus, instant_acme::Er
     }
     match status {
         Ok(status) => Failed::Refused(format!("the order is {status:?}")),
+        // An order has an error of its own, which may be there earlier than those of its parts.
+        Err(instant_acme::Error::Api(problem)) if is_of_the_name(&problem) => Failed::Refused(problem.to_string()),
         Err(error) => Failed::Protocol(error),
+    }
+}
+
+fn is_of_the_name(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref().and_then(|kind| kind.strip_prefix(ERRORS));
+    kind.is_some_and(|kind| OF_THE_NAME.contains(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_authority_says_is_of_the_name_or_not() {
+        for (kind, of_the_name) in [("connection", true), ("dns", true), ("unauthorized", true), ("badNonce", false)] {
+            let problem = format!(r#"{{"type": "{ERRORS}{kind}", "detail": "no"}}"#);
+            assert_eq!(is_of_the_name(&serde_json::from_str(&problem).unwrap()), of_the_name, "{kind}");
+        }
+        assert!(!is_of_the_name(&serde_json::from_str(r#"{"detail": "no"}"#).unwrap()));
     }
 }
