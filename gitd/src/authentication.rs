@@ -1,5 +1,6 @@
-//! Which keys and signatures are accepted, before the [`crate::Handler`] is asked whose they are.
+//! Which keys and signatures are accepted, before the [`crate::Handler`] is asked whose they are, and what was refused.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use russh::keys::ssh_key::{Algorithm, Error, HashAlg, PublicKey};
@@ -24,6 +25,51 @@ pub(crate) fn login(user: &str, key: &PublicKey, peer: SocketAddr) -> Result<Log
 /// Algorithm and base64.
 pub(crate) fn without_comment(key: &PublicKey) -> Result<String, Error> {
     PublicKey::from(key.key_data().clone()).to_openssh().map(|line| line.trim_end().to_owned())
+}
+
+/// What a connection has been refused. Each key is logged once, however often it is tried.
+pub(crate) struct Refusals {
+    peer: SocketAddr,
+    /// Fingerprints.
+    refused: HashSet<String>,
+    password: bool,
+    /// A known key that has been offered, and whose owner is to show that it is hers.
+    unproven: Option<Login>,
+}
+
+impl Refusals {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self { peer, refused: HashSet::new(), password: false, unproven: None }
+    }
+
+    pub(crate) fn note(&mut self, login: &Login, reason: &str) {
+        if self.refused.insert(login.fingerprint.clone()) {
+            let Login { user, fingerprint, peer, .. } = login;
+            tracing::warn!(%peer, user, fingerprint, reason, "authentication refused");
+        }
+    }
+
+    pub(crate) fn note_password(&mut self, user: &str) {
+        if !std::mem::replace(&mut self.password, true) {
+            tracing::warn!(peer = %self.peer, user, reason = "passwords are not accepted", "authentication refused");
+        }
+    }
+
+    pub(crate) fn known(&mut self, login: Login) {
+        self.unproven = Some(login);
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.unproven = None;
+    }
+}
+
+impl Drop for Refusals {
+    fn drop(&mut self) {
+        if let Some(login) = self.unproven.take() {
+            self.note(&login, "the key was not proven to be the client's");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Admitted;
+use crate::authentication::Refusals;
 use crate::open_channel::{OpenChannel, Request};
 use crate::server::Service;
 use crate::socket::Socket;
@@ -36,6 +38,8 @@ const CHANNELS: usize = 32;
 const LOOK: Duration = Duration::from_secs(2);
 /// Time for a client to go after its last command, and after it has been told to.
 const LEAVE: Duration = Duration::from_secs(2);
+/// The same for one that had its time already.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Runs a connection to its end.
 pub(crate) async fn run(
@@ -51,9 +55,10 @@ pub(crate) async fn run(
     let starting = russh::server::run_stream(config, socket, connection);
     let mut session = timeout(service.limits.login, starting).await.map_err(|_| russh::Error::ConnectionTimeout)??;
     let handle = session.handle();
+    let mut patience = LEAVE;
     tokio::select! {
         ended = &mut session => return ended,
-        () = expired(deadline, authenticated.clone()) => {}
+        () = expired(deadline, authenticated.clone()) => patience = AT_ONCE,
         () = forbidden(authenticated, entered) => say_goodbye(&handle, "this key has been removed").await,
         () = service.disconnect.cancelled() => {
             // Clients whose work is done leave by themselves; told to go, OpenSSH drops what it has not printed yet.
@@ -63,7 +68,7 @@ pub(crate) async fn run(
             say_goodbye(&handle, "the server is stopping").await;
         }
     }
-    let Ok(ended) = timeout(LEAVE, &mut session).await else {
+    let Ok(ended) = timeout(patience, &mut session).await else {
         kill.cancel();
         return session.await;
     };
@@ -102,6 +107,8 @@ type Entered = Arc<OnceLock<Arc<dyn crate::Session>>>;
 /// The state of one connection.
 pub(crate) struct Connection {
     peer: SocketAddr,
+    admitted: Admitted,
+    refusals: Refusals,
     service: Arc<Service>,
     session: Entered,
     authenticated: CancellationToken,
@@ -111,9 +118,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(peer: SocketAddr, service: Arc<Service>) -> Self {
+    pub(crate) fn new(peer: SocketAddr, admitted: Admitted, service: Arc<Service>) -> Self {
         Self {
             peer,
+            admitted,
+            refusals: Refusals::new(peer),
             service,
             session: Arc::default(),
             authenticated: CancellationToken::new(),
@@ -124,16 +133,22 @@ impl Connection {
     }
 
     async fn authenticate(
-        &self,
+        &mut self,
         user: &str,
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> Option<Arc<dyn crate::Session>> {
+        let login = authentication::login(user, key, self.peer).ok()?;
         if !authentication::acceptable(algorithm) {
+            self.refusals.note(&login, "signatures with SHA-1 and DSA are not accepted");
             return None;
         }
-        let login = authentication::login(user, key, self.peer).ok()?;
-        self.service.handler.authenticate(&login).await
+        let session = self.service.handler.authenticate(&login).await;
+        match session {
+            None => self.refusals.note(&login, "unknown key"),
+            Some(_) => self.refusals.known(login),
+        }
+        session
     }
 
     /// Takes a channel in unless there are too many, or the server is about to stop.
@@ -188,7 +203,14 @@ impl Handler for Connection {
         Ok(if session.is_some_and(|session| self.session.set(session).is_ok()) { Auth::Accept } else { Auth::reject() })
     }
 
+    async fn auth_password(&mut self, user: &str, _: &str) -> Result<Auth, Self::Error> {
+        self.refusals.note_password(user);
+        Ok(Auth::reject())
+    }
+
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Self::Error> {
+        self.admitted.authenticated();
+        self.refusals.succeeded();
         self.authenticated.cancel();
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! The order in a push is the crate's promise: the pack goes into a quarantine, is checked, the handler is asked
 //! ([`Session::update`]) with its output streamed to the pusher, and only when it agrees does the ref move.
 
+mod admission;
 mod authentication;
 mod channel;
 mod connection;
@@ -19,6 +20,7 @@ mod handler;
 mod host_key;
 mod incoming;
 mod inlet;
+mod limits;
 mod objects;
 mod open_channel;
 mod outlet;
@@ -37,15 +39,17 @@ mod signal;
 pub mod signature;
 mod skeleton;
 mod socket;
+mod stall;
 mod tree;
 mod upload;
 
 pub use channel::{Channel, Ended, Output, Terminal, WindowSize};
 pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session};
 pub use incoming::Incoming;
+pub use limits::Limits;
 pub use public_key::{InvalidPublicKey, PublicKey};
 pub use repository::{EntryKind, Repository, RepositoryError, TreeEntry};
-pub use server::{Limits, Server, ServerError};
+pub use server::{Server, ServerError};
 
 /// Name of a git object (SHA-1).
 pub type ObjectId = gix::ObjectId;

@@ -5,8 +5,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes of one packet at most, its length included.
-const PACKET: usize = 65520;
+use crate::limits::PACKET;
+
 /// Bytes of one packet of a band at most.
 const BAND: usize = PACKET - 5;
 
@@ -35,10 +35,12 @@ pub(crate) enum Band {
     Data = 1,
     /// Text for the user.
     Progress = 2,
+    /// Why nothing more comes.
+    Error = 3,
 }
 
-/// Reads one packet; None if the input ends before it.
-pub(crate) async fn read(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Packet>> {
+/// Reads one packet of `most` bytes at most; None if the input ends before it.
+pub(crate) async fn read(input: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<Option<Packet>> {
     let mut head = [0; 4];
     match input.read(&mut head).await? {
         0 => return Ok(None),
@@ -47,6 +49,10 @@ pub(crate) async fn read(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Opt
     match length(head)? {
         0 => Ok(Some(Packet::Flush)),
         1 => Ok(Some(Packet::Delimiter)),
+        length @ 4..=PACKET if length > most => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a line of {length} bytes is too long: at most {most}"),
+        )),
         length @ 4..=PACKET => {
             let mut bytes = vec![0; length - 4];
             input.read_exact(&mut bytes).await?;
@@ -103,7 +109,7 @@ mod tests {
 
     async fn all(mut input: &[u8]) -> io::Result<Vec<Packet>> {
         let mut packets = Vec::new();
-        while let Some(packet) = read(&mut input).await? {
+        while let Some(packet) = read(&mut input, PACKET).await? {
             packets.push(packet);
         }
         Ok(packets)
@@ -125,6 +131,15 @@ mod tests {
         for bytes in ["0002", "0003", "fff1", "+00a", "-001", " 00a", "zzzz", "00", "000ahel"] {
             assert!(all(bytes.as_bytes()).await.is_err(), "{bytes}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_may_be_as_long_as_is_allowed() {
+        let mut bytes = Vec::new();
+        data(&mut bytes, &[b'x'; 96]);
+        assert!(read(&mut bytes.as_slice(), 100).await.is_ok());
+        let error = read(&mut bytes.as_slice(), 99).await.unwrap_err();
+        assert_eq!(error.to_string(), "a line of 100 bytes is too long: at most 99");
     }
 
     #[test]

@@ -26,8 +26,9 @@ use tokio::time::timeout;
 use tokio_util::io::SyncIoBridge;
 use tokio_util::sync::CancellationToken;
 
+use crate::pktline::Band;
 use crate::server::Service;
-use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, consolidation, pktline};
+use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, consolidation, pktline, stall};
 use connectivity::ConnectivityError;
 use report::Report;
 use request::{PushRequest, RequestError};
@@ -42,12 +43,16 @@ const SHALLOW: &str = "shallow update not allowed";
 
 /// Serves `git-receive-pack PATH` on a channel.
 pub(crate) async fn receive_pack(service: &Service, session: &dyn Session, path: &str, mut channel: Channel) -> Ended {
+    stall::bound(&mut channel, service.limits.stall);
     let served = async {
         let repository = session.repository(Access::Write, path).await?;
-        let refs = advertisement::advertise(repository.clone(), session.push_options()).await?;
+        let (refs, count) = advertisement::advertise(repository.clone(), session.push_options()).await?;
         let _gone = channel.stdout.write_all(&refs).await;
-        let Some(request) = PushRequest::read(&mut channel.stdin).await? else { return Ok(true) };
-        Ok::<bool, Failure>(Push { service, session, repository, request: Arc::new(request) }.serve(&mut channel).await)
+        let limits = &service.limits;
+        let Some(request) = PushRequest::read(&mut channel.stdin, limits).await? else { return Ok(true) };
+        let room = limits.refs.saturating_sub(count);
+        let push = Push { service, session, repository, request: Arc::new(request), room };
+        Ok::<bool, Failure>(push.serve(&mut channel).await)
     };
     let served = served.await;
     session.settled().await;
@@ -55,9 +60,10 @@ pub(crate) async fn receive_pack(service: &Service, session: &dyn Session, path:
         Ok(true) => Ended::Status(0),
         Ok(false) => Ended::Status(1),
         Err(failure) => {
-            let mut message = Vec::new();
-            pktline::data(&mut message, format!("ERR {failure}").as_bytes());
-            let _gone = channel.stdout.write_all(&message).await;
+            let _gone = channel.stdout.write_all(&failure.packet()).await;
+            if matches!(failure, Failure::Request(_, true)) {
+                drain(channel.stdin).await;
+            }
             Ended::Status(128)
         }
     }
@@ -69,11 +75,29 @@ enum Failure {
     #[error("{0}")]
     Refused(#[from] Refusal),
     #[error("{0}")]
-    Request(#[from] RequestError),
+    Request(RequestError, bool),
     #[error("{0}")]
     Repository(#[from] crate::RepositoryError),
     #[error("internal error")]
     Panicked(#[from] JoinError),
+}
+
+impl From<(RequestError, bool)> for Failure {
+    fn from((error, side_band): (RequestError, bool)) -> Self {
+        Self::Request(error, side_band)
+    }
+}
+
+impl Failure {
+    /// As the client expects it.
+    fn packet(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Request(error, true) => pktline::band(&mut out, Band::Error, format!("{error}\n").as_bytes()),
+            failure => pktline::data(&mut out, format!("ERR {failure}").as_bytes()),
+        }
+        out
+    }
 }
 
 type Input = Box<dyn AsyncRead + Send + Unpin>;
@@ -84,6 +108,8 @@ struct Push<'a> {
     session: &'a dyn Session,
     repository: PathBuf,
     request: Arc<PushRequest>,
+    /// So many refs more the repository may have.
+    room: usize,
 }
 
 impl Push<'_> {
@@ -160,7 +186,9 @@ impl Push<'_> {
     async fn update(&self, incoming: Incoming, output: &Output) -> Vec<Result<(), String>> {
         let refused = |reason: &str| vec![Err(reason.to_owned()); self.request.commands.len()];
         let Some(_only_writer) = self.wait_for_others(output).await else { return refused("push cancelled") };
-        let updates = Updates { session: self.session, request: &self.request, incoming: Arc::new(incoming), output };
+        let incoming = Arc::new(incoming);
+        let full = (self.request.creations() > self.room).then_some(self.service.limits.refs);
+        let updates = Updates { session: self.session, request: &self.request, incoming, output, full };
         let outcomes = updates.run().await;
         self.consolidate();
         outcomes

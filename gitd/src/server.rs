@@ -14,37 +14,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::{Admission, Admitted};
 use crate::connection::{self, Connection, WINDOW};
 use crate::push_lock::PushLocks;
-use crate::{Handler, host_key};
-
-/// Bounds on what a client can make the server hold.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Bytes of one pack.
-    pub pack_bytes: u64,
-    /// Bytes of one object, unpacked.
-    pub object_bytes: usize,
-    /// Packs of one repository: when there are more, they become one.
-    pub packs: usize,
-    /// Connections at the same time.
-    pub connections: usize,
-    /// Time a client has to authenticate.
-    pub login: Duration,
-}
-
-impl Default for Limits {
-    /// 2 GiB, 256 MiB, 50, 256, 20 s.
-    fn default() -> Self {
-        Self {
-            pack_bytes: 2 << 30,
-            object_bytes: 256 << 20,
-            packs: 50,
-            connections: 256,
-            login: Duration::from_secs(20),
-        }
-    }
-}
+use crate::{Handler, Limits, host_key};
 
 /// A running SSH server. Dropped without [`Server::shutdown`] it stops by itself, but nobody waits for its tasks.
 pub struct Server {
@@ -83,7 +56,8 @@ impl Server {
             .map_err(|error| ServerError::HostKey { path: host_key, reason: error.to_string() })?;
         let service = Arc::new(Service::new(handler, limits));
         let connections = TaskTracker::new();
-        let accepting = accept(listener, Arc::new(config(key)), Arc::clone(&service), connections.clone());
+        let accepting =
+            accept(listener, Arc::new(config(key, &service.limits)), Arc::clone(&service), connections.clone());
         connections.spawn(accepting);
         Ok(Self { address, host_key: public, service, connections })
     }
@@ -176,22 +150,22 @@ pub enum ServerError {
 }
 
 async fn accept(listener: TcpListener, config: Arc<Config>, service: Arc<Service>, connections: TaskTracker) {
-    let slots = Arc::new(Semaphore::new(service.limits.connections));
+    let admission = Arc::new(Admission::new(service.limits.clone()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = service.stopping.cancelled() => return,
         };
-        match (accepted, Arc::clone(&slots).try_acquire_owned()) {
-            (Ok((stream, peer)), Ok(slot)) => {
-                let serving = serve(stream, peer, Arc::clone(&config), Arc::clone(&service));
-                connections.spawn(async move {
-                    serving.await;
-                    drop(slot);
-                });
+        match accepted.map(|(stream, peer)| (stream, peer, admission.admit(peer.ip()))) {
+            Ok((stream, peer, Ok(admitted))) => {
+                drop(connections.spawn(serve(stream, peer, admitted, Arc::clone(&config), Arc::clone(&service))));
             }
-            (Ok((_, peer)), Err(_)) => tracing::warn!(%peer, "too many connections, one is refused"),
-            (Err(error), _) => {
+            Ok((stream, peer, Err(refused))) => {
+                tracing::warn!(%peer, %refused, "connection refused");
+                // Before its greeting a server may say other lines; OpenSSH shows them with `-v`.
+                let _gone = stream.try_write(format!("{refused}\r\n").as_bytes());
+            }
+            Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 // Out of descriptors, most likely: the connection stays in the queue, so do not spin.
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -200,8 +174,8 @@ async fn accept(listener: TcpListener, config: Arc<Config>, service: Arc<Service
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, config: Arc<Config>, service: Arc<Service>) {
-    let connection = Connection::new(peer, Arc::clone(&service));
+async fn serve(stream: TcpStream, peer: SocketAddr, admitted: Admitted, config: Arc<Config>, service: Arc<Service>) {
+    let connection = Connection::new(peer, admitted, Arc::clone(&service));
     match connection::run(stream, connection, config, &service).await {
         Ok(()) => tracing::debug!(%peer, "connection ended"),
         Err(error) => tracing::debug!(%peer, %error, "connection ended"),
@@ -211,7 +185,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, config: Arc<Config>, service
 /// Those that authenticate what was encrypted. Ciphers that do that themselves need none.
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
-fn config(key: PrivateKey) -> Config {
+fn config(key: PrivateKey, limits: &Limits) -> Config {
     let keys: Vec<Algorithm> = Preferred::DEFAULT
         .key
         .iter()
@@ -236,6 +210,8 @@ fn config(key: PrivateKey) -> Config {
         keepalive_interval: Some(Duration::from_secs(30)),
         keepalive_max: 4,
         inactivity_timeout: Some(Duration::from_secs(600)),
+        // OpenSSH begins with a try that has no key, to hear what is possible.
+        max_auth_attempts: limits.tries.saturating_add(1),
         nodelay: true,
         ..Config::default()
     }

@@ -18,7 +18,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::packing::PackingError;
 use crate::refs::Refs;
 use crate::server::Service;
-use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, objects, pktline, quarantine};
+use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, objects, pktline, quarantine, stall};
 use request::{Fetch, LsRefs, Request, RequestError};
 use shallow::Shallow;
 use walk::History;
@@ -39,6 +39,7 @@ pub(crate) async fn upload_pack(
     protocol: &str,
     mut channel: Channel,
 ) -> Ended {
+    stall::bound(&mut channel, service.limits.stall);
     match serve(service, session, path, protocol, &mut channel).await {
         Ok(()) => Ended::Status(0),
         Err(failure) => {
@@ -89,7 +90,7 @@ async fn serve(
         return classic::serve(service, &repository, speaks("version=1"), channel).await;
     }
     channel.stdout.write_all(&lines(&CAPABILITIES)).await?;
-    while let Some(request) = Request::read(&mut channel.stdin).await? {
+    while let Some(request) = Request::read(&mut channel.stdin, &service.limits).await? {
         match request {
             Request::LsRefs(asked) => {
                 let repository = repository.clone();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use amount::{parse_bytes, parse_seconds};
 pub use amount::{show_bytes, show_rough_bytes, show_seconds, show_thousandths};
 pub use limit::{InvalidLimit, Limit};
 pub use resource::{NoSuchResource, Resource};

@@ -1,5 +1,8 @@
 //! The server's settings: flag over environment over file over default.
 
+mod git;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +31,8 @@ pub struct Settings {
     pub drain: Duration,
     /// The image that apps in Docker find around them; without one, this machine's system.
     pub docker_base: Option<String>,
+    /// Bounds of pushes, fetches and SSH connections.
+    pub git: gitd::Limits,
 }
 
 /// What was given explicitly, as flags (or, by clap, in the environment).
@@ -66,6 +71,9 @@ pub struct Flags {
     /// Image around apps that run in Docker [default: this machine's system]
     #[arg(long, env = "AIRSTRIP_DOCKER_BASE", value_name = "IMAGE")]
     pub docker_base: Option<String>,
+    /// Bounds of pushes and SSH connections: pack=4G,connections=512 [README.md has all]
+    #[arg(long, env = "AIRSTRIP_GIT", value_name = "NAME=VALUE,…")]
+    pub git: Option<String>,
     /// Configuration file [default: /etc/airstrip/airstrip.toml if it exists]
     #[arg(long, env = "AIRSTRIP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -87,6 +95,8 @@ struct FileSettings {
     domain: Option<String>,
     drain: Option<u64>,
     docker_base: Option<String>,
+    #[serde(default)]
+    git: BTreeMap<String, git::Value>,
 }
 
 /// Settings that cannot be used.
@@ -141,6 +151,7 @@ impl Settings {
             domain,
             drain: drain(flags.drain, file.drain)?,
             docker_base: flags.docker_base.or(file.docker_base),
+            git: git::limits(flags.git.as_deref(), file.git)?,
         })
     }
 }

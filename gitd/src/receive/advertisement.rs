@@ -14,19 +14,20 @@ const CAPABILITIES: &str = concat!(
     env!("CARGO_PKG_VERSION")
 );
 
-/// The packets of the advertisement. Push options are offered if the session knows any.
-pub(super) async fn advertise(repository: PathBuf, options: &[&str]) -> Result<Vec<u8>, Failure> {
+/// The packets of the advertisement, and of how many refs. Push options are offered if the session knows any.
+pub(super) async fn advertise(repository: PathBuf, options: &[&str]) -> Result<(Vec<u8>, usize), Failure> {
     let push_options = if options.is_empty() { "" } else { " push-options" };
     let capabilities = format!("{CAPABILITIES}{push_options}");
     Ok(spawn_blocking(move || encode(&repository, &capabilities)).await??)
 }
 
-fn encode(repository: &std::path::Path, capabilities: &str) -> Result<Vec<u8>, RepositoryError> {
+fn encode(repository: &std::path::Path, capabilities: &str) -> Result<(Vec<u8>, usize), RepositoryError> {
     let mut lines: Vec<(ObjectId, Vec<u8>)> = Vec::new();
     for (name, id) in Refs::open(repository).all()? {
         lines.push((id, name.as_bstr().to_vec()));
     }
-    if lines.is_empty() {
+    let count = lines.len();
+    if count == 0 {
         lines.push((ObjectId::null(gix::hash::Kind::Sha1), b"capabilities^{}".to_vec()));
     }
     let mut out = Vec::new();
@@ -36,7 +37,7 @@ fn encode(repository: &std::path::Path, capabilities: &str) -> Result<Vec<u8>, R
         pktline::data(&mut out, &line);
     }
     pktline::flush(&mut out);
-    Ok(out)
+    Ok((out, count))
 }
 
 #[cfg(test)]
@@ -45,7 +46,7 @@ mod tests {
     use crate::skeleton;
 
     fn shown(repository: &std::path::Path) -> String {
-        let bytes = encode(repository, "CAPABILITIES").unwrap();
+        let (bytes, _) = encode(repository, "CAPABILITIES").unwrap();
         String::from_utf8_lossy(&bytes).replace('\0', "\\0")
     }
 

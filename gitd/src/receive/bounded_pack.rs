@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::unpack::UnpackError;
-use crate::server::Limits;
+use crate::Limits;
+use crate::stall::Stalled;
 
 /// What the reader and the writer of the pack have in their buffers, generously.
 const SLACK: u64 = 1 << 20;
@@ -45,7 +46,10 @@ impl<R: Read> BoundedPack<R> {
 
 impl<R: Read> Read for BoundedPack<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(out)?;
+        let read = self.input.read(out).inspect_err(|error| {
+            self.exceeded = Stalled::behind(error).map(UnpackError::Stalled);
+        });
+        let count = read?;
         self.read += count as u64;
         self.check().map_err(|error| {
             self.exceeded = Some(error);

@@ -4,11 +4,9 @@ use std::io;
 
 use tokio::io::AsyncRead;
 
-use crate::ObjectId;
 use crate::pktline::{self, Packet};
+use crate::{Limits, ObjectId};
 
-/// Commands of one push at most.
-const COMMANDS: usize = 1000;
 /// Options of one push at most.
 const OPTIONS: usize = 32;
 
@@ -51,31 +49,39 @@ pub(crate) enum RequestError {
     Malformed(&'static str),
     #[error("the server only knows SHA-1 repositories")]
     ObjectFormat,
-    #[error("too many {0} in one push")]
-    TooMany(&'static str),
+    #[error("too many {what} in one push: at most {most}")]
+    TooMany { what: &'static str, most: usize },
 }
 
 impl PushRequest {
-    /// Reads up to where the pack begins. None: the client does not want anything.
-    pub(crate) async fn read(input: &mut (impl AsyncRead + Unpin)) -> Result<Option<Self>, RequestError> {
+    /// Reads up to where the pack begins. None: the client does not want anything. With the error comes whether the client
+    /// expects it in a band.
+    pub(crate) async fn read(
+        input: &mut (impl AsyncRead + Unpin),
+        limits: &Limits,
+    ) -> Result<Option<Self>, (RequestError, bool)> {
         let mut request = Self::default();
+        match request.fill(input, limits).await {
+            Ok(()) => Ok((!request.commands.is_empty()).then_some(request)),
+            Err(error) => Err((error, request.capabilities.side_band)),
+        }
+    }
+
+    async fn fill(&mut self, input: &mut (impl AsyncRead + Unpin), limits: &Limits) -> Result<(), RequestError> {
         let complete = loop {
-            match pktline::read(input).await? {
-                Some(Packet::Data(line)) => request.add_line(&line)?,
+            match pktline::read(input, limits.packet_bytes).await? {
+                Some(Packet::Data(line)) => self.add_line(&line, limits.commands)?,
                 Some(Packet::Flush) => break true,
                 Some(Packet::Delimiter) | None => break false,
             }
         };
-        if request.commands.is_empty() {
-            return Ok(None);
-        }
-        if !complete {
+        if !complete && !self.commands.is_empty() {
             return Err(RequestError::Malformed("expected flush after ref listing"));
         }
-        if request.capabilities.push_options {
-            request.read_options(input).await?;
+        if self.capabilities.push_options {
+            self.read_options(input, limits.packet_bytes).await?;
         }
-        Ok(Some(request))
+        Ok(())
     }
 
     /// Whether a pack follows: a push that only deletes has none.
@@ -83,7 +89,12 @@ impl PushRequest {
         self.commands.iter().any(|command| command.new.is_some())
     }
 
-    fn add_line(&mut self, line: &[u8]) -> Result<(), RequestError> {
+    /// How many refs the push makes.
+    pub(crate) fn creations(&self) -> usize {
+        self.commands.iter().filter(|command| command.creates()).count()
+    }
+
+    fn add_line(&mut self, line: &[u8], most: usize) -> Result<(), RequestError> {
         // A shallow client may push what is complete here: the connectivity check decides.
         if line.starts_with(b"shallow ") {
             self.shallow = true;
@@ -98,17 +109,21 @@ impl PushRequest {
             Some(_) => return Err(RequestError::Malformed("NUL in a command")),
             None => Packet::text(line),
         };
-        if self.commands.len() == COMMANDS {
-            return Err(RequestError::TooMany("refs"));
+        if self.commands.len() == most {
+            return Err(RequestError::TooMany { what: "refs", most });
         }
         self.commands.push(Command::parse(command).ok_or(RequestError::Malformed("expected old/new/ref"))?);
         Ok(())
     }
 
-    async fn read_options(&mut self, input: &mut (impl AsyncRead + Unpin)) -> Result<(), RequestError> {
-        while let Some(Packet::Data(line)) = pktline::read(input).await? {
+    async fn read_options(
+        &mut self,
+        input: &mut (impl AsyncRead + Unpin),
+        packet_bytes: usize,
+    ) -> Result<(), RequestError> {
+        while let Some(Packet::Data(line)) = pktline::read(input, packet_bytes).await? {
             if self.options.len() == OPTIONS {
-                return Err(RequestError::TooMany("push options"));
+                return Err(RequestError::TooMany { what: "options", most: OPTIONS });
             }
             self.options.push(String::from_utf8_lossy(Packet::text(&line)).into_owned());
         }
@@ -117,6 +132,11 @@ impl PushRequest {
 }
 
 impl Command {
+    /// Whether the ref does not exist yet.
+    pub(super) fn creates(&self) -> bool {
+        self.old.is_none() && self.new.is_some()
+    }
+
     /// `OLD NEW NAME`, the ids in hex.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut parts = line.splitn(3, |byte| *byte == b' ');
@@ -172,7 +192,8 @@ mod tests {
                 None => pktline::flush(&mut bytes),
             }
         }
-        PushRequest::read(&mut bytes.as_slice()).await
+        let limits = Limits { commands: 2, ..Limits::default() };
+        PushRequest::read(&mut bytes.as_slice(), &limits).await.map_err(|(error, _)| error)
     }
 
     #[tokio::test]
@@ -215,6 +236,15 @@ mod tests {
         assert!(matches!(request(&[Some(&sha256), None]).await, Err(RequestError::ObjectFormat)));
     }
 
+    #[tokio::test]
+    async fn too_many_commands_are_refused_with_the_bound() {
+        let line = format!("{A} {B} refs/heads/x");
+        let line = Some(line.as_str());
+        assert!(request(&[line, line, None]).await.is_ok());
+        let error = request(&[line, line, line, None]).await.unwrap_err();
+        assert_eq!(error.to_string(), "too many refs in one push: at most 2");
+    }
+
     proptest! {
         #[test]
         fn any_name_survives(name in "[^\0\n]{1,80}") {
@@ -225,7 +255,7 @@ mod tests {
 
         #[test]
         fn any_line_is_parsed_without_panic(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = PushRequest::default().add_line(&line);
+            let _ = PushRequest::default().add_line(&line, 1);
         }
     }
 }

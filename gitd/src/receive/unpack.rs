@@ -12,8 +12,8 @@ use gix_pack::bundle::write::{Options, Outcome};
 use super::bounded_pack::BoundedPack;
 use crate::quarantine::Quarantine;
 use crate::repository::is_disk_full;
-use crate::server::Limits;
-use crate::{Incoming, objects};
+use crate::stall::Stalled;
+use crate::{Incoming, Limits, objects};
 
 /// Threads that rebuild deltas; each may hold a few objects of the largest size.
 const THREADS: usize = 4;
@@ -25,6 +25,8 @@ pub(crate) enum UnpackError {
     PackTooLarge(u64),
     #[error("an object exceeds the maximum allowed size ({0} bytes)")]
     ObjectTooLarge(usize),
+    #[error("{0}")]
+    Stalled(#[from] Stalled),
     #[error("no space left on the server")]
     DiskFull,
     #[error("index-pack abnormal exit: {0}")]

@@ -17,6 +17,8 @@ pub(super) struct Updates<'a> {
     pub(super) request: &'a PushRequest,
     pub(super) incoming: Arc<Incoming>,
     pub(super) output: &'a Output,
+    /// How many refs the repository may have, if it would have more.
+    pub(super) full: Option<usize>,
 }
 
 impl Updates<'_> {
@@ -85,6 +87,9 @@ impl Updates<'_> {
         self.check_options()?;
         if command.new.is_none() && refs::is_hidden(&command.name) {
             return Err("deny deleting a hidden ref".to_owned());
+        }
+        if let Some(most) = self.full.filter(|_| command.creates()) {
+            return Err(format!("the repository would have too many refs: at most {most}"));
         }
         let name = refs::parse_name(&command.name)?;
         let (old, new) = (command.old, command.new);

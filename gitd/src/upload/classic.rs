@@ -5,20 +5,18 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
 
-use super::request::{Fetch, RequestError};
+use super::request::{Fetch, RequestError, most};
 use super::{Failure, Plan, collect, plan};
 use crate::pktline::{self, Packet};
 use crate::refs::Refs;
 use crate::server::Service;
-use crate::{Channel, ObjectId, objects};
+use crate::{Channel, Limits, ObjectId, objects};
 
 const CAPABILITIES: &str = concat!(
     "multi_ack multi_ack_detailed side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative no-progress ",
     "include-tag allow-tip-sha1-in-want allow-reachable-sha1-in-want filter object-format=sha1 agent=airstrip/",
     env!("CARGO_PKG_VERSION")
 );
-/// Lines of wants and haves at most.
-const LINES: usize = 100_000;
 
 /// How haves are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub(super) async fn serve(
     let path = repository.to_owned();
     let refs = spawn_blocking(move || advertise(&path, version_1)).await??;
     channel.stdout.write_all(&refs).await?;
-    let Some((asked, acknowledge, side_band)) = read_wants(channel).await? else { return Ok(()) };
+    let Some((asked, acknowledge, side_band)) = read_wants(&service.limits, channel).await? else { return Ok(()) };
     let deepens = asked.deepen.asked();
     let mut plan = plan(repository, asked).await?;
     plan.side_band = side_band;
@@ -47,7 +45,7 @@ pub(super) async fn serve(
         pktline::flush(&mut lines);
         channel.stdout.write_all(&lines).await?;
     }
-    if !negotiate(repository, acknowledge, &mut plan, channel).await? {
+    if !negotiate(&service.limits, repository, acknowledge, &mut plan, channel).await? {
         return Ok(());
     }
     super::send_pack(service, repository.to_owned(), plan, channel).await
@@ -85,10 +83,10 @@ fn advertise(repository: &Path, version_1: bool) -> Result<Vec<u8>, Failure> {
 }
 
 /// None: the client only wanted to see the refs.
-async fn read_wants(channel: &mut Channel) -> Result<Option<(Fetch, Acknowledge, bool)>, Failure> {
+async fn read_wants(limits: &Limits, channel: &mut Channel) -> Result<Option<(Fetch, Acknowledge, bool)>, Failure> {
     let (mut asked, mut acknowledge, mut side_band) = (Fetch::default(), Acknowledge::First, false);
-    for _ in 0..LINES {
-        let Some(Packet::Data(line)) = pktline::read(&mut channel.stdin).await? else {
+    for _ in 0..most(limits) {
+        let Some(Packet::Data(line)) = pktline::read(&mut channel.stdin, limits.packet_bytes).await? else {
             return Ok((!asked.wants.is_empty()).then_some((asked, acknowledge, side_band)));
         };
         let line = Packet::text(&line);
@@ -111,19 +109,20 @@ async fn read_wants(channel: &mut Channel) -> Result<Option<(Fetch, Acknowledge,
             _ => asked.add(line).map_err(Failure::Request)?,
         }
     }
-    Err(Failure::Request(RequestError::Malformed("too many wants")))
+    Err(Failure::Request(RequestError::TooMany(most(limits))))
 }
 
 /// Answers haves up to `done`. False if the client has gone.
 async fn negotiate(
+    limits: &Limits,
     repository: &Path,
     acknowledge: Acknowledge,
     plan: &mut Plan,
     channel: &mut Channel,
 ) -> Result<bool, Failure> {
     let mut haves = Vec::new();
-    for _ in 0..LINES {
-        let packet = pktline::read(&mut channel.stdin).await?;
+    for _ in 0..most(limits) {
+        let packet = pktline::read(&mut channel.stdin, limits.packet_bytes).await?;
         let line = match &packet {
             Some(Packet::Data(line)) => Packet::text(line),
             Some(_) => b"",
@@ -142,7 +141,7 @@ async fn negotiate(
             return Ok(true);
         }
     }
-    Err(Failure::Request(RequestError::Malformed("too many haves")))
+    Err(Failure::Request(RequestError::TooMany(most(limits))))
 }
 
 /// What is said after a batch of haves, of which `known` are here, and `before` in earlier ones.

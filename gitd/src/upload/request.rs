@@ -4,11 +4,11 @@ use std::io;
 
 use tokio::io::AsyncRead;
 
-use crate::ObjectId;
 use crate::pktline::{self, Packet};
+use crate::{Limits, ObjectId};
 
-/// Arguments of one command at most.
-const ARGUMENTS: usize = 100_000;
+/// Arguments of a command that are neither wants nor haves, at most.
+const OTHERS: usize = 1000;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,22 +66,32 @@ pub(super) enum RequestError {
     Io(#[from] io::Error),
     #[error("protocol error: {0}")]
     Malformed(&'static str),
+    #[error("too many lines in one request: at most {0}")]
+    TooMany(usize),
     #[error("invalid filter-spec '{0}': blob:none and blob:limit are known")]
     Filter(String),
 }
 
+/// Lines of one request.
+pub(super) fn most(limits: &Limits) -> usize {
+    limits.refs.saturating_mul(2).saturating_add(OTHERS)
+}
+
 impl Request {
     /// The next command; None if the client has no more.
-    pub(super) async fn read(input: &mut (impl AsyncRead + Unpin)) -> Result<Option<Self>, RequestError> {
-        let Some(Packet::Data(command)) = pktline::read(input).await? else { return Ok(None) };
+    pub(super) async fn read(
+        input: &mut (impl AsyncRead + Unpin),
+        limits: &Limits,
+    ) -> Result<Option<Self>, RequestError> {
+        let Some(Packet::Data(command)) = pktline::read(input, limits.packet_bytes).await? else { return Ok(None) };
         let mut request = match Packet::text(&command) {
             b"command=ls-refs" => Self::LsRefs(LsRefs::default()),
             b"command=fetch" => Self::Fetch(Fetch::default()),
             _ => return Err(RequestError::Malformed("unknown command")),
         };
         let mut arguments = false;
-        for _ in 0..ARGUMENTS {
-            match pktline::read(input).await? {
+        for _ in 0..most(limits) {
+            match pktline::read(input, limits.packet_bytes).await? {
                 Some(Packet::Flush) => return Ok(Some(request)),
                 Some(Packet::Delimiter) if !arguments => arguments = true,
                 Some(Packet::Data(line)) if arguments => request.add(Packet::text(&line))?,
@@ -90,7 +100,7 @@ impl Request {
                 Some(Packet::Delimiter) | None => return Err(RequestError::Malformed("expected flush")),
             }
         }
-        Err(RequestError::Malformed("too many arguments"))
+        Err(RequestError::TooMany(most(limits)))
     }
 
     fn add(&mut self, argument: &[u8]) -> Result<(), RequestError> {
@@ -183,7 +193,7 @@ mod tests {
     const A: &str = "1111111111111111111111111111111111111111";
 
     async fn read(bytes: &str) -> Result<Option<Request>, RequestError> {
-        Request::read(&mut bytes.as_bytes()).await
+        Request::read(&mut bytes.as_bytes(), &Limits::default()).await
     }
 
     fn packets(lines: &[&str]) -> String {

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::exec;
+use crate::{exec, log};
 
 /// A process that a test reads and writes line by line.
 pub(crate) struct Conversation {
@@ -126,6 +126,7 @@ impl World {
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
+        log::capture();
         let home = tempfile::tempdir().unwrap();
         let state = Arc::new(State {
             repositories: home.path().join("repos"),

@@ -1,14 +1,10 @@
 //! Who comes in.
 
 use std::process::Stdio;
-use std::time::Duration;
 
-use gitd::Limits;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::harness::{Conversation, PATIENCE, World, printed, run};
+use crate::harness::{Conversation, World, printed, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_key_gets_nothing() {
@@ -48,37 +44,6 @@ async fn a_removed_key_gets_no_new_channel_and_its_sessions_end() {
     assert_eq!(run(world.ssh().args(through)).await.status.code(), Some(255));
     // Nothing else ends it.
     master.succeeds().await;
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_log_in_is_sent_away() {
-    let world = World::with_limits(Limits { login: Duration::from_secs(1), ..Limits::default() }).await;
-    // Who has logged in may stay, longer than those who come after it and do not.
-    let mut long = Conversation::start(world.ssh().arg("say").stdin(Stdio::piped()));
-    long.stdout_until("ready").await;
-    for hello in [b"".as_slice(), b"SSH-2.0-test\r\n"] {
-        let mut stream = TcpStream::connect(("127.0.0.1", world.port())).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, hello).await.unwrap();
-        let mut said = Vec::new();
-        let _reset = timeout(PATIENCE, stream.read_to_end(&mut said)).await.unwrap();
-        assert!(said.starts_with(b"SSH-2.0-airstrip_"));
-    }
-    long.write(b"still here\n").await;
-    long.stdout_until("still here").await;
-    drop(long.process.stdin.take());
-    assert!(long.succeeds().await);
-    world.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn too_many_connections_are_refused() {
-    let world = World::with_limits(Limits { connections: 1, ..Limits::default() }).await;
-    let mut first = Conversation::start(world.ssh().arg("say").stdin(Stdio::piped()));
-    first.stdout_until("ready").await;
-    assert_eq!(run(world.ssh().arg("true")).await.status.code(), Some(255));
-    drop(first.process.stdin.take());
-    assert!(first.succeeds().await);
     world.stop().await;
 }
 

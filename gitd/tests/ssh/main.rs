@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod audit;
+mod bounds;
 mod differential;
 mod exec;
 mod fetch;
 mod forward;
 mod harness;
 mod keys;
+mod log;
 mod push;
 mod raw_push;
 mod refs;

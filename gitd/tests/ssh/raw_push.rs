@@ -8,11 +8,11 @@ use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, World};
 
-const NONE: &str = "0000000000000000000000000000000000000000";
+pub(crate) const NONE: &str = "0000000000000000000000000000000000000000";
 const CAPABILITIES: &str = "report-status";
 
 /// Sends these bytes after the commands; what the server says, its advertisement included.
-async fn push(world: &World, commands: &[(&str, &str, &str)], pack: &[u8]) -> String {
+pub(crate) async fn push(world: &World, commands: &[(&str, &str, &str)], pack: &[u8]) -> String {
     let mut bytes = Vec::new();
     for (index, (old, new, name)) in commands.iter().enumerate() {
         let capabilities = if index == 0 { format!("\0{CAPABILITIES}") } else { String::new() };
@@ -23,7 +23,7 @@ async fn push(world: &World, commands: &[(&str, &str, &str)], pack: &[u8]) -> St
     send(world, &bytes).await
 }
 
-async fn send(world: &World, bytes: &[u8]) -> String {
+pub(crate) async fn send(world: &World, bytes: &[u8]) -> String {
     let mut command = world.ssh();
     command.arg("git-receive-pack 'blog'").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut client = command.spawn().unwrap();
@@ -45,7 +45,7 @@ fn packet(out: &mut Vec<u8>, line: &str) {
 }
 
 /// A pack of exactly these objects.
-async fn pack(world: &World, work: &Path, objects: &[&str]) -> Vec<u8> {
+pub(crate) async fn pack(world: &World, work: &Path, objects: &[&str]) -> Vec<u8> {
     let mut command = world.git(work);
     command.args(["pack-objects", "--stdout", "-q"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -55,7 +55,7 @@ async fn pack(world: &World, work: &Path, objects: &[&str]) -> Vec<u8> {
     timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().stdout
 }
 
-async fn commit_tree_blob(world: &World, work: &Path) -> [String; 3] {
+pub(crate) async fn commit_tree_blob(world: &World, work: &Path) -> [String; 3] {
     let mut ids = [const { String::new() }; 3];
     for (id, name) in ids.iter_mut().zip(["HEAD", "HEAD^{tree}", "HEAD:file"]) {
         world.git_ok(work, &["rev-parse", name]).await.trim().clone_into(id);

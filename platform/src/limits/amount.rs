@@ -3,7 +3,7 @@
 const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
 
 /// `512M`, `512MB`, `512MiB`, `1048576B`: always powers of 1024. A number alone could mean anything.
-pub(super) fn parse_bytes(text: &str) -> Option<u64> {
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.to_ascii_uppercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text.get(digits.len()..)? {
@@ -34,7 +34,7 @@ pub fn show_rough_bytes(bytes: u64) -> String {
 const TIMES: [(char, u64); 3] = [('h', 3600), ('m', 60), ('s', 1)];
 
 /// `15m`: a number alone could mean anything.
-pub(super) fn parse_seconds(text: &str) -> Option<u64> {
+pub(crate) fn parse_seconds(text: &str) -> Option<u64> {
     let (unit, seconds) = TIMES.into_iter().find(|(unit, _)| text.ends_with(*unit))?;
     parse_count(text.strip_suffix(unit)?)?.checked_mul(seconds)
 }

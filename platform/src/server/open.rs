@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gitd::{Limits, Server};
+use gitd::Server;
 use router::{Listeners, RouterError};
 
 use crate::control;
@@ -52,7 +52,7 @@ pub(super) fn open_ssh(
     let socket = inherited.map_or_else(|| TcpListener::bind(settings.ssh), Ok).map_err(failed)?;
     let doorkeeper = Arc::new(Doorkeeper(platform.clone()));
     let copy = socket.try_clone().map_err(failed)?;
-    let ssh = Server::on(socket, platform.home.host_key(), Limits::default(), doorkeeper);
+    let ssh = Server::on(socket, platform.home.host_key(), settings.git.clone(), doorkeeper);
     let ssh = ssh.map_err(|e| Failure::plain(e.to_string()))?;
     platform.address.ssh_port.store(ssh.address().port(), Ordering::Relaxed);
     Ok((ssh, copy))
