@@ -15,7 +15,7 @@ use gix_pack::index::File as Index;
 
 use crate::packing::{self, PackingError};
 use crate::quarantine::{self, Quarantine};
-use crate::{ObjectId, objects};
+use crate::{ObjectId, crash, objects};
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 
@@ -37,12 +37,15 @@ pub(crate) fn consolidate(
     packing::write(objects, ids, File::create(&pack)?, interrupt)?;
     index(&pack, &quarantine, object_bytes, interrupt)?;
     let new: HashSet<_> = fs::read_dir(quarantine.pack())?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    crash::point("packs written as one");
     quarantine.release(repository)?;
+    crash::point("one pack kept");
     drop(quarantine);
     let Some(_alone) = quarantine::alone(repository)? else { return Ok(false) };
     for path in old.iter().filter(|path| path.file_name().is_some_and(|name| !new.contains(name))) {
         // Without its index a pack is not looked at.
         fs::remove_file(path)?;
+        crash::point("old index removed");
         fs::remove_file(path.with_extension("pack"))?;
     }
     Ok(true)

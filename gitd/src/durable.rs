@@ -7,6 +7,8 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
+use crate::crash;
+
 /// Suffix of files being written; git and gix ignore such names among refs.
 pub(crate) const ASIDE: &str = ".lock";
 
@@ -25,6 +27,7 @@ impl Aside {
         let mut file = Builder::new().prefix(".new-").suffix(ASIDE).tempfile_in(directory)?;
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.write_all(content)?;
+        crash::point("file written");
         file.as_file().sync_all()?;
         Ok(Self(file))
     }
@@ -32,6 +35,7 @@ impl Aside {
     /// Renames it, and syncs the directory of its name.
     pub(crate) fn rename(self, path: &Path) -> io::Result<()> {
         self.0.persist(path).map_err(|error| error.error)?;
+        crash::point("file renamed");
         sync(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
     }
 }

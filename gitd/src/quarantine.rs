@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::durable;
+use crate::{RepositoryError, crash, durable, journal, skeleton};
 
 const PREFIX: &str = "incoming-";
 const LOCK: &str = "incoming.lock";
@@ -31,6 +31,7 @@ impl Quarantine {
         fs::create_dir(directory.path().join("pack"))?;
         fs::create_dir(directory.path().join("info"))?;
         fs::write(directory.path().join("info/alternates"), "..\n")?;
+        crash::point("quarantine made");
         Ok(Self { directory, _lock: lock })
     }
 
@@ -55,6 +56,11 @@ impl Quarantine {
         files.sort_by_key(|path| path.extension().is_some_and(|extension| extension == "idx"));
         for file in files {
             durable::sync_and_rename(&file, &to.join(file.file_name().unwrap_or_default()))?;
+            crash::point(if file.extension().is_some_and(|extension| extension == "idx") {
+                "index moved"
+            } else {
+                "pack moved"
+            });
         }
         durable::sync(&to)
     }
@@ -77,9 +83,16 @@ pub(crate) fn alone(repository: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes what crashes left behind, unless somebody is writing.
-pub(crate) fn clean(repository: &Path) -> io::Result<()> {
-    let Some(_alone) = alone(repository)? else { return Ok(()) };
+/// Finishes or removes what crashes left behind, unless somebody is writing.
+pub(crate) fn clean(repository: &Path) -> Result<(), RepositoryError> {
+    let failed = |error| RepositoryError::io("cleaning", repository, error);
+    let Some(_alone) = alone(repository).map_err(failed)? else { return Ok(()) };
+    journal::finish(repository)?;
+    remove_leftovers(repository).map_err(failed)
+}
+
+fn remove_leftovers(repository: &Path) -> io::Result<()> {
+    skeleton::remove_asides(repository)?;
     remove_packs_without_index(&repository.join("objects/pack"))?;
     for entry in fs::read_dir(repository.join("objects"))? {
         let entry = entry?;
@@ -124,7 +137,6 @@ fn lock_file(repository: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::skeleton;
 
     #[test]
     fn is_gone_when_dropped_and_cleaned_after_a_crash_only() {

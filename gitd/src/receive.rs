@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pktline::Band;
 use crate::server::Service;
-use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, consolidation, pktline, stall};
+use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, consolidation, crash, pktline, stall};
 use connectivity::ConnectivityError;
 use report::Report;
 use request::{PushRequest, RequestError};
@@ -50,6 +50,7 @@ pub(crate) async fn receive_pack(service: &Service, session: &dyn Session, path:
         let _gone = channel.stdout.write_all(&refs).await;
         let limits = &service.limits;
         let Some(request) = PushRequest::read(&mut channel.stdin, limits).await? else { return Ok(true) };
+        crash::point("request read");
         let room = limits.refs.saturating_sub(count);
         let push = Push { service, session, repository, request: Arc::new(request), room };
         Ok::<bool, Failure>(push.serve(&mut channel).await)
@@ -125,6 +126,7 @@ impl Push<'_> {
             worked
         };
         let ((report, rest), ()) = tokio::join!(work, progress::relay(&mut channel.stdout, side_band, text, done));
+        crash::point("before the report");
         send_report(&mut channel.stdout, &report.encode(self.request.capabilities)).await;
         if let Some(rest) = rest {
             drain(rest).await;
@@ -137,7 +139,10 @@ impl Push<'_> {
         let commands = &self.request.commands;
         let (received, rest) = self.receive(input, output.cancelled()).await;
         match received {
-            Ok(incoming) => (self.take(incoming, output).await, None),
+            Ok(incoming) => {
+                crash::point("pack received");
+                (self.take(incoming, output).await, None)
+            }
             Err(error) => {
                 tracing::info!(repository = %self.repository.display(), %error, "pack refused");
                 output.line(&format!("fatal: {error}")).await;
@@ -186,10 +191,12 @@ impl Push<'_> {
     async fn update(&self, incoming: Incoming, output: &Output) -> Vec<Result<(), String>> {
         let refused = |reason: &str| vec![Err(reason.to_owned()); self.request.commands.len()];
         let Some(_only_writer) = self.wait_for_others(output).await else { return refused("push cancelled") };
+        crash::point("objects checked");
         let incoming = Arc::new(incoming);
         let full = (self.request.creations() > self.room).then_some(self.service.limits.refs);
         let updates = Updates { session: self.session, request: &self.request, incoming, output, full };
         let outcomes = updates.run().await;
+        crash::point("refs moved");
         self.consolidate();
         outcomes
     }

@@ -17,7 +17,7 @@ use gix::refs::{FullName, TargetRef};
 
 use crate::durable::Aside;
 use crate::repository::RepositoryError;
-use crate::{ObjectId, durable, quarantine};
+use crate::{ObjectId, crash, durable, quarantine};
 
 /// Longest part of a name between slashes: what a file system takes, less the `.lock` of a writer.
 const PART: usize = 250;
@@ -73,9 +73,17 @@ impl Refs {
         self.prepare(name, to)?.set()
     }
 
+    /// The same for whoever holds the repository alone.
+    pub(crate) fn set_alone(&self, name: &FullName, to: ObjectId) -> Result<(), RepositoryError> {
+        let path = self.path(name);
+        let value = self.aside(to).map_err(|error| RepositoryError::io("writing", &path, error))?;
+        put(value, &self.root, &path)
+    }
+
     /// Deletes a ref, packed or not; durable on return.
     pub(crate) fn delete(&self, name: &FullName) -> Result<(), RepositoryError> {
         self.remove(name).map_err(|error| self.failed("deleting", name, error))?;
+        crash::point("ref removed");
         let directory = existing_parent(&self.path(name), &self.root);
         durable::sync(&directory)
             .and_then(|()| durable::sync(&self.root))
@@ -86,10 +94,15 @@ impl Refs {
     pub(crate) fn prepare(&self, name: &FullName, to: ObjectId) -> Result<PreparedRef, RepositoryError> {
         let path = self.path(name);
         let prepared = quarantine::announce(&self.root).and_then(|writing| {
-            let value = Aside::write(&self.root, format!("{to}\n").as_bytes(), 0o644)?;
+            let value = self.aside(to)?;
+            crash::point("ref prepared");
             Ok(PreparedRef { value, root: self.root.clone(), path: path.clone(), _writing: writing })
         });
         prepared.map_err(|error| RepositoryError::io("writing", &path, error))
+    }
+
+    fn aside(&self, to: ObjectId) -> io::Result<Aside> {
+        Aside::write(&self.root, format!("{to}\n").as_bytes(), 0o644)
     }
 
     fn remove(&self, name: &FullName) -> Result<(), gix::Error> {
@@ -124,16 +137,20 @@ pub(crate) struct PreparedRef {
 impl PreparedRef {
     /// Puts it in force; durable on return.
     pub(crate) fn set(self) -> Result<(), RepositoryError> {
-        let Self { value, root, path, _writing } = self;
-        let set = || {
-            durable::create_directories(&root, path.parent().unwrap_or(&root))?;
-            if path.is_dir() {
-                remove_empty_directories(&path)?;
-            }
-            value.rename(&path)
-        };
-        set().map_err(|error| RepositoryError::io("writing", &path, error))
+        put(self.value, &self.root, &self.path)
     }
+}
+
+fn put(value: Aside, root: &Path, path: &Path) -> Result<(), RepositoryError> {
+    let put = || {
+        durable::create_directories(root, path.parent().unwrap_or(root))?;
+        if path.is_dir() {
+            remove_empty_directories(path)?;
+        }
+        crash::point("directories made");
+        value.rename(path)
+    };
+    put().map_err(|error| RepositoryError::io("writing", path, error))
 }
 
 /// What git itself would not let anybody push to: the names are the server's own.

@@ -59,7 +59,7 @@ impl Repository {
         if !path.join("objects").is_dir() || !path.join("HEAD").is_file() {
             return Err(RepositoryError::failed("opening", path, "not a bare git repository"));
         }
-        quarantine::clean(path).map_err(|error| RepositoryError::io("cleaning", path, error))?;
+        quarantine::clean(path)?;
         Ok(Self { path: path.to_owned() })
     }
 

@@ -1,25 +1,51 @@
 //! The files of an empty bare repository. (gitrepository-layout(5))
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::durable;
+use crate::{crash, durable};
 
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 const HEAD: &str = "ref: refs/heads/main\n";
 const DIRECTORIES: [&str; 4] = ["objects/info", "objects/pack", "refs/heads", "refs/tags"];
 
+/// Letters of chance in the name of a repository in the making.
+const RANDOM: usize = 6;
+
 /// Makes the repository beside its place and moves it there: it is complete or absent.
 pub(crate) fn create(path: &Path) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(parent)?;
-    let aside = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+    let aside = tempfile::Builder::new().prefix(&prefix(path)).rand_bytes(RANDOM).tempdir_in(parent)?;
     fill(aside.path())?;
+    crash::point("repository made aside");
     fs::rename(aside.path(), path)?;
+    crash::point("repository renamed");
     // It has moved: there is nothing left to remove.
     let _moved = aside.keep();
     durable::sync(parent)
+}
+
+/// Removes what crashes left beside a repository that is there by now.
+pub(crate) fn remove_asides(path: &Path) -> io::Result<()> {
+    let prefix = prefix(path);
+    for entry in fs::read_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)? {
+        let entry = entry?;
+        let name = entry.file_name().into_encoded_bytes();
+        if name.strip_prefix(prefix.as_encoded_bytes()).is_some_and(|random| random.len() == RANDOM) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn prefix(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".new-");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    prefix
 }
 
 fn fill(directory: &Path) -> io::Result<()> {

@@ -7,9 +7,11 @@ use gix::refs::FullName;
 use tokio::task::spawn_blocking;
 
 use super::request::{Command, PushRequest};
+use crate::journal::Journal;
 use crate::refs::{self, PreparedRef, Refs};
 use crate::serve::{CLEANUP, within};
-use crate::{Incoming, ObjectId, Output, RefUpdate, Refusal, RepositoryError, Session, objects, tree};
+use crate::{Incoming, ObjectId, Output, RefUpdate, Refusal, RepositoryError, Session};
+use crate::{crash, objects, tree};
 
 /// What the commands need.
 pub(super) struct Updates<'a> {
@@ -49,6 +51,7 @@ impl Updates<'_> {
     async fn apply(&self, command: &Command) -> Result<(), String> {
         let change = self.prepare(command).await?;
         self.ask(&change.name, command).await?;
+        crash::point("agreed");
         self.blocking(move |incoming| change.make(incoming)).await
     }
 
@@ -75,11 +78,16 @@ impl Updates<'_> {
             }
             changes.push(change);
         }
+        let wanted: Vec<_> = changes.iter().map(|change| (change.name.clone(), change.new)).collect();
+        let journal = self.blocking(move |incoming| {
+            Journal::prepare(incoming.repository(), &wanted).map_err(|error| journal_failed(incoming, error))
+        });
+        let journal = journal.await.map_err(|reason| (0, reason))?;
         self.check(&changes).await.map_err(|(index, refusal)| (index, refusal.reason))?;
         for (index, (change, command)) in changes.iter().zip(&self.request.commands).enumerate() {
             self.ask(&change.name, command).await.map_err(|reason| (index, reason))?;
         }
-        self.blocking(move |incoming| Ok(make_all(changes, incoming))).await.map_err(|reason| (0, reason))?
+        self.blocking(move |incoming| Ok(make_all(changes, journal, incoming))).await.map_err(|reason| (0, reason))?
     }
 
     /// The change that a command is, if the ref may move as far as git is concerned.
@@ -174,6 +182,7 @@ struct Change {
     name: FullName,
     old: Option<ObjectId>,
     /// None deletes the ref.
+    new: Option<ObjectId>,
     value: Option<PreparedRef>,
 }
 
@@ -186,7 +195,7 @@ impl Change {
     ) -> Result<Self, String> {
         let refs = Refs::open(incoming.repository());
         let value = new.map(|new| refs.prepare(&name, new)).transpose().map_err(reason)?;
-        Ok(Self { name, old, value })
+        Ok(Self { name, old, new, value })
     }
 
     /// Whether the two cannot be made as one: also not, to git, if one of the names is only given up.
@@ -197,7 +206,10 @@ impl Change {
     /// First the objects, then the ref.
     fn make(self, incoming: &Incoming) -> Result<(), String> {
         let made = match self.value {
-            Some(value) => incoming.keep().and_then(|()| value.set()),
+            Some(value) => incoming.keep().and_then(|()| {
+                crash::point("objects kept");
+                value.set()
+            }),
             None => Refs::open(incoming.repository()).delete(&self.name),
         };
         made.map_err(reason)
@@ -215,8 +227,23 @@ impl Change {
     }
 }
 
-/// Makes all changes; if one fails, those before it are undone.
-fn make_all(changes: Vec<Change>, incoming: &Incoming) -> Result<(), (usize, String)> {
+/// Makes all changes, after a crash in the middle, too (see [`crate::journal`]).
+fn make_all(changes: Vec<Change>, journal: Journal, incoming: &Incoming) -> Result<(), (usize, String)> {
+    let failed = |error| (0, journal_failed(incoming, error));
+    incoming.keep().map_err(|error| (0, reason(error)))?;
+    let begun = journal.begin().map_err(failed)?;
+    crash::point("journal begun");
+    let made = make_or_undo(changes, incoming);
+    begun.end().map_err(failed)?;
+    made
+}
+
+fn journal_failed(incoming: &Incoming, error: std::io::Error) -> String {
+    reason(RepositoryError::io("writing refs of", incoming.repository(), error))
+}
+
+/// If one change fails, those before it are undone.
+fn make_or_undo(changes: Vec<Change>, incoming: &Incoming) -> Result<(), (usize, String)> {
     let mut made = Vec::new();
     for (index, change) in changes.into_iter().enumerate() {
         let (name, old) = (change.name.clone(), change.old);
@@ -226,6 +253,7 @@ fn make_all(changes: Vec<Change>, incoming: &Incoming) -> Result<(), (usize, Str
             return Err((index, reason));
         }
         made.push((name, old));
+        crash::point("one of several refs moved");
     }
     Ok(())
 }

@@ -120,6 +120,36 @@ pub(crate) struct State {
     pub(crate) hung_up: Notify,
 }
 
+impl State {
+    /// Lets the owner of this public key in.
+    pub(crate) fn allow(&self, public: &Path) {
+        let line = std::fs::read_to_string(public).unwrap();
+        let key = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        self.allowed.lock().unwrap().push(key);
+    }
+}
+
+/// A server of the repositories in `home`.
+pub(crate) async fn serve(home: &Path, limits: Limits) -> (Server, Arc<State>) {
+    let state = Arc::new(State {
+        repositories: home.join("repos"),
+        allowed: Mutex::new(Vec::new()),
+        decision: Mutex::new(Decision::Accept),
+        release: Notify::new(),
+        cancelled: Notify::new(),
+        updates: Mutex::new(Vec::new()),
+        visited: Mutex::new(Vec::new()),
+        hung_up: Notify::new(),
+    });
+    let handler = Arc::new(TestHandler(Arc::clone(&state)));
+    let address = "127.0.0.1:0".parse().unwrap();
+    (Server::bind(address, home.join("host_key"), limits, handler).await.unwrap(), state)
+}
+
+pub(crate) fn url(port: u16, name: &str) -> String {
+    format!("ssh://airstrip@127.0.0.1:{port}/{name}")
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with_limits(Limits::default()).await
@@ -128,19 +158,7 @@ impl World {
     pub(crate) async fn with_limits(limits: Limits) -> Self {
         log::capture();
         let home = tempfile::tempdir().unwrap();
-        let state = Arc::new(State {
-            repositories: home.path().join("repos"),
-            allowed: Mutex::new(Vec::new()),
-            decision: Mutex::new(Decision::Accept),
-            release: Notify::new(),
-            cancelled: Notify::new(),
-            updates: Mutex::new(Vec::new()),
-            visited: Mutex::new(Vec::new()),
-            hung_up: Notify::new(),
-        });
-        let handler = Arc::new(TestHandler(Arc::clone(&state)));
-        let address = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(address, home.path().join("host_key"), limits, handler).await.unwrap();
+        let (server, state) = serve(home.path(), limits).await;
         let world = Self { home, server: Some(server), state };
         world.make_key("key", "ed25519").await;
         world.allow("key");
@@ -176,9 +194,7 @@ impl World {
     }
 
     pub(crate) fn allow(&self, name: &str) {
-        let line = std::fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap();
-        let key = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-        self.state.allowed.lock().unwrap().push(key);
+        self.state.allow(&self.path(&format!("{name}.pub")));
     }
 
     pub(crate) fn forbid_all(&self) {
@@ -229,7 +245,7 @@ impl World {
     }
 
     pub(crate) fn url(&self, name: &str) -> String {
-        format!("ssh://airstrip@127.0.0.1:{}/{name}", self.port())
+        url(self.port(), name)
     }
 
     /// Runs git to its successful end and returns what it printed, both streams.
@@ -282,6 +298,14 @@ impl World {
         let entries = std::fs::read_dir(repository.join("objects")).unwrap();
         let names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         assert!(names.iter().all(|name| !name.starts_with("incoming")), "{names:?}");
+        let mut files = Vec::new();
+        names_below(&repository, &mut files);
+        let left_over = |name: &&String| [".journal", ".lock"].iter().any(|ending| name.ends_with(ending));
+        let left_over: Vec<_> = files.iter().filter(left_over).filter(|name| *name != "incoming.lock").collect();
+        assert!(left_over.is_empty(), "{left_over:?}");
+        let beside = std::fs::read_dir(&self.state.repositories).unwrap();
+        let beside = beside.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+        assert_eq!(beside.count(), 0);
         let packs = std::fs::read_dir(repository.join("objects/pack")).unwrap();
         for pack in packs {
             let path = pack.unwrap().path();
@@ -295,6 +319,16 @@ impl World {
     pub(crate) async fn stop(mut self) {
         let server = self.server.take().unwrap();
         timeout(PATIENCE, server.shutdown(Duration::from_secs(5))).await.unwrap();
+    }
+}
+
+fn names_below(directory: &Path, names: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            names_below(&entry.path(), names);
+        }
+        names.push(entry.file_name().into_string().unwrap());
     }
 }
 
