@@ -3,20 +3,24 @@
 //! The new pack is complete and durable before an old one goes, and the old ones go only while nobody reads or writes
 //! the repository (see [`crate::quarantine`]): a crash leaves objects twice, never none.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use gix_pack::Bundle;
 use gix_pack::bundle::write::Options;
 use gix_pack::index::File as Index;
 
-use crate::packing::{self, PackingError};
+use crate::packing::{self, Contents, PackingError};
 use crate::quarantine::{self, Quarantine};
-use crate::{ObjectId, crash, objects};
+use crate::{ObjectId, crash};
 
+/// How often, and with what pauses, is looked whether the repository is in use.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 
 /// Makes one pack if there are more than `most`. Whether the old ones are gone: they stay if the repository is in use.
@@ -33,15 +37,18 @@ pub(crate) fn consolidate(
     let old = indexes(repository)?;
     let ids = all_ids(&old)?;
     let pack = quarantine.objects().join("all");
-    let objects = objects::open(&repository.join("objects"), Some(object_bytes))?;
-    packing::write(objects, ids, File::create(&pack)?, interrupt)?;
+    let objects = ids.into_iter().map(|id| (id, 0)).collect();
+    // Without names new deltas are not worth their time.
+    let contents = Contents { objects, known: HashMap::new(), distances: true, search: Duration::ZERO };
+    let output = BufWriter::new(File::create(&pack)?);
+    packing::write(&repository.join("objects"), object_bytes, &contents, output, interrupt)?;
     index(&pack, &quarantine, object_bytes, interrupt)?;
     let new: HashSet<_> = fs::read_dir(quarantine.pack())?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     crash::point("packs written as one");
     quarantine.release(repository)?;
     crash::point("one pack kept");
     drop(quarantine);
-    let Some(_alone) = quarantine::alone(repository)? else { return Ok(false) };
+    let Some(_alone) = alone_soon(repository, interrupt)? else { return Ok(false) };
     for path in old.iter().filter(|path| path.file_name().is_some_and(|name| !new.contains(name))) {
         // Without its index a pack is not looked at.
         fs::remove_file(path)?;
@@ -49,6 +56,20 @@ pub(crate) fn consolidate(
         fs::remove_file(path.with_extension("pack"))?;
     }
     Ok(true)
+}
+
+/// Those who read or write now may have ended in a moment.
+fn alone_soon(repository: &Path, interrupt: &AtomicBool) -> io::Result<Option<File>> {
+    for _ in 0..TRIES {
+        if let Some(alone) = quarantine::alone(repository)? {
+            return Ok(Some(alone));
+        }
+        if interrupt.load(Ordering::Relaxed) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(None)
 }
 
 fn indexes(repository: &Path) -> Result<Vec<PathBuf>, PackingError> {

@@ -13,7 +13,7 @@ use crate::server::Service;
 use crate::{Channel, Limits, ObjectId, objects};
 
 const CAPABILITIES: &str = concat!(
-    "multi_ack multi_ack_detailed side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative no-progress ",
+    "multi_ack multi_ack_detailed side-band-64k thin-pack ofs-delta shallow deepen-since deepen-not deepen-relative no-progress ",
     "include-tag allow-tip-sha1-in-want allow-reachable-sha1-in-want filter object-format=sha1 agent=airstrip/",
     env!("CARGO_PKG_VERSION")
 );
@@ -101,6 +101,8 @@ async fn read_wants(limits: &Limits, channel: &mut Channel) -> Result<Option<(Fe
                         b"multi_ack_detailed" => acknowledge = Acknowledge::Detailed,
                         b"side-band-64k" => side_band = true,
                         b"include-tag" => asked.include_tags = true,
+                        b"thin-pack" => asked.thin = true,
+                        b"ofs-delta" => asked.distances = true,
                         b"deepen-relative" => asked.deepen.relative = true,
                         _ => {}
                     }

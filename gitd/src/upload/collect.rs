@@ -1,15 +1,19 @@
 //! Which objects a client lacks. Blocking.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use gix::objs::{CommitRefIter, FindExt, Kind, TagRefIter, TreeRefIter};
 use gix::odb::{Handle, HeaderExt};
 
 use super::Plan;
 use super::walk::History;
+use crate::packing::{Contents, name_hash};
 use crate::{ObjectId, tree};
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
+/// How long new deltas are looked for.
+const SEARCH: Duration = Duration::from_secs(10);
 /// Tags of tags of tags.
 const TAGS: usize = 16;
 
@@ -26,14 +30,14 @@ pub(super) fn peel(objects: &Handle, id: ObjectId) -> Result<Vec<ObjectId>, gix:
 }
 
 /// Everything that `plan` needs. `tags` are all tags, for those that follow their commits.
-pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Vec<ObjectId>, gix::Error> {
+pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Contents, gix::Error> {
     let blob_limit = plan.asked.blob_limit;
     let mut collector = Collector { objects, blob_limit, seen: HashSet::new(), found: Vec::new(), content: Vec::new() };
     for commit in plan.common.iter().chain(&plan.shallow.no_longer) {
         let tree = collector.tree_of(*commit)?;
         collector.add_tree(tree)?;
     }
-    collector.found.clear();
+    let known = std::mem::take(&mut collector.found);
     let mut tips = plan.shallow.parents.clone();
     for want in &plan.asked.wants {
         tips.extend(collector.add_chain(*want)?);
@@ -45,14 +49,17 @@ pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Resul
             collector.add_chain(*tag)?;
         }
     }
-    Ok(collector.found)
+    // A partial clone may lack any blob that its commits lead to.
+    let known = if plan.asked.thin && blob_limit.is_none() { known.into_iter().collect() } else { HashMap::new() };
+    Ok(Contents { objects: collector.found, known, distances: plan.asked.distances, search: SEARCH })
 }
 
 struct Collector<'a> {
     objects: &'a Handle,
     blob_limit: Option<u64>,
     seen: HashSet<ObjectId>,
-    found: Vec<ObjectId>,
+    /// With [`name_hash`].
+    found: Vec<(ObjectId, u32)>,
     content: Vec<u8>,
 }
 
@@ -64,7 +71,7 @@ impl Collector<'_> {
             match tree::kind(self.objects, id) {
                 Some(Kind::Commit) => commit = Some(id),
                 Some(Kind::Tree) => self.add_tree(id)?,
-                _ => drop(self.add(id)),
+                _ => _ = self.add(id, 0),
             }
         }
         Ok(commit)
@@ -73,7 +80,7 @@ impl Collector<'_> {
     /// The commits that the client lacks, with their trees.
     fn add_history(&mut self, tips: &[ObjectId], plan: &Plan) -> Result<(), gix::Error> {
         for commit in History::new(self.objects).between(tips, &plan.common, &plan.shallow.cut)? {
-            if self.add(commit) {
+            if self.add(commit, 0) {
                 let tree = self.tree_of(commit)?;
                 self.add_tree(tree)?;
             }
@@ -82,46 +89,47 @@ impl Collector<'_> {
     }
 
     fn add_tree(&mut self, root: ObjectId) -> Result<(), gix::Error> {
-        let mut waiting = vec![root];
-        while let Some(tree) = waiting.pop() {
-            if !self.add(tree) {
+        let mut waiting = vec![(root, 0)];
+        while let Some((tree, path)) = waiting.pop() {
+            if !self.add(tree, path) {
                 continue;
             }
             let data = self.objects.find(&tree, &mut self.content)?.data;
-            let mut blobs = Vec::new();
+            let (mut blobs, below) = (Vec::new(), if tree == root { 0 } else { name_hash(path, b"/") });
             for entry in TreeRefIter::from_bytes(data, SHA1) {
                 let entry = entry?;
+                let path = name_hash(below, entry.filename);
                 match entry.mode {
-                    mode if mode.is_tree() => waiting.push(entry.oid.to_owned()),
+                    mode if mode.is_tree() => waiting.push((entry.oid.to_owned(), path)),
                     mode if mode.is_commit() => {}
-                    _ => blobs.push(entry.oid.to_owned()),
+                    _ => blobs.push((entry.oid.to_owned(), path)),
                 }
             }
-            for blob in blobs {
-                self.add_blob(blob)?;
+            for (blob, path) in blobs {
+                self.add_blob(blob, path)?;
             }
         }
         Ok(())
     }
 
     /// A blob of a tree, unless the client does not want it.
-    fn add_blob(&mut self, id: ObjectId) -> Result<(), gix::Error> {
+    fn add_blob(&mut self, id: ObjectId, path: u32) -> Result<(), gix::Error> {
         let small = match self.blob_limit {
             None => true,
             Some(0) => false,
             Some(limit) => self.objects.header(id)?.size() < limit,
         };
         if small {
-            self.add(id);
+            self.add(id, path);
         }
         Ok(())
     }
 
     /// False if it was there already.
-    fn add(&mut self, id: ObjectId) -> bool {
+    fn add(&mut self, id: ObjectId, path: u32) -> bool {
         let new = self.seen.insert(id);
         if new {
-            self.found.push(id);
+            self.found.push((id, path));
         }
         new
     }

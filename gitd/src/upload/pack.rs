@@ -25,11 +25,13 @@ pub(super) fn send(repository: &Path, plan: &Plan, limit: usize, stdout: Stdout)
 }
 
 fn write(repository: &Path, plan: &Plan, limit: usize, band: &mut BandWriter) -> Result<(), Failure> {
-    let objects = objects::open(&repository.join("objects"), Some(limit))?;
+    let directory = repository.join("objects");
+    let objects = objects::open(&directory, Some(limit))?;
     let tags = Refs::open(repository).all()?.into_iter().filter(|(name, _)| !refs::is_branch(name)).map(|(_, id)| id);
-    let missing = collect::missing(&objects, plan, &tags.collect::<Vec<_>>())?;
+    let contents = collect::missing(&objects, plan, &tags.collect::<Vec<_>>())?;
+    drop(objects);
     let output = io::BufWriter::with_capacity(BUFFER, band);
-    Ok(packing::write(objects, missing, output, &AtomicBool::new(false))?)
+    Ok(packing::write(&directory, limit, &contents, output, &AtomicBool::new(false))?)
 }
 
 /// Wraps bytes into packets of the data band, if the client has bands.

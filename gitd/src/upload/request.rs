@@ -27,12 +27,17 @@ pub(super) struct LsRefs {
 }
 
 /// What a client wants and has.
+#[expect(clippy::struct_excessive_bools, reason = "each is a word that the client says or does not say")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fetch {
     pub(super) wants: Vec<ObjectId>,
     pub(super) haves: Vec<ObjectId>,
     pub(super) done: bool,
     pub(super) include_tags: bool,
+    /// Deltas may be against objects that the client has.
+    pub(super) thin: bool,
+    /// Bases may be told by their distance.
+    pub(super) distances: bool,
     /// Where the client's clone is cut off.
     pub(super) shallow: Vec<ObjectId>,
     pub(super) deepen: Deepen,
@@ -139,13 +144,15 @@ impl Fetch {
             b"have" => self.haves.push(parse_id(value)?),
             b"done" => self.done = true,
             b"include-tag" => self.include_tags = true,
+            b"thin-pack" => self.thin = true,
+            b"ofs-delta" => self.distances = true,
             b"shallow" => self.shallow.push(parse_id(value)?),
             b"deepen" => self.deepen.depth = Some(parse_depth(value)?),
             b"deepen-relative" => self.deepen.relative = true,
             b"deepen-since" => self.deepen.since = Some(parse_number(value)?),
             b"deepen-not" => self.deepen.not.push(value.to_vec()),
             b"filter" => self.blob_limit = Some(parse_filter(value)?),
-            // `thin-pack`, `ofs-delta`, `no-progress` allow what need not be done.
+            // Such as `no-progress`: there is none.
             _ => {}
         }
         Ok(())
