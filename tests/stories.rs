@@ -32,6 +32,7 @@ mod faults;
 mod https;
 mod keys;
 mod limits;
+mod line;
 mod network;
 mod node;
 mod ordinary_user;

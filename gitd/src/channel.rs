@@ -64,6 +64,12 @@ impl Output {
         (Self { sender, cancelled }, receiver)
     }
 
+    /// The same, for work that can be cancelled by itself, too: by this token, a child of the pusher's.
+    #[must_use]
+    pub fn with_own_token(&self) -> Self {
+        Self { sender: self.sender.clone(), cancelled: self.cancelled.child_token() }
+    }
+
     /// Sends bytes as they are. Text for a pusher who has gone is dropped.
     pub async fn write(&self, bytes: &[u8]) {
         let _gone = self.sender.send(bytes.to_vec()).await;

@@ -50,6 +50,17 @@ pub trait Session: Send + Sync {
         Ok(())
     }
 
+    /// The right of a push to have these refs moved, after others that came before it: asked once everything has been received
+    /// and checked. It is held until the refs have moved. A ref that others have moved meanwhile may still move on from there.
+    async fn turn(
+        &self,
+        _repository: &std::path::Path,
+        _updates: &[RefUpdate],
+        _output: &Output,
+    ) -> Result<Turn, Refusal> {
+        Ok(None)
+    }
+
     /// A push that [`Session::repository`] was asked for is over: refs that were to move have moved, and the pusher was told.
     /// Not called when the connection ends before.
     async fn settled(&self) {}
@@ -80,6 +91,9 @@ pub trait Session: Send + Sync {
     /// A connection to `host:port` as seen from where the session leads (`ssh -L`).
     async fn forward(&self, host: &str, port: u16) -> Result<Box<dyn Duplex>, Refusal>;
 }
+
+/// Whatever a session wants to be held until a push has moved its refs.
+pub type Turn = Option<Box<dyn Send + Sync>>;
 
 /// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

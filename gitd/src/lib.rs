@@ -46,7 +46,7 @@ mod tree;
 mod upload;
 
 pub use channel::{Channel, Ended, Output, Terminal, WindowSize};
-pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session};
+pub use handler::{Access, Duplex, Handler, Login, RefUpdate, Refusal, Session, Turn};
 pub use incoming::Incoming;
 pub use limits::Limits;
 pub use public_key::{InvalidPublicKey, PublicKey};

@@ -14,6 +14,7 @@ mod request;
 mod unpack;
 mod update;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +28,11 @@ use tokio_util::io::SyncIoBridge;
 use tokio_util::sync::CancellationToken;
 
 use crate::pktline::Band;
+use crate::serve::{CLEANUP, within};
 use crate::server::Service;
-use crate::{Access, Channel, Ended, Incoming, Output, Refusal, Session, consolidation, crash, pktline, stall};
+use crate::{
+    Access, Channel, Ended, Incoming, Output, RefUpdate, Refusal, Session, consolidation, crash, pktline, stall,
+};
 use connectivity::ConnectivityError;
 use report::Report;
 use request::{PushRequest, RequestError};
@@ -190,15 +194,33 @@ impl Push<'_> {
     /// Does one command after the other.
     async fn update(&self, incoming: Incoming, output: &Output) -> Vec<Result<(), String>> {
         let refused = |reason: &str| vec![Err(reason.to_owned()); self.request.commands.len()];
+        if let Some(reason) = self.request.unknown_option(self.session.push_options()) {
+            return refused(&reason);
+        }
+        let current = self.current_commands().await;
+        let updates: Vec<RefUpdate> =
+            self.request.commands.iter().map(|command| self.request.ref_update(command)).collect();
+        let turn = self.session.turn(&self.repository, &updates, output);
+        let _turn = match within(turn, output.cancelled(), CLEANUP).await {
+            Some(Ok(turn)) => turn,
+            Some(Err(refusal)) => return refused(&refusal.reason),
+            None => return refused("push cancelled"),
+        };
         let Some(_only_writer) = self.wait_for_others(output).await else { return refused("push cancelled") };
         crash::point("objects checked");
         let incoming = Arc::new(incoming);
         let full = (self.request.creations() > self.room).then_some(self.service.limits.refs);
-        let updates = Updates { session: self.session, request: &self.request, incoming, output, full };
+        let updates = Updates { session: self.session, request: &self.request, current, incoming, output, full };
         let outcomes = updates.run().await;
         crash::point("refs moved");
         self.consolidate();
         outcomes
+    }
+
+    /// The names of the refs that are, before anybody is waited for, as the pusher has seen them.
+    async fn current_commands(&self) -> HashSet<Vec<u8>> {
+        let (repository, request) = (self.repository.clone(), Arc::clone(&self.request));
+        spawn_blocking(move || update::as_seen(&repository, &request.commands)).await.unwrap_or_default()
     }
 
     /// In the background: the pusher does not wait.

@@ -8,7 +8,7 @@ mod collect;
 mod pack;
 mod request;
 mod shallow;
-mod walk;
+pub(crate) mod walk;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ use crate::edge::Route;
 use crate::failure::{Failure, Result};
 use crate::formation::InstanceState;
 use crate::instance::owner;
+use crate::line::Job;
 use crate::logs::{AccessLog, AccessTerms};
 use crate::names::{AppName, Version};
 use crate::platform::Platform;
@@ -54,7 +55,9 @@ impl Platform {
 
     /// Gives an app another name: its address, its directory, and the names its instances know.
     pub async fn rename_app(self: &Arc<Self>, app: &App, to: &AppName, output: &Output) -> Result<()> {
-        let _builds = self.turn(&self.formations.of(app.id).builds, output).await?;
+        let job = Job::new(None, "", format!("Rename to {to}"), output.cancelled().child_token());
+        let builds = self.formations.of(app.id).builds.join(job)?;
+        builds.head(output).await?;
         // Whoever looks for layers that no release names must find the directory, under one name or the other.
         let _layers = self.uses.layers().await;
         {

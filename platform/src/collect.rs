@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use builder::Digest;
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Failure, Result};
 use crate::home::sync_directory;
 use crate::instance::Labels;
+use crate::line::Job;
 use crate::names::Version;
 use crate::platform::Platform;
 use crate::release::Manifest;
@@ -128,7 +130,8 @@ impl Platform {
     fn collect_cache(&self, app: &App) -> Option<PathBuf> {
         let cache = self.home.app(&app.name).cache();
         let rests = newest(&cache).and_then(|changed| SystemTime::now().duration_since(changed).ok()) > Some(RESTED);
-        let _build = rests.then(|| self.formations.of(app.id).builds.clone().try_acquire_owned().ok())??;
+        let job = || Job::new(None, "airstrip", "Take the cache away", CancellationToken::new());
+        let _build = rests.then(|| self.formations.of(app.id).builds.join_empty(job()))??;
         let gone = aside(&cache).ok()?;
         self.make_app_home(app).ok()?;
         gone

@@ -6,6 +6,7 @@
 mod apps;
 mod arguments;
 mod buildpacks;
+mod builds;
 mod certs;
 mod config;
 mod console;

@@ -10,10 +10,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::archive::{MOST_BYTES, ReleaseArchive};
 use crate::failure::{Failure, Result};
-use crate::pipeline::{Deployment, Origin, Receipt};
+use crate::names::Version;
+use crate::pipeline::{Deployment, Origin};
 use crate::platform::Platform;
 use crate::source::{Archive, Committed, Pushed};
 use crate::store::App;
+use crate::turn::{Turn, Wish};
 
 /// A push of one ref of an app.
 pub struct Push<'a> {
@@ -25,25 +27,47 @@ pub struct Push<'a> {
     pub actor: &'a str,
     /// How long receiving took.
     pub receive: Duration,
+    /// The turn to build, if it was to deploy when it stood in line.
+    pub turn: Option<&'a Turn>,
 }
 
+const DRY_RUN: &str = "dry-run";
+
 impl Platform {
+    /// Waits for the turn of a push to build; None if nothing of it is to be built.
+    pub async fn turn_of_push(
+        self: &Arc<Self>,
+        app: &App,
+        updates: &[RefUpdate],
+        actor: &str,
+        output: &Output,
+    ) -> Result<Option<Turn>> {
+        let deployed = |update| deployed_branch(app, update).ok().flatten();
+        let Some((_, commit)) = updates.iter().find_map(deployed) else { return Ok(None) };
+        let dry_run = updates.iter().any(|update| asks_for(update, DRY_RUN));
+        let (commit, verb) = (commit.to_string(), if dry_run { "Check" } else { "Deploy" });
+        let what = format!("{verb} {}", &commit[..7]);
+        let wish = Wish { actor, what, commit: Some(&commit), newest: !dry_run };
+        self.turn_to_build(app, &wish, output).await.map(Some)
+    }
+
     /// Decides what a pushed ref means: the deploy branch deploys, tags are stored, everything else is refused.
-    pub async fn push(self: &Arc<Self>, app: &App, push: &Push<'_>, output: &Output) -> Result<()> {
+    pub async fn push(self: &Arc<Self>, app: &App, push: &Push<'_>) -> Result<()> {
         let name = push.update.name.as_str();
         let Some((branch, commit)) = deployed_branch(app, push.update)? else { return Ok(()) };
-        let text = commit.to_string();
+        let changed = || Failure::new("the deploy branch was changed meanwhile", "push again");
+        let (turn, text) = (push.turn.ok_or_else(changed)?, commit.to_string());
         let deployment = Deployment {
             origin: Origin::Tree(&Pushed { incoming: push.incoming, commit }),
             actor: push.actor,
             description: format!("Deploy {}", &text[..7]),
             commit: Some(text.clone()),
             moved: Some((name.to_owned(), text)),
-            clean: push.update.options.iter().any(|option| option == "no-cache"),
-            dry_run: push.update.options.iter().any(|option| option == "dry-run"),
+            clean: asks_for(push.update, "no-cache"),
+            dry_run: asks_for(push.update, DRY_RUN),
             receive: push.receive,
         };
-        self.deploy(app, &deployment, output).await?;
+        self.deploy(app, &deployment, turn).await?;
         if app.deploy_branch.is_none() {
             self.show_branch(app, branch);
         }
@@ -60,9 +84,14 @@ impl Platform {
     }
 
     /// Builds and releases the tip of the deploy branch anew.
-    pub async fn rebuild(self: &Arc<Self>, app: &App, actor: &str, output: &Output) -> Result<Receipt> {
-        let started = Instant::now();
-        let (branch, tip) = self.deploy_tip(app)?.ok_or_else(|| Failure::no_release(&app.name))?;
+    pub async fn rebuild(self: &Arc<Self>, app: &App, actor: &str, output: &Output) -> Result<Version> {
+        let none = || Failure::no_release(&app.name);
+        let commit = self.deploy_tip(app)?.ok_or_else(none)?.1.commit.to_string();
+        let wish = Wish { actor, what: format!("Rebuild {}", &commit[..7]), commit: Some(&commit), newest: false };
+        let turn = self.turn_to_build(app, &wish, output).await?;
+        let (started, app) = (Instant::now(), &self.as_it_is(app)?);
+        // Pushes that it waited for may have moved it.
+        let (branch, tip) = self.deploy_tip(app)?.ok_or_else(none)?;
         let text = tip.commit.to_string();
         let deployment = Deployment {
             origin: Origin::Tree(&tip),
@@ -74,7 +103,7 @@ impl Platform {
             dry_run: false,
             receive: started.elapsed(),
         };
-        self.deploy(app, &deployment, output).await
+        self.deploy(app, &deployment, &turn).await
     }
 
     /// The deploy branch and its tip, if there is any.
@@ -92,7 +121,7 @@ impl Platform {
         archive: Box<dyn AsyncRead + Send + Unpin>,
         actor: &str,
         output: &Output,
-    ) -> Result<Receipt> {
+    ) -> Result<Version> {
         let started = Instant::now();
         let limit = |begin: &[u8]| if ReleaseArchive::begins(begin) { MOST_BYTES } else { Archive::MAX_BYTES };
         let file = self.receive(app, archive, limit).await?;
@@ -109,9 +138,12 @@ impl Platform {
             Origin::Tree(&tree)
         };
         let receive = started.elapsed();
+        let wish = Wish { actor, what: description.clone(), commit: commit.as_deref(), newest: false };
+        let turn = self.turn_to_build(app, &wish, output).await?;
+        let app = &self.as_it_is(app)?;
         let deployment =
             Deployment { origin, actor, description, commit, moved: None, clean: false, dry_run: false, receive };
-        self.deploy(app, &deployment, output).await
+        self.deploy(app, &deployment, &turn).await
     }
 
     /// Receives a file without a name; `limit` says how long it may be, by its beginning.
@@ -147,6 +179,10 @@ fn too_large(limit: u64) -> Failure {
         format!("the archive is larger than {} GiB", limit >> 30),
         "keep large files in data/, not in the code",
     )
+}
+
+fn asks_for(update: &RefUpdate, option: &str) -> bool {
+    update.options.iter().any(|asked| asked == option)
 }
 
 /// What a pushed ref deploys; None for a tag.

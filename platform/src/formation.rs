@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::instance::Instance;
 use crate::keeper::{Place, keep};
+use crate::line::Line;
 use crate::names::{Process, Version};
 use crate::platform::Platform;
 use crate::release::Runnable;
@@ -25,7 +26,7 @@ pub struct Formations {
 #[derive(Debug)]
 pub struct Formation {
     /// One build at a time.
-    pub builds: Arc<Semaphore>,
+    pub builds: Arc<Line>,
     /// One change of what runs at a time.
     pub changes: Arc<Semaphore>,
     kept: Mutex<BTreeMap<Process, Kept>>,
@@ -110,8 +111,7 @@ impl Formations {
 
 impl Default for Formation {
     fn default() -> Self {
-        let one = || Arc::new(Semaphore::new(1));
-        Self { builds: one(), changes: one(), kept: Mutex::default() }
+        Self { builds: Arc::default(), changes: Arc::new(Semaphore::new(1)), kept: Mutex::default() }
     }
 }
 

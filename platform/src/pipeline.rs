@@ -18,6 +18,7 @@ use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::source::Source;
 use crate::store::{App, Config, NewRelease, Release};
+use crate::turn::{PASSED, Turn};
 use crate::uses::Lease;
 
 /// What a deployment begins with.
@@ -49,19 +50,19 @@ pub struct Deployment<'a> {
     pub receive: Duration,
 }
 
-/// A release that serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// Which.
-    pub version: Version,
-}
-
 impl Platform {
     /// Makes new code the app's next release. On failure everything is as it was.
-    pub async fn deploy(self: &Arc<Self>, app: &App, deployment: &Deployment<'_>, output: &Output) -> Result<Receipt> {
-        let formation = self.formations.of(app.id);
-        let phases = Phases::new(deployment.receive);
-        let _build = self.turn(&formation.builds, output).await?;
+    pub async fn deploy(self: &Arc<Self>, app: &App, deployment: &Deployment<'_>, turn: &Turn) -> Result<Version> {
+        turn.end(self.build_and_release(app, deployment, turn).await)
+    }
+
+    async fn build_and_release(
+        self: &Arc<Self>,
+        app: &App,
+        deployment: &Deployment<'_>,
+        turn: &Turn,
+    ) -> Result<Version> {
+        let (phases, output) = (Phases::new(deployment.receive), turn.output());
         let _layers = self.uses.layers().await;
         let built = match deployment.origin {
             Origin::Tree(source) => Box::pin(self.build(app, deployment, source, output)).await,
@@ -70,7 +71,7 @@ impl Platform {
         let built = built.map_err(|failure| deployment.told(failure))?;
         phases.end("build");
         if deployment.dry_run {
-            return Err(Failure::plain("dry run passed"));
+            return Err(Failure::plain(PASSED));
         }
         let (app, _change) = &self.begin_change(app, output).await?;
         let version = self.store.next_version(app.id)?;
@@ -79,6 +80,7 @@ impl Platform {
         let synced = directory.sync();
         let keep = async {
             synced.await?;
+            turn.keep()?;
             match deployment.origin {
                 Origin::Tree(source) => tokio::task::block_in_place(|| source.keep()),
                 Origin::Release(_) => Ok(()),
@@ -98,7 +100,7 @@ impl Platform {
         to: Option<Version>,
         actor: &str,
         output: &Output,
-    ) -> Result<Receipt> {
+    ) -> Result<Version> {
         let (app, _change) = &self.begin_change(app, output).await?;
         let (target, _code) = self.rollback_target(app, to)?;
         let config = self.store.release_config(app.id, target.version)?;
@@ -149,8 +151,7 @@ impl Platform {
             self.store.commit_release(app.id, &new)?;
             return Ok(Some(version));
         }
-        let receipt = self.release(app, new, &Phases::new(Duration::ZERO), output, std::future::ready(Ok(()))).await?;
-        Ok(Some(receipt.version))
+        self.release(app, new, &Phases::new(Duration::ZERO), output, std::future::ready(Ok(()))).await.map(Some)
     }
 
     /// Release, launch, route. `keep` makes what the release refers to permanent, at the last moment at which it can still fail.
@@ -161,7 +162,7 @@ impl Platform {
         phases: &Phases,
         output: &Output,
         keep: impl Future<Output = Result<()>> + Send,
-    ) -> Result<Receipt> {
+    ) -> Result<Version> {
         let home = self.home.app(&app.name);
         let release = Arc::new(Runnable::new(app, home, new.release.version, new.release.code, new.config.clone())?);
         let scale = self.store.scale(app.id)?;
@@ -181,7 +182,7 @@ impl Platform {
         if release.manifest.kinds().any(|kind| kind.is_web()) {
             output.line(&format!("       {}", self.url(&release.name))).await;
         }
-        Ok(Receipt { version: new.release.version })
+        Ok(new.release.version)
     }
 
     /// Runs the release's own `release` command, once, before anything of it starts.

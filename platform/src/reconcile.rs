@@ -25,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(30);
 impl Platform {
     /// Brings every app into order. One app's trouble does not keep the others from serving.
     pub async fn reconcile(self: &Arc<Self>) -> Result<()> {
+        self.store.interrupt_builds()?;
         let listed = self.engine.list().await?;
         let mut taken = BTreeSet::new();
         for app in self.store.apps()? {

@@ -73,12 +73,17 @@ impl Platform {
     /// Waits until nobody else changes what runs of an app. Gives the app as it is then: it may have been renamed, or be gone.
     pub async fn begin_change(&self, app: &App, output: &Output) -> Result<(App, OwnedSemaphorePermit)> {
         let turn = self.turn(&self.formations.of(app.id).changes, output).await?;
+        Ok((self.as_it_is(app)?, turn))
+    }
+
+    /// An app after something was waited for: it may have been renamed, or be gone.
+    pub fn as_it_is(&self, app: &App) -> Result<App> {
         let now = self.store.app_by_id(app.id)?.filter(|app| !app.destroying);
-        Ok((now.ok_or_else(|| Failure::no_app(app.name.as_str()))?, turn))
+        now.ok_or_else(|| Failure::no_app(app.name.as_str()))
     }
 
     /// Waits for a permit; says so if another holds it.
-    pub async fn turn(&self, semaphore: &Arc<Semaphore>, output: &Output) -> Result<OwnedSemaphorePermit> {
+    async fn turn(&self, semaphore: &Arc<Semaphore>, output: &Output) -> Result<OwnedSemaphorePermit> {
         if let Ok(permit) = semaphore.clone().try_acquire_owned() {
             return Ok(permit);
         }

@@ -1,8 +1,9 @@
 //! SSH sessions: a key becomes an actor, the user name says what the session is for.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gitd::{Access, Channel, Duplex, Ended, Handler, Incoming, Login, Output, RefUpdate, Refusal, Session};
@@ -18,6 +19,7 @@ use crate::inside::{Program, client_terminal};
 use crate::names::{AppName, Process};
 use crate::platform::Platform;
 use crate::store::{App, Key};
+use crate::turn::Turn;
 
 /// The user name of commands and pushes.
 const COMMANDS: &str = "airstrip";
@@ -40,6 +42,7 @@ impl Handler for Doorkeeper {
             purpose,
             receiving: Mutex::default(),
             passes: Mutex::default(),
+            turns: Mutex::default(),
         }))
     }
 }
@@ -54,6 +57,15 @@ struct Visit {
     receiving: Mutex<Option<Instant>>,
     /// One for each push in progress.
     passes: Mutex<Vec<Pass>>,
+    /// Those of pushes that are asked about now, by their repositories: each app has one at a time.
+    turns: Mutex<HashMap<PathBuf, Held>>,
+}
+
+/// A push's turn to build, which is kept where the push is.
+struct Held {
+    turn: Weak<Turn>,
+    /// How long receiving had taken before it waited.
+    receive: Duration,
 }
 
 enum Purpose {
@@ -91,6 +103,23 @@ impl Session for Visit {
         Ok(())
     }
 
+    async fn turn(
+        &self,
+        repository: &Path,
+        updates: &[RefUpdate],
+        output: &Output,
+    ) -> std::result::Result<gitd::Turn, Refusal> {
+        let receive = self.receiving().take().map(|began| began.elapsed()).unwrap_or_default();
+        let turn = async {
+            let app = self.app_of(repository)?;
+            self.platform.turn_of_push(&app, updates, &self.actor.name, output).await
+        };
+        let Some(turn) = told(turn.await, output).await? else { return Ok(None) };
+        let turn = Arc::new(turn);
+        self.turns().insert(repository.to_owned(), Held { turn: Arc::downgrade(&turn), receive });
+        Ok(Some(Box::new(turn)))
+    }
+
     async fn settled(&self) {
         self.passes().pop();
     }
@@ -102,18 +131,13 @@ impl Session for Visit {
         incoming: &Incoming,
         output: &Output,
     ) -> std::result::Result<(), Refusal> {
-        let receive = self.receiving().take().map(|began| began.elapsed()).unwrap_or_default();
-        let push = Push { update, incoming, actor: &self.actor.name, receive };
+        let (turn, receive) = self.held(repository);
+        let push = Push { update, incoming, actor: &self.actor.name, receive, turn: turn.as_deref() };
         let result = match self.app_of(repository) {
-            Ok(app) => self.platform.push(&app, &push, output).await,
+            Ok(app) => self.platform.push(&app, &push).await,
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = &result {
-            for line in failure.lines() {
-                output.line(&line).await;
-            }
-        }
-        result.map_err(|failure| refusal(&failure))
+        told(result, output).await
     }
 
     async fn exec(&self, line: &str, channel: Channel) -> Ended {
@@ -161,6 +185,16 @@ impl Visit {
 
     fn passes(&self) -> std::sync::MutexGuard<'_, Vec<Pass>> {
         self.passes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turns(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Held>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn of the push that is asked about, and how long receiving it had taken.
+    fn held(&self, repository: &Path) -> (Option<Arc<Turn>>, Duration) {
+        let turns = self.turns();
+        turns.get(repository).map_or((None, Duration::ZERO), |held| (held.turn.upgrade(), held.receive))
     }
 
     /// The repository of an app; a push to an app that does not exist makes it.
@@ -211,6 +245,16 @@ impl Visit {
         };
         console.hand_over(notices, enter).await
     }
+}
+
+/// Tells the pusher what went wrong, and git the reason.
+async fn told<T>(result: Result<T>, output: &Output) -> std::result::Result<T, Refusal> {
+    if let Err(failure) = &result {
+        for line in failure.lines() {
+            output.line(&line).await;
+        }
+    }
+    result.map_err(|failure| refusal(&failure))
 }
 
 fn refusal(failure: &Failure) -> Refusal {

@@ -4,6 +4,7 @@
 //! made directly from asynchronous code: the daemon's traffic runs on the router's own threads.
 
 mod apps;
+mod builds;
 mod certificates;
 mod keys;
 mod releases;
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 pub use apps::{App, AppId, Scale};
+pub use builds::{Build, BuildEnd};
 pub use certificates::{OwnCertificate, Refusal};
 pub use keys::{Key, Role};
 pub use releases::{Config, NewRelease, Release};
@@ -137,6 +139,32 @@ mod tests {
         assert_eq!(store.scale(app.id).unwrap(), vec![("web".parse().unwrap(), 1)]);
         assert_eq!(store.config(app.id).unwrap().len(), 1);
         assert_eq!(store.next_version(app.id).unwrap(), Version(2));
+    }
+
+    #[test]
+    fn builds_are_numbered_and_told_of() {
+        let store = store();
+        let app = store.create_app(&"blog".parse().unwrap()).unwrap().id;
+        let add = || store.add_build(app, "alice", "Deploy 1a2b3c4", Some("1a2b3c4")).unwrap();
+        assert_eq!((add(), add(), add()), (1, 2, 3));
+        store.begin_build(app, 1).unwrap();
+        store.end_build(app, 1, BuildEnd::Live, Some(Version(7)), None).unwrap();
+        store.begin_build(app, 2).unwrap();
+        store.interrupt_builds().unwrap();
+        let told: Vec<_> = store.builds(app).unwrap();
+        let states: Vec<_> = told.iter().map(|build| (build.number, build.state.as_str())).collect();
+        assert_eq!(states, [(3, "interrupted"), (2, "interrupted"), (1, "live")]);
+        assert_eq!(
+            (told[2].release, told[1].began_at.is_some(), told[0].began_at.is_some()),
+            (Some(Version(7)), true, false)
+        );
+        for _ in 0..60 {
+            add();
+        }
+        assert_eq!(store.builds(app).unwrap().len(), 50);
+        assert_eq!(add(), 64);
+        let synchronous: i64 = store.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+        assert_eq!(synchronous, 2, "what matters is written through");
     }
 
     #[test]

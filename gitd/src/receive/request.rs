@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::AsyncRead;
 
 use crate::pktline::{self, Packet};
-use crate::{Limits, ObjectId};
+use crate::{Limits, ObjectId, RefUpdate};
 
 /// Options of one push at most.
 const OPTIONS: usize = 32;
@@ -54,6 +54,18 @@ pub(crate) enum RequestError {
 }
 
 impl PushRequest {
+    /// What a command asks for, with what is said about all.
+    pub(crate) fn ref_update(&self, command: &Command) -> RefUpdate {
+        let name = String::from_utf8_lossy(&command.name).into_owned();
+        RefUpdate { name, old: command.old, new: command.new, options: self.options.clone() }
+    }
+
+    /// Why its options cannot be followed, if these are known.
+    pub(crate) fn unknown_option(&self, known: &[&str]) -> Option<String> {
+        let option = self.options.iter().find(|option| !known.contains(&option.as_str()))?;
+        Some(format!("unknown push option {option:?}, known are: {}", known.join(", ")))
+    }
+
     /// Reads up to where the pack begins. None: the client does not want anything. With the error comes whether the client
     /// expects it in a band.
     pub(crate) async fn read(

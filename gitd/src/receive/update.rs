@@ -1,5 +1,7 @@
 //! The commands of a push, one after the other, by the only writer of the repository.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use gix::objs::Kind;
@@ -10,6 +12,7 @@ use super::request::{Command, PushRequest};
 use crate::journal::Journal;
 use crate::refs::{self, PreparedRef, Refs};
 use crate::serve::{CLEANUP, within};
+use crate::upload::walk::History;
 use crate::{Incoming, ObjectId, Output, RefUpdate, Refusal, RepositoryError, Session};
 use crate::{crash, objects, tree};
 
@@ -17,6 +20,8 @@ use crate::{crash, objects, tree};
 pub(super) struct Updates<'a> {
     pub(super) session: &'a dyn Session,
     pub(super) request: &'a PushRequest,
+    /// The names of the refs that were as the pusher has seen them, before it waited for others.
+    pub(super) current: HashSet<Vec<u8>>,
     pub(super) incoming: Arc<Incoming>,
     pub(super) output: &'a Output,
     /// How many refs the repository may have, if it would have more.
@@ -50,7 +55,7 @@ impl Updates<'_> {
 
     async fn apply(&self, command: &Command) -> Result<(), String> {
         let change = self.prepare(command).await?;
-        self.ask(&change.name, command).await?;
+        self.ask(command).await?;
         crash::point("agreed");
         self.blocking(move |incoming| change.make(incoming)).await
     }
@@ -83,16 +88,15 @@ impl Updates<'_> {
             Journal::prepare(incoming.repository(), &wanted).map_err(|error| journal_failed(incoming, error))
         });
         let journal = journal.await.map_err(|reason| (0, reason))?;
-        self.check(&changes).await.map_err(|(index, refusal)| (index, refusal.reason))?;
-        for (index, (change, command)) in changes.iter().zip(&self.request.commands).enumerate() {
-            self.ask(&change.name, command).await.map_err(|reason| (index, reason))?;
+        self.check().await.map_err(|(index, refusal)| (index, refusal.reason))?;
+        for (index, command) in self.request.commands.iter().enumerate() {
+            self.ask(command).await.map_err(|reason| (index, reason))?;
         }
         self.blocking(move |incoming| Ok(make_all(changes, journal, incoming))).await.map_err(|reason| (0, reason))?
     }
 
     /// The change that a command is, if the ref may move as far as git is concerned.
     async fn prepare(&self, command: &Command) -> Result<Change, String> {
-        self.check_options()?;
         if command.new.is_none() && refs::is_hidden(&command.name) {
             return Err("deny deleting a hidden ref".to_owned());
         }
@@ -101,45 +105,33 @@ impl Updates<'_> {
         }
         let name = refs::parse_name(&command.name)?;
         let (old, new) = (command.old, command.new);
+        let seen = self.current.contains(&command.name);
         self.blocking(move |incoming| {
-            check(incoming, &name, old, new)?;
+            let old = base(incoming, &name, old, new, seen)?;
+            check(incoming, &name, new)?;
             Change::prepare(incoming, name, old, new)
         })
         .await
     }
 
-    fn check_options(&self) -> Result<(), String> {
-        let known = self.session.push_options();
-        match self.request.options.iter().find(|option| !known.contains(&option.as_str())) {
-            Some(option) => Err(format!("unknown push option {option:?}, known are: {}", known.join(", "))),
-            None => Ok(()),
-        }
-    }
-
-    async fn check(&self, changes: &[Change]) -> Result<(), (usize, Refusal)> {
-        let commands = changes.iter().zip(&self.request.commands);
+    async fn check(&self) -> Result<(), (usize, Refusal)> {
         let updates: Vec<RefUpdate> =
-            commands.map(|(change, command)| self.ref_update(&change.name, command)).collect();
+            self.request.commands.iter().map(|command| self.request.ref_update(command)).collect();
         self.session.check(self.incoming.repository(), &updates).await
     }
 
     /// The session's word. It decides also about a push that was cancelled: what it agrees to has happened.
-    async fn ask(&self, name: &FullName, command: &Command) -> Result<(), String> {
+    async fn ask(&self, command: &Command) -> Result<(), String> {
         let gone = self.output.cancelled();
         if gone.is_cancelled() {
             return Err(CANCELLED.to_owned());
         }
-        let update = self.ref_update(name, command);
+        let update = self.request.ref_update(command);
         let answer = self.session.update(self.incoming.repository(), &update, &self.incoming, self.output);
         match within(answer, gone, CLEANUP).await {
             Some(answer) => answer.map_err(|refusal| refusal.reason),
             None => Err(CANCELLED.to_owned()),
         }
-    }
-
-    fn ref_update(&self, name: &FullName, command: &Command) -> RefUpdate {
-        let options = self.request.options.clone();
-        RefUpdate { name: name.as_bstr().to_string(), old: command.old, new: command.new, options }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -156,12 +148,49 @@ const INTERNAL: &str = "internal error";
 const FAILED: &str = "failed to update ref";
 const ATOMIC: &str = "atomic push failure";
 
-/// Whether the ref may move as far as git is concerned.
-fn check(incoming: &Incoming, name: &FullName, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<(), String> {
-    let refs = Refs::open(incoming.repository());
-    if refs.find(name).map_err(internal)? != old {
-        return Err("incorrect old value provided".to_owned());
+/// The names of those refs that are what their commands say.
+pub(super) fn as_seen(repository: &Path, commands: &[Command]) -> HashSet<Vec<u8>> {
+    let refs = Refs::open(repository);
+    let seen = |command: &&Command| {
+        let found = refs::parse_name(&command.name).ok().and_then(|name| refs.find(&name).ok());
+        found.is_some_and(|now| now == command.old)
+    };
+    commands.iter().filter(seen).map(|command| command.name.clone()).collect()
+}
+
+/// Where the ref moves from: from where the pusher has seen it, or, if it moved on while the pusher waited for others, from
+/// there, if that is part of what is pushed.
+fn base(
+    incoming: &Incoming,
+    name: &FullName,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    seen: bool,
+) -> Result<Option<ObjectId>, String> {
+    let now = Refs::open(incoming.repository()).find(name).map_err(internal)?;
+    if now == old {
+        return Ok(old);
     }
+    match (now, new) {
+        (Some(now), Some(new)) if seen && now != new && leads_to(incoming, new, now).map_err(internal)? => {
+            Ok(Some(now))
+        }
+        _ => Err("incorrect old value provided".to_owned()),
+    }
+}
+
+/// Whether the history of `new` has `now`.
+fn leads_to(incoming: &Incoming, new: ObjectId, now: ObjectId) -> Result<bool, Box<dyn std::error::Error>> {
+    let objects = objects::open(&incoming.objects(), None)?;
+    if tree::kind(&objects, new) != Some(Kind::Commit) || tree::kind(&objects, now) != Some(Kind::Commit) {
+        return Ok(false);
+    }
+    Ok(History::new(&objects).between(&[now], &[new], &HashSet::new())?.is_empty())
+}
+
+/// Whether the ref may move as far as git is concerned.
+fn check(incoming: &Incoming, name: &FullName, new: Option<ObjectId>) -> Result<(), String> {
+    let refs = Refs::open(incoming.repository());
     let Some(new) = new else { return Ok(()) };
     if let Some(other) = refs.conflict(name).map_err(internal)? {
         return Err(format!("'{}' exists; cannot create '{}'", other.as_bstr(), name.as_bstr()));

@@ -10,7 +10,7 @@ use crate::{ObjectId, tree};
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 
 /// Reads commits.
-pub(super) struct History<'a> {
+pub(crate) struct History<'a> {
     objects: &'a Handle,
     content: Vec<u8>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Commit {
 }
 
 impl<'a> History<'a> {
-    pub(super) fn new(objects: &'a Handle) -> Self {
+    pub(crate) fn new(objects: &'a Handle) -> Self {
         Self { objects, content: Vec::new() }
     }
 
@@ -41,7 +41,7 @@ impl<'a> History<'a> {
 
     /// What `tips` lead to and `hidden` do not, where those in `cut` lead nowhere. The newest first: where dates
     /// deceive, a commit too many is found.
-    pub(super) fn between(
+    pub(crate) fn between(
         &mut self,
         tips: &[ObjectId],
         hidden: &[ObjectId],

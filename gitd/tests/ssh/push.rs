@@ -161,6 +161,28 @@ async fn a_second_push_waits_for_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_waited_goes_on_from_where_the_branch_is_by_then() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    let first_commit = world.head(&work).await;
+    world.decide(Decision::Hold);
+    let mut first = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    first.stderr_until("remote: -----> Building").await;
+    let head = world.commit(&work, "file", "two\n").await;
+    let mut second = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    second.stderr_until("remote: Waiting for another push to finish...").await;
+    world.release();
+    assert!(first.succeeds().await);
+    second.stderr_until("remote: -----> Building").await;
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), Some(first_commit));
+    world.release();
+    assert!(second.succeeds().await);
+    assert_eq!(world.server_ref("blog", "refs/heads/main"), Some(head));
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_pushes_of_the_same_branch_do_not_both_win() {
     let world = World::new().await;
     let work = world.work_tree("blog").await;

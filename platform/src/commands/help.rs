@@ -11,6 +11,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Deploys",
         &[
+            "builds",
+            "builds:cancel",
             "releases",
             "releases:keep",
             "releases:verify",
@@ -204,6 +206,8 @@ mod tests {
           url APP                            Show where an app answers
 
         Deploys
+          builds APP                         List an app's builds: who wanted them, which wait, and what became of them
+          builds:cancel APP [BUILD]          End the build that is under way; nothing changes
           releases APP                       List an app's releases
           releases:keep APP N                Change of how many builds releases are kept to roll back to (10)
           releases:verify APP [RELEASE]      Compare every file of a release with what it was when it was made

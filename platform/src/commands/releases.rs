@@ -3,7 +3,7 @@
 use super::Call;
 use super::arguments::{ExportFormat, Form, KeptBuilds};
 use super::line::Releases;
-use super::signers;
+use super::{builds, signers};
 use crate::access::Need;
 use crate::archive::MOST_BYTES;
 use crate::export::in_pieces;
@@ -18,6 +18,8 @@ use crate::store::App;
 pub(super) async fn carry_out(call: &mut Call<'_>, command: Releases) -> Result<()> {
     match command {
         Releases::List { app, form } => list(call, &app, form).await,
+        Releases::Builds { app, form } => builds::list(call, &app, form).await,
+        Releases::Cancel { app, number } => builds::cancel(call, &app, number).await,
         Releases::Verify { app, version, form } => verify(call, &app, version, form).await,
         Releases::Keep { app, builds } => keep(call, &app, builds).await,
         Releases::Export { app, version, format, base } => export(call, &app, version, format, base.is_some()).await,

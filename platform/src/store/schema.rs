@@ -122,6 +122,21 @@ const MIGRATIONS: &[&str] = &["
         bundle TEXT NOT NULL                    -- chain and private key
     ) STRICT;
     CREATE UNIQUE INDEX own_certificates_place ON own_certificates (ifnull(app, 0), ifnull(domain, ''));
+", "
+    CREATE TABLE builds (                       -- what is told of them; nothing depends on it
+        app INTEGER NOT NULL REFERENCES apps(id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        description TEXT NOT NULL,
+        commit_id TEXT,
+        state TEXT NOT NULL,
+        joined_at TEXT NOT NULL,
+        began_at TEXT,
+        ended_at TEXT,
+        version INTEGER,                        -- the release that was made
+        reason TEXT,                            -- why there is none
+        PRIMARY KEY (app, number)
+    ) STRICT;
 "];
 
 /// Brings the schema up to date; each step is one transaction.

@@ -20,7 +20,10 @@ impl Command {
             }
             Self::Releases(command) => matches!(
                 command,
+                // A build that is cancelled is under way: whoever waits for it must not keep this out.
                 Releases::List { .. }
+                    | Releases::Builds { .. }
+                    | Releases::Cancel { .. }
                     | Releases::Verify { .. }
                     | Releases::Export { .. }
                     | Releases::Key

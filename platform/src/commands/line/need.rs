@@ -84,6 +84,8 @@ fn releases(command: &Releases) -> Needed<'_> {
         Releases::Key => NOTHING,
         Releases::Trusted(_) | Releases::Trust { .. } | Releases::Distrust { .. } => ADMIN,
         Releases::List { app, .. }
+        | Releases::Builds { app, .. }
+        | Releases::Cancel { app, .. }
         | Releases::Verify { app, .. }
         | Releases::Rollback { app, .. }
         | Releases::Deploy { app } => deploy(app),

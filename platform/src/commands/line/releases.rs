@@ -13,6 +13,21 @@ pub(in crate::commands) enum Releases {
         #[command(flatten)]
         form: Form,
     },
+    /// List an app's builds: who wanted them, which wait, and what became of them
+    #[command(name = "builds")]
+    Builds {
+        app: AppName,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// End the build that is under way; nothing changes
+    #[command(name = "builds:cancel")]
+    Cancel {
+        app: AppName,
+        /// Such as 12, also of one that waits; without it the one that is under way
+        #[arg(value_name = "BUILD")]
+        number: Option<u32>,
+    },
     /// Compare every file of a release with what it was when it was made
     #[command(name = "releases:verify")]
     Verify {
