@@ -40,6 +40,9 @@ impl Choice {
 /// One of the targets that are not in `tried` and do not drain. Those that failed lately are asked only if there are no
 /// others.
 pub(crate) fn choose(targets: &[Arc<Target>], choice: &Choice, tried: &[usize]) -> Option<(usize, InFlight)> {
+    if let [only] = targets {
+        return if tried.contains(&0) { None } else { only.enter().map(|in_flight| (0, in_flight)) };
+    }
     let left: Vec<usize> =
         (0..targets.len()).filter(|index| !tried.contains(index) && !targets[*index].is_draining()).collect();
     let index = wanted(targets, choice, &left).or_else(|| better(targets, choice.turn, left))?;

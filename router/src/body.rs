@@ -34,7 +34,7 @@ pub(crate) struct Passing {
 /// An app's body as it comes.
 pub(crate) enum Incoming {
     /// With the connection it comes over.
-    Http1(Answer),
+    Http1(Box<Answer>),
     Http2(hyper::body::Incoming),
 }
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
 
 use crate::body::{AnswerBody, AnswerError};
 
@@ -55,8 +56,8 @@ impl Coding {
 }
 
 impl Wish {
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        Self { coding: wanted(request.headers()), head: request.method() == Method::HEAD }
+    pub(crate) fn of(parts: &Parts) -> Self {
+        Self { coding: wanted(&parts.headers), head: parts.method == Method::HEAD }
     }
 
     /// Compresses an answer, if the client takes it and it may be.
@@ -69,7 +70,8 @@ impl Wish {
         let encoder = if self.head { Ok(None) } else { Encoder::new(coding).map(Some) };
         let Ok(encoder) = encoder else { return response.map(Packed::plain) };
         announce(response.headers_mut(), coding);
-        response.map(|body| Packed { body, encoder, unsent: false, trailers: None, encoded: true })
+        let packing = Box::new(Packing { encoder, unsent: false, trailers: None });
+        response.map(|body| Packed { body, packing: Some(packing) })
     }
 }
 
@@ -217,13 +219,16 @@ impl Encoder {
 /// The body of an answer, compressed or not.
 pub(crate) struct Packed {
     body: AnswerBody,
-    /// None: it passes as it is, or has ended.
+    /// None: it passes as it is. On the heap, so that most answers need not be as large as some.
+    packing: Option<Box<Packing>>,
+}
+
+struct Packing {
+    /// None: it has ended.
     encoder: Option<Encoder>,
     /// The encoder holds something back.
     unsent: bool,
     trailers: Option<Frame<Bytes>>,
-    /// It has passed an encoder, or does.
-    encoded: bool,
 }
 
 /// Why an answer ended early.
@@ -239,13 +244,15 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Broken>>>;
 
 impl Packed {
     pub(crate) fn plain(body: AnswerBody) -> Self {
-        Self { body, encoder: None, unsent: false, trailers: None, encoded: false }
+        Self { body, packing: None }
     }
+}
 
+impl Packing {
     /// Passes what comes through the encoder, until that gives something or there is nothing more for now.
-    fn poll_packed(&mut self, cx: &mut Context<'_>) -> Polled {
+    fn poll(&mut self, body: &mut AnswerBody, cx: &mut Context<'_>) -> Polled {
         while let Some(encoder) = &mut self.encoder {
-            match Pin::new(&mut self.body).poll_frame(cx)? {
+            match Pin::new(&mut *body).poll_frame(cx)? {
                 Poll::Pending if self.unsent => {
                     self.unsent = false;
                     encoder.writer().flush()?;
@@ -278,25 +285,30 @@ impl Packed {
         let last = self.encoder.take().map(Encoder::finish).transpose()?;
         Poll::Ready(last.map(|last| Ok(Frame::data(last))))
     }
+
+    fn is_end(&self) -> bool {
+        self.encoder.is_none() && self.trailers.is_none()
+    }
 }
 
 impl Body for Packed {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        if self.encoded {
-            return self.poll_packed(cx);
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let Self { body, packing } = self.get_mut();
+        match packing {
+            Some(packing) => packing.poll(body, cx),
+            None => Pin::new(body).poll_frame(cx).map_err(Broken::App),
         }
-        Pin::new(&mut self.body).poll_frame(cx).map_err(Broken::App)
     }
 
     fn is_end_stream(&self) -> bool {
-        if self.encoded { self.encoder.is_none() && self.trailers.is_none() } else { self.body.is_end_stream() }
+        self.packing.as_ref().map_or_else(|| self.body.is_end_stream(), |packing| packing.is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.encoded { SizeHint::default() } else { self.body.size_hint() }
+        if self.packing.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 

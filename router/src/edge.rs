@@ -16,9 +16,11 @@ use crate::admit;
 use crate::balance::{self, Choice};
 use crate::body::{AnswerBody, BodyError, Incoming, RequestBody};
 use crate::certificates::Certificates;
+use crate::clock::Clock;
 use crate::compress::{Packed, Wish};
-use crate::head::{self, Client, Malformed};
+use crate::head::{self, Asked, Client, Has, Malformed};
 use crate::limits::Limits;
+use crate::onward::{self, Onward};
 use crate::page::{Form, Refusal};
 use crate::queue::Patience;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
@@ -53,25 +55,41 @@ pub(crate) struct Edge {
 
 impl Edge {
     pub(crate) fn new(shared: Arc<Shared>, limits: Limits, thread: usize) -> Self {
-        Self { shared, upstream: Upstream { limits, thread }, turn: AtomicUsize::new(0), ids: RequestIds::default() }
+        let clock = Clock::new(&limits);
+        Self {
+            shared,
+            upstream: Upstream { limits, thread, clock },
+            turn: AtomicUsize::new(0),
+            ids: RequestIds::default(),
+        }
     }
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.upstream.limits
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.upstream.clock
+    }
+
     /// The app's answer, or a page that says why there is none.
-    pub(crate) async fn answer(&self, client: &Client, request: Request<hyper::body::Incoming>) -> Response<Seen> {
-        let (form, wish) = (Form::wanted(request.headers()), Wish::of(&request));
-        let last = request.version() != Version::HTTP_2 && head::ends_connection(request.headers());
-        let mut sight = Sight::new(self.ids.of(request.headers()), client.ip);
-        let passed = self.pass(client, request, &mut sight).await;
-        let mut response = passed.unwrap_or_else(|refusal| refusal.response(form));
-        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    pub(crate) async fn answer(&self, client: &Client, mut request: Request<hyper::body::Incoming>) -> Response<Seen> {
+        let has = Has::of(request.headers());
+        let upgrade = if has.upgrade { wanted_upgrade(&mut request) } else { None };
+        let (mut parts, body) = request.into_parts();
+        if parts.version == Version::HTTP_2 {
+            onward::join_cookies(&mut parts.headers);
+        }
+        let body = RequestBody::new(body, has.expect, self.limits().stall);
+        let id = if has.request_id { self.ids.of(&parts.headers) } else { self.ids.make() };
+        let mut sight = Sight::new(id, client.ip);
+        let passed = self.pass(Asked { client, parts: &parts, has }, body, upgrade, &mut sight).await;
+        let mut response = passed.unwrap_or_else(|refusal| refusal.response(Form::wanted(&parts.headers)));
+        if has.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS && head::ends_connection(&parts) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response.headers_mut().insert(X_REQUEST_ID, sight.id().clone());
-        let response = if sight.compresses() { wish.pack(response) } else { response.map(Packed::plain) };
+        let response = if sight.compresses() { Wish::of(&parts).pack(response) } else { response.map(Packed::plain) };
         sight.watch(response)
     }
 
@@ -84,33 +102,29 @@ impl Edge {
 
     async fn pass(
         &self,
-        client: &Client,
-        mut request: Request<hyper::body::Incoming>,
+        asked: Asked<'_>,
+        body: RequestBody,
+        upgrade: Option<(HeaderValue, OnUpgrade)>,
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        if let Some(answer) = self.proof(request.uri().path()) {
+        let Asked { client, parts, .. } = asked;
+        if let Some(answer) = self.proof(parts.uri.path()) {
             return Ok(answer);
         }
-        let upgrade = head::wanted_upgrade(&request).map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
-        let (mut parts, body) = request.into_parts();
-        let body = RequestBody::new(body, parts.headers.contains_key(header::EXPECT), self.limits().stall);
-        let host = head::check(&parts).map_err(Refusal::Malformed)?;
+        let host = head::check(parts, asked.has).map_err(Refusal::Malformed)?;
         let service = self.service(&host)?;
-        sight.asks(&service, &parts);
-        if let Some(redirect) = admit::redirect(&service, client, self.shared.https_port, &host, &parts) {
+        sight.asks(&service, parts);
+        if let Some(redirect) = admit::redirect(&service, client, self.shared.https_port, &host, parts) {
             return Ok(redirect);
         }
         let place = admit::admit(&service, client, &parts.headers)?;
         let body = body.at_most(service.settings.body);
         let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
         let (protocol, upgrade) = upgrade.unzip();
-        head::to_app(&mut parts, host.clone(), client, protocol);
-        parts.headers.insert(X_REQUEST_ID, sight.id().clone());
-        let request = Request::from_parts(parts, body);
-        let (service, mut response, mut lease) = self.send(&host, service, wanted, request, sight).await?;
+        let mut onward = Onward::new(asked, body, host, sight.id().clone(), protocol);
+        let (service, mut response, mut lease) = self.send(service, wanted, &mut onward, sight).await?;
         lease.hold(place);
         sight.answered_by(lease.target());
-        head::to_client(&mut response);
         admit::promise(&service, client, response.headers_mut());
         balance::stick(&service, wanted, lease.target(), client, response.headers_mut());
         self.relay(&service, response, lease, upgrade)
@@ -136,48 +150,53 @@ impl Edge {
     /// Sends to the service; reads the table again if it was replaced in between, or if the request may wait.
     async fn send(
         &self,
-        host: &HeaderValue,
         mut service: Arc<Service>,
         wanted: Option<u64>,
-        mut request: Request<RequestBody>,
+        onward: &mut Onward<'_>,
         sight: &mut Sight,
     ) -> Result<(Arc<Service>, Response<Incoming>, Lease), Refusal> {
         let mut patience = Patience::default();
         loop {
-            let mut changed = pin!(self.shared.changed.notified());
-            changed.as_mut().enable();
-            let failed = match self.attempt(&service, wanted, request, sight).await {
+            let failed = match self.attempt(&service, wanted, onward, sight).await {
                 Ok((response, lease)) => return Ok((service, response, lease)),
                 Err(failed) => failed,
             };
-            let Some(unsent) = failed.request else { return Err(self.refusal(&service, &failed.failure)) };
+            if !failed.unsent {
+                return Err(self.refusal(&service, &failed.failure));
+            }
             let drained = matches!(failed.failure, Failure::Drained);
-            let again = (drained && patience.rereads()) || patience.wait(&service, changed).await;
+            let again = (drained && patience.rereads()) || Box::pin(self.wait(&mut patience, &service, onward)).await;
             if !again {
                 return Err(self.refusal(&service, &failed.failure));
             }
-            request = *unsent;
-            service = self.service(host)?;
+            service = self.service(onward.host())?;
         }
+    }
+
+    /// Waits until it is worth asking the service that is now at the host; at once, if it is another one than that which
+    /// was asked. False if the request may not wait (any longer).
+    async fn wait(&self, patience: &mut Patience, asked: &Arc<Service>, onward: &Onward<'_>) -> bool {
+        let mut changed = pin!(self.shared.changed.notified());
+        changed.as_mut().enable();
+        let replaced = self.service(onward.host()).is_ok_and(|service| !Arc::ptr_eq(&service, asked));
+        patience.wait(asked, changed, replaced).await
     }
 
     async fn attempt(
         &self,
         service: &Service,
         wanted: Option<u64>,
-        request: Request<RequestBody>,
+        onward: &mut Onward<'_>,
         sight: &mut Sight,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         match &service.state {
             State::Unavailable(why) => Err(Failure::Unavailable(why.clone()).into()),
-            State::Starting(why) => {
-                Err(Failed { failure: Failure::Unavailable(why.clone()), request: Some(Box::new(request)) })
-            }
+            State::Starting(why) => Err(Failed::unsent(Failure::Unavailable(why.clone()))),
             State::Serving(targets) => {
                 let choice = Choice::new(self.turn.fetch_add(1, Ordering::Relaxed), wanted);
                 let sent = Instant::now();
-                let outcome = self.upstream.send(targets, &choice, request).await;
-                sight.waited(sent.elapsed());
+                let outcome = self.upstream.send(targets, &choice, onward).await;
+                sight.waited(sent);
                 service.meter.counters().retried(choice.retries());
                 outcome
             }
@@ -219,6 +238,11 @@ impl Edge {
         self.shared.tunnels.spawn(tunnel::run(upgrade, app, said, lease.into_in_flight()));
         Ok(Response::from_parts(parts, AnswerBody::empty()))
     }
+}
+
+/// The protocol that a client may be switched to, and its connection then.
+fn wanted_upgrade(request: &mut Request<hyper::body::Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
+    head::wanted_upgrade(request).map(|protocol| (protocol, hyper::upgrade::on(request)))
 }
 
 /// What is wrong with a body that ended early.

@@ -1,26 +1,31 @@
 //! One client connection: over TLS or not, HTTP/1.1 or HTTP/2, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, FusedFuture};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{HttpService, service_fn};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use crate::conduct::{Conduct, Watched};
 use crate::edge::Edge;
 use crate::head::Client;
 use crate::limits::{self, FIRST_READ};
-use crate::sight::Seen;
+use crate::pulse::{BRIEF, Beat, Pulse, Rest, Still};
 use crate::strict::Strict;
 use crate::tls::{self, Acceptor};
 use crate::worker::Stop;
@@ -44,46 +49,55 @@ enum Version {
 
 /// Serves one client connection; once told to stop it ends after the answers in progress.
 pub(crate) async fn serve(edge: Arc<Edge>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr, stop: Stop) {
-    let ended = match &door.tls {
-        None => plain(edge, &door, stream, peer, stop).await,
-        Some(acceptor) => encrypted(edge, &door, acceptor, stream, peer, stop).await,
+    let scheme = HeaderValue::from_static(if door.tls.is_some() { "https" } else { "http" });
+    let client = Client::new(peer, door.port.clone(), scheme);
+    let conversation = Arc::new(Conversation { edge, client, stop });
+    // On the heap, here and below, so that most connections need not be as large as some.
+    let begun = match &door.tls {
+        None => begin(&conversation, stream).await,
+        Some(acceptor) => Box::pin(begin_encrypted(&conversation, acceptor, stream)).await,
+    };
+    let ended = match begun {
+        Ok(Some(serving)) => serving.await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "client connection");
     }
 }
 
-async fn plain(edge: Arc<Edge>, door: &Door, mut stream: TcpStream, peer: SocketAddr, stop: Stop) -> Result<(), Error> {
-    let opening = timeout(edge.limits().head, opening(&mut stream));
-    let Some(opened) = stop.now().run_until_cancelled(opening).await else { return Ok(()) };
+/// What serves a connection after its first bytes.
+type Serving = BoxFuture<'static, Result<(), Error>>;
+
+async fn begin(conversation: &Arc<Conversation>, mut stream: TcpStream) -> Result<Option<Serving>, Error> {
+    let opening = timeout(conversation.edge.limits().head, opening(&mut stream));
+    let Some(opened) = conversation.stop.now().run_until_cancelled(opening).await else { return Ok(None) };
     let (version, first) = opened.map_err(|_| Error::Slow)??;
-    let client = Client::new(peer, door.port.clone(), HeaderValue::from_static("http"));
-    Conversation { edge, client, stop }.run(stream, first, version).await
+    Ok(Some(Arc::clone(conversation).run(stream, first, version)))
 }
 
-async fn encrypted(
-    edge: Arc<Edge>,
-    door: &Door,
+async fn begin_encrypted(
+    conversation: &Arc<Conversation>,
     acceptor: &Acceptor,
     stream: TcpStream,
-    peer: SocketAddr,
-    stop: Stop,
-) -> Result<(), Error> {
-    let handshake = timeout(edge.limits().head, acceptor.accept(stream));
-    let Some(shaken) = stop.now().run_until_cancelled(handshake).await else { return Ok(()) };
-    let stream = shaken.map_err(|_| Error::Slow)??;
+) -> Result<Option<Serving>, Error> {
+    let handshake = timeout(conversation.edge.limits().head, acceptor.accept(stream));
+    let Some(shaken) = conversation.stop.now().run_until_cancelled(handshake).await else { return Ok(None) };
+    let stream = Box::new(shaken.map_err(|_| Error::Slow)??);
     let version = match tls::protocol(&stream) {
         Some(tls::H2) => Version::Http2,
         // The handshake itself was the authority's question and the answer.
-        Some(tls::ACME) => return Ok(()),
+        Some(tls::ACME) => return Ok(None),
         _ => Version::Http1,
     };
-    let client = Client::new(peer, door.port.clone(), HeaderValue::from_static("https"));
-    Conversation { edge, client, stop }.run(stream, Bytes::new(), version).await
+    Ok(Some(Arc::clone(conversation).run(stream, Bytes::new(), version)))
 }
 
 /// Reads until it is clear whether HTTP/2 is spoken; what was read is part of what follows.
 async fn opening(stream: &mut TcpStream) -> io::Result<(Version, Bytes)> {
+    // No memory before there is something to read.
+    stream.readable().await?;
     let mut first = Vec::with_capacity(FIRST_READ);
     loop {
         let read = stream.read_buf(&mut first).await?;
@@ -104,49 +118,87 @@ struct Conversation {
 }
 
 impl Conversation {
-    async fn run<I>(self, stream: I, first: Bytes, version: Version) -> Result<(), Error>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    fn run<I: Stirs>(self: Arc<Self>, stream: I, first: Bytes, version: Version) -> Serving {
+        let pulse = Arc::new(Pulse::default());
         match version {
-            Version::Http1 => self.http1(Strict::new(stream, first)).await,
-            Version::Http2 => self.http2(Strict::unchecked(stream, first)).await,
+            Version::Http1 => Box::pin(self.http1(Strict::new(stream, first, Arc::clone(&pulse)), pulse)),
+            Version::Http2 => Box::pin(self.http2(Strict::unchecked(stream, first))),
         }
     }
 
-    async fn http1<I>(self, stream: Strict<I>) -> Result<(), Error>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let conduct = Arc::new(Conduct::default());
-        // One count for each connection: every request copies it.
-        let stop = Arc::new(self.stop.clone());
-        let asking = move |answer: &mut Response<Seen>| {
-            if stop.is_said() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    /// Nothing but the socket is kept of a connection that rests: what hyper needs for it comes and goes.
+    async fn http1<I: Stirs>(self: Arc<Self>, mut stream: Strict<I>, pulse: Arc<Pulse>) -> Result<(), Error> {
+        let rested = self.edge.clock().length(BRIEF);
+        let idle = self.edge.limits().head.saturating_sub(rested);
+        while let Some(resting) = Box::pin(self.wake(stream, &pulse)).await? {
+            let stirring = timeout(idle, poll_fn(|cx| resting.stream().poll_stirs(cx)));
+            match self.stop.now().run_until_cancelled(stirring).await {
+                Some(Ok(stirs)) => stirs?,
+                Some(Err(_)) | None => return Ok(()),
             }
-        };
-        let service = service(Arc::clone(&self.edge), self.client, conduct, asking);
-        let protocol = limits::http1(self.edge.limits());
-        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => Ok(ended?),
-            () = self.stop.now().cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                Ok(connection.await?)
-            }
+            stream = resting;
         }
+        Ok(())
+    }
+
+    /// Serves until the connection ends, or rests.
+    async fn wake<I: Stirs>(
+        self: &Arc<Self>,
+        stream: Strict<I>,
+        pulse: &Arc<Pulse>,
+    ) -> Result<Option<Strict<I>>, Error> {
+        let clock = self.edge.clock();
+        let longest = clock.ticks_in(self.edge.limits().head);
+        let protocol = limits::http1();
+        let mut connection = protocol.serve_connection(TokioIo::new(stream), self.answers(pulse)).with_upgrades();
+        let mut stopping = pin!(self.stop.now().cancelled().fuse());
+        let (mut rest, mut asked) = (Rest::new(clock.now()), false);
+        let still = pin!(poll_fn(|cx| {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(ended.map(|()| None));
+            }
+            // Asked once, it wakes this task.
+            if (!std::mem::replace(&mut asked, true) || self.stop.is_now())
+                && !stopping.is_terminated()
+                && stopping.as_mut().poll(cx).is_ready()
+            {
+                Pin::new(&mut connection).graceful_shutdown();
+                cx.waker().wake_by_ref();
+            }
+            rest.look(pulse, clock.now(), longest).map_or(Poll::Pending, |still| Poll::Ready(Ok(Some(still))))
+        }));
+        match clock.ticking(still).await? {
+            None => return Ok(None),
+            Some(Still::TooLong) => return Err(Error::Slow),
+            Some(Still::Resting) => {}
+        }
+        let parts = connection.into_parts();
+        // Only empty lines may have come after the last request.
+        Ok(parts.filter(|parts| parts.read_buf.trim_ascii().is_empty()).map(|parts| parts.io.into_inner()))
+    }
+
+    fn answers(
+        self: &Arc<Self>,
+        pulse: &Arc<Pulse>,
+    ) -> impl HttpService<Incoming, ResBody = Beat, Error = Infallible, Future: Send> + use<> {
+        let (conversation, pulse) = (Arc::clone(self), Arc::clone(pulse));
+        service_fn(move |request: Request<Incoming>| {
+            let (conversation, open) = (Arc::clone(&conversation), pulse.begin());
+            async move {
+                let mut answer = conversation.edge.answer(&conversation.client, request).await;
+                if conversation.stop.is_said() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(answer.map(|body| open.until_sent(body)))
+            }
+        })
     }
 
     /// Ends, after the answers in progress, when no request has begun for as long as an idle connection is kept; and at
     /// once when the client misbehaves.
-    async fn http2<I>(self, stream: Strict<I>) -> Result<(), Error>
-    where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn http2<I: Stirs>(self: Arc<Self>, stream: Strict<I>) -> Result<(), Error> {
         let conduct = Arc::new(Conduct::default());
-        let service = service(Arc::clone(&self.edge), self.client, Arc::clone(&conduct), |_| ());
+        let service = self.streams(&conduct);
         let protocol = limits::http2(self.edge.limits(), TokioExecutor::new());
         let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
         let ending = async {
@@ -172,25 +224,42 @@ impl Conversation {
             ended = connection => Ok(ended?),
         }
     }
+
+    fn streams(
+        self: &Arc<Self>,
+        conduct: &Arc<Conduct>,
+    ) -> impl HttpService<Incoming, ResBody = Watched, Error = Infallible, Future: Send> + use<> {
+        let (conversation, conduct) = (Arc::clone(self), Arc::clone(conduct));
+        service_fn(move |request: Request<Incoming>| {
+            let (conversation, conduct) = (Arc::clone(&conversation), Arc::clone(&conduct));
+            async move {
+                let begun = conduct.begin();
+                let Conversation { edge, client, .. } = &*conversation;
+                let answer = edge.clock().ticking(pin!(edge.answer(client, request))).await;
+                begun.answered();
+                Ok(answer.map(|body| conduct.watch(body)))
+            }
+        })
+    }
 }
 
-fn service(
-    edge: Arc<Edge>,
-    client: Client,
-    conduct: Arc<Conduct>,
-    parting: impl Fn(&mut Response<Seen>) + Clone + Send,
-) -> impl HttpService<Incoming, ResBody = Watched, Error = Infallible, Future: Send> {
-    service_fn(move |request: Request<Incoming>| {
-        let (edge, client, conduct) = (Arc::clone(&edge), client.clone(), Arc::clone(&conduct));
-        let parting = parting.clone();
-        async move {
-            let begun = conduct.begin();
-            let mut answer: Response<Seen> = edge.answer(&client, request).await;
-            parting(&mut answer);
-            begun.answered();
-            Ok(answer.map(|body| conduct.watch(body)))
-        }
-    })
+/// A connection of which is known whether there is something to read.
+trait Stirs: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
+    /// Ready when something has come, or its end.
+    fn poll_stirs(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Stirs for TcpStream {
+    fn poll_stirs(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+/// What has been decrypted has been read: it was read until there was no more.
+impl Stirs for Box<TlsStream<TcpStream>> {
+    fn poll_stirs(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_ref().0.poll_read_ready(cx)
+    }
 }
 
 /// Why a connection ended otherwise than by agreement.

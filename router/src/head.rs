@@ -8,16 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::strict;
 use crate::table::normal;
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// What is said about the client to the app, the same for all requests of a connection.
 #[derive(Clone)]
@@ -46,6 +40,44 @@ impl Client {
     }
 }
 
+/// A request's head, and who sent it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) parts: &'a Parts,
+    pub(crate) has: Has,
+}
+
+/// Which headers it has, of those that few requests have and that have to be looked at.
+#[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "that is what it is")]
+pub(crate) struct Has {
+    pub(crate) connection: bool,
+    pub(crate) expect: bool,
+    pub(crate) request_id: bool,
+    pub(crate) te: bool,
+    pub(crate) transfer_encoding: bool,
+    pub(crate) upgrade: bool,
+}
+
+impl Has {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut has = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => has.connection = true,
+                "expect" => has.expect = true,
+                "x-request-id" => has.request_id = true,
+                "te" => has.te = true,
+                "transfer-encoding" => has.transfer_encoding = true,
+                "upgrade" => has.upgrade = true,
+                _ => {}
+            }
+        }
+        has
+    }
+}
+
 /// Why a request is answered with 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
@@ -66,8 +98,10 @@ pub(crate) enum Malformed {
 }
 
 /// Checks a request; the result is the `Host` to use: from its header, or from a target in absolute form.
-pub(crate) fn check(parts: &Parts) -> Result<HeaderValue, Malformed> {
-    check_framing(&parts.headers)?;
+pub(crate) fn check(parts: &Parts, has: Has) -> Result<HeaderValue, Malformed> {
+    if has.transfer_encoding {
+        check_framing(&parts.headers)?;
+    }
     check_form(parts)?;
     let from_header = host_header(&parts.headers)?;
     let Some(authority) = parts.uri.authority() else {
@@ -140,45 +174,9 @@ pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
 
 /// Whether no further request may come over the connection of this one, unless it is answered with an upgrade: what
 /// follows it has not been checked.
-pub(crate) fn ends_connection(headers: &HeaderMap) -> bool {
-    headers.get_all(header::UPGRADE).iter().any(|value| strict::may_upgrade(value.as_bytes()))
-}
-
-/// Makes the head that the app gets: origin form, hop-by-hop headers gone, the forwarded ones ours.
-pub(crate) fn to_app(parts: &mut Parts, host: HeaderValue, client: &Client, upgrade: Option<HeaderValue>) {
-    if parts.uri.authority().is_some() {
-        parts.uri = origin_form(&parts.uri);
-    }
-    if parts.version == Version::HTTP_2 {
-        join_cookies(&mut parts.headers);
-    }
-    parts.version = Version::HTTP_11;
-    let trailers = wants_trailers(&parts.headers);
-    let headers = &mut parts.headers;
-    remove(headers, |name| is_hop_by_hop(name) || is_ours(name));
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    headers.insert(FORWARDED_FOR, client.address.clone());
-    headers.insert(FORWARDED_PROTO, client.scheme.clone());
-    headers.insert(FORWARDED_PORT, client.port.clone());
-    headers.insert(FORWARDED_HOST, host.clone());
-    headers.insert(header::HOST, host);
-    announce_upgrade(headers, upgrade);
-}
-
-/// Makes an app's head one of HTTP/2: the authority in the target, in place of `Host`.
-pub(crate) fn to_http2<B>(mut request: Request<B>) -> Request<B> {
-    *request.version_mut() = Version::HTTP_2;
-    let host = request.headers_mut().remove(header::HOST);
-    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let mut parts = request.uri().clone().into_parts();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = authority.or(parts.authority);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
+pub(crate) fn ends_connection(parts: &Parts) -> bool {
+    let mut upgrades = parts.headers.get_all(header::UPGRADE).iter();
+    parts.version != Version::HTTP_2 && upgrades.any(|value| strict::may_upgrade(value.as_bytes()))
 }
 
 /// Makes the head that the client gets.
@@ -186,48 +184,35 @@ pub(crate) fn to_client<B>(response: &mut Response<B>) {
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     let upgrade = if switches { headers.get(header::UPGRADE).cloned() } else { None };
-    remove(headers, is_hop_by_hop);
+    remove(headers);
     announce_upgrade(headers, upgrade);
 }
 
-fn announce_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+/// Says again which protocol is switched to.
+pub(crate) fn announce_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
 }
 
-/// HTTP/2 clients may send one header for each cookie (RFC 9113, 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if cookies.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
-    {
-        headers.insert(header::COOKIE, joined);
-    }
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
-}
-
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::TE)
-        .and_then(|te| te.to_str().ok())
-        .is_some_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
-}
-
-/// Removes the headers that `unwanted` names, and those that `Connection` lists; never what says where the message goes or ends.
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    let listed: Vec<HeaderName> = connection_options(headers)
-        .filter_map(|option| option.parse().ok())
-        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
-        .collect();
-    let named: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
-    for name in listed.iter().chain(&named) {
+/// Removes the headers that are for one hop, and those that `Connection` lists.
+fn remove(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    for name in listed(headers).iter().chain(&named) {
         headers.remove(name);
     }
+}
+
+/// The headers that `Connection` lists; never what says where the message goes or ends.
+pub(crate) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    connection_options(headers).filter_map(listed_name).collect()
+}
+
+/// The header that an option of `Connection` is.
+pub(crate) fn listed_name(option: &str) -> Option<HeaderName> {
+    let usual = ["close", "keep-alive", "upgrade", "host", "content-length"];
+    if usual.iter().any(|usual| option.eq_ignore_ascii_case(usual)) { None } else { option.parse().ok() }
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -240,7 +225,7 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// `Trailer` stays: it announces what hyper then passes on. `Expect` goes: it has been met once the body is asked for.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
@@ -253,21 +238,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "upgrade"
             | "expect"
     )
-}
-
-/// Headers that an app may take for our word (`Proxy` becomes `HTTP_PROXY` in CGI's environment). With `_` for `-` they
-/// look the same to an app behind WSGI or CGI.
-fn is_ours(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    if name.contains('_') {
-        let name = name.replace('_', "-");
-        return says_who(&name) || matches!(name.as_str(), "content-length" | "transfer-encoding" | "x-request-id");
-    }
-    says_who(name)
-}
-
-fn says_who(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "proxy")
 }
 
 #[cfg(test)]
@@ -313,27 +283,6 @@ mod tests {
                 wanted,
                 "{version:?} {connection} {protocol}"
             );
-        }
-    }
-
-    #[test]
-    fn headers_that_look_like_ours_are_ours() {
-        for name in [
-            "x-forwarded-for",
-            "x-forwarded-anything",
-            "x_forwarded_for",
-            "x-forwarded_for",
-            "forwarded",
-            "x-real-ip",
-            "x_real_ip",
-            "proxy",
-            "content_length",
-            "x_request_id",
-        ] {
-            assert!(is_ours(&HeaderName::from_static(name)), "{name}");
-        }
-        for name in ["x-forward", "content-length", "x-request-id", "x_custom", "host", "via"] {
-            assert!(!is_ours(&HeaderName::from_static(name)), "{name}");
         }
     }
 }

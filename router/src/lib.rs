@@ -9,10 +9,11 @@
 //! It does not know where instances come from: a [`Target`] is whatever [`Dial`] connects to.
 //!
 //! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
-//! over it, `edge` finds the service, `admit` asks its settings, `head` checks and rewrites the
-//! headers, `upstream` chooses a target and sends over a connection of its `pool`, in HTTP/1.1 of its own or in HTTP/2,
+//! over it, `edge` finds the service, `admit` asks its settings, `head` checks the headers, `onward`
+//! says what the app gets of them, `upstream` chooses a target and sends over a connection of its `pool`, in HTTP/1.1 of its own or in HTTP/2,
 //! `body` carries both bodies, `tunnel` an upgraded connection, `compress` may pack an answer, `page` says what went wrong,
-//! and `sight` what happened, to the log and to `counts`.
+//! and `sight` what happened, to the log and to `counts`. `pulse` and `conduct` watch how a connection is used, in ticks of the
+//! thread's `clock` or by timers of their own.
 
 pub mod acme;
 pub mod health;
@@ -24,6 +25,7 @@ mod balance;
 mod body;
 mod certificates;
 mod circuit;
+mod clock;
 mod compress;
 mod conduct;
 mod counts;
@@ -33,8 +35,10 @@ mod head;
 mod limits;
 mod listeners;
 mod meter;
+mod onward;
 mod page;
 mod pool;
+mod pulse;
 mod queue;
 mod request_id;
 mod router;

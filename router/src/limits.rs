@@ -31,11 +31,11 @@ pub(crate) const TAKEN_BACK: usize = 128;
 /// An HTTP/2 client that says nothing for this long is asked whether it is there.
 const PING: Duration = Duration::from_secs(20);
 
-/// Idle connections to an app older than this are closed: usual app servers close theirs after 2 s.
-pub(crate) const IDLE: Duration = Duration::from_millis(1500);
-
-/// How often idle connections are looked through.
+/// How often idle connections to apps are looked through.
 pub(crate) const SWEEP: Duration = Duration::from_millis(500);
+
+/// Those that have been idle for so many sweeps are closed: usual app servers close theirs after 2 s.
+pub(crate) const IDLE_SWEEPS: usize = 3;
 
 /// How long the rest of a request's body is read and thrown away after an answer that came before its end.
 /// Closing at once would make the kernel reset the connection, and the client would often lose the answer.
@@ -75,14 +75,10 @@ impl Default for Limits {
     }
 }
 
-pub(crate) fn http1(limits: &Limits) -> http1::Builder {
+/// The time for a head is kept by the connection's pulse, which needs no timer for each request.
+pub(crate) fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_header_size(HEAD_BYTES)
-        .max_buf_size(BUFFER_BYTES)
-        .writev(false);
+    builder.header_read_timeout(None).max_header_size(HEAD_BYTES).max_buf_size(BUFFER_BYTES).writev(false);
     builder
 }
 

@@ -6,9 +6,8 @@
 //! by this thread alone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use crate::limits::IDLE;
+use crate::limits::IDLE_SWEEPS;
 use crate::upstream::Connection;
 
 /// Shelves; threads beyond this share.
@@ -19,77 +18,77 @@ const SHELF_ROOM: usize = 128;
 
 #[derive(Default)]
 pub(crate) struct Pool {
-    shelves: [Mutex<Vec<Idle>>; SHELVES],
+    shelves: [Mutex<Shelf>; SHELVES],
+}
+
+#[derive(Default)]
+struct Shelf {
+    idle: Vec<Idle>,
+    /// How often it has been swept.
+    sweeps: usize,
 }
 
 struct Idle {
     connection: Connection,
-    since: Instant,
+    /// The number of the last sweep before it was put here.
+    since: usize,
 }
 
 impl Pool {
     /// The connection used last by this thread, else one of another thread's.
     pub(crate) fn take(&self, thread: usize) -> Option<Connection> {
         let own = thread % SHELVES;
-        self.take_from(own, Idle::is_fresh).or_else(|| {
+        self.take_from(own, Connection::is_ready).or_else(|| {
             let mut others = (1..SHELVES).map(|offset| (own + offset) % SHELVES);
-            others.find_map(|other| self.take_from(other, Idle::is_fresh_elsewhere))
+            others.find_map(|other| self.take_from(other, Connection::is_ready_elsewhere))
         })
     }
 
     /// A share in this thread's connection that takes many requests at once.
     pub(crate) fn share(&self, thread: usize) -> Option<Connection> {
-        let mut idle = self.shelf(thread % SHELVES);
-        idle.retain(Idle::is_fresh);
-        let last = idle.last_mut()?;
-        last.since = Instant::now();
+        let mut here = self.shelf(thread % SHELVES);
+        here.idle.retain(|idle| idle.connection.is_ready());
+        let now = here.sweeps;
+        let last = here.idle.last_mut()?;
+        last.since = now;
         last.connection.share()
     }
 
-    /// Keeps a connection, if it can take another request now.
+    /// Keeps a connection for another request.
     pub(crate) fn put(&self, connection: Connection) {
-        if !connection.is_ready() {
-            return;
-        }
-        let mut idle = self.shelf(connection.thread() % SHELVES);
-        if idle.len() < SHELF_ROOM {
-            idle.push(Idle { connection, since: Instant::now() });
+        let mut here = self.shelf(connection.thread() % SHELVES);
+        if here.idle.len() < SHELF_ROOM {
+            let since = here.sweeps;
+            here.idle.push(Idle { connection, since });
         }
     }
 
     /// Closes what has been idle for too long on this thread's shelf.
     pub(crate) fn sweep(&self, thread: usize) {
-        self.shelf(thread % SHELVES).retain(Idle::is_fresh);
+        let mut here = self.shelf(thread % SHELVES);
+        here.sweeps = here.sweeps.wrapping_add(1);
+        let now = here.sweeps;
+        here.idle.retain(|idle| now.wrapping_sub(idle.since) < IDLE_SWEEPS && idle.connection.is_ready());
     }
 
     /// Closes all.
     pub(crate) fn clear(&self) {
         for index in 0..SHELVES {
-            self.shelf(index).clear();
+            self.shelf(index).idle.clear();
         }
     }
 
-    fn take_from(&self, index: usize, is_fresh: impl Fn(&Idle) -> bool) -> Option<Connection> {
-        let mut idles = self.shelf(index);
-        while let Some(idle) = idles.pop() {
-            if is_fresh(&idle) {
-                return Some(idle.connection);
+    fn take_from(&self, index: usize, is_ready: impl Fn(&Connection) -> bool) -> Option<Connection> {
+        let mut here = self.shelf(index);
+        while let Some(Idle { connection, .. }) = here.idle.pop() {
+            if is_ready(&connection) {
+                return Some(connection);
             }
         }
         None
     }
 
-    fn shelf(&self, index: usize) -> MutexGuard<'_, Vec<Idle>> {
+    fn shelf(&self, index: usize) -> MutexGuard<'_, Shelf> {
         self.shelves[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Idle {
-    fn is_fresh(&self) -> bool {
-        self.since.elapsed() < IDLE && self.connection.is_ready()
-    }
-
-    fn is_fresh_elsewhere(&self) -> bool {
-        self.since.elapsed() < IDLE && self.connection.is_ready_elsewhere()
     }
 }

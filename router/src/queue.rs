@@ -29,8 +29,9 @@ impl Patience {
         self.rereads <= REREADS
     }
 
-    /// Waits until it is worth trying again; false if the request may not wait (any longer).
-    pub(crate) async fn wait(&mut self, service: &Service, changed: Pin<&mut Notified<'_>>) -> bool {
+    /// Waits until it is worth trying again: not at all, if the service has been `replaced` already. False if the request
+    /// may not wait (any longer).
+    pub(crate) async fn wait(&mut self, service: &Service, changed: Pin<&mut Notified<'_>>, replaced: bool) -> bool {
         let Some(queue) = service.settings.queue else { return false };
         let now = Instant::now();
         if self.waiting.is_none() {
@@ -39,6 +40,9 @@ impl Patience {
         let Some((_, until)) = self.waiting else { return false };
         if now >= until {
             return false;
+        }
+        if replaced {
+            return true;
         }
         tokio::select! {
             () = changed => {}

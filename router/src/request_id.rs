@@ -27,7 +27,8 @@ impl RequestIds {
         }
     }
 
-    fn make(&self) -> HeaderValue {
+    /// A new one.
+    pub(crate) fn make(&self) -> HeaderValue {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let mut digits = [0; 32];
         for (half, key) in digits.chunks_exact_mut(16).zip(&self.keys) {

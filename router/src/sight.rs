@@ -65,9 +65,22 @@ pub(crate) struct Sight {
     service: Option<Arc<Service>>,
     /// What only the log wants.
     asked: Option<Box<Asked>>,
-    upstream: Option<Duration>,
+    upstream: Option<Waited>,
     status: Option<StatusCode>,
     bytes: u64,
+}
+
+/// When an app was asked, and when the head of its answer had come.
+#[derive(Clone, Copy)]
+struct Waited {
+    from: Instant,
+    to: Instant,
+}
+
+impl Waited {
+    fn time(self) -> Duration {
+        self.to - self.from
+    }
 }
 
 struct Asked {
@@ -105,9 +118,9 @@ impl Sight {
         self.service.as_ref().is_some_and(|service| service.settings.compress)
     }
 
-    /// How long the app took until the head of its answer, or until it was clear that there is none.
-    pub(crate) fn waited(&mut self, time: Duration) {
-        self.upstream = Some(time);
+    /// The head of the app's answer has come, or it is clear that there is none.
+    pub(crate) fn waited(&mut self, from: Instant) {
+        self.upstream = Some(Waited { from, to: Instant::now() });
     }
 
     pub(crate) fn answered_by(&mut self, target: &Target) {
@@ -120,10 +133,12 @@ impl Sight {
     pub(crate) fn watch(mut self, mut response: Response<Packed>) -> Response<Seen> {
         self.status = Some(response.status());
         if let Some(service) = &self.service {
-            let after = self.began.elapsed();
+            // What was done since then hardly counts.
+            let now = self.upstream.map_or_else(Instant::now, |waited| waited.to);
+            let after = now - self.began;
             service.meter.counters().answered(response.status(), after);
             if service.settings.server_timing
-                && let Some(timing) = timing(after, self.upstream)
+                && let Some(timing) = timing(after, self.upstream.map(Waited::time))
             {
                 response.headers_mut().append(SERVER_TIMING, timing);
             }
@@ -141,7 +156,7 @@ impl Sight {
             status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
             bytes: self.bytes,
             duration: self.began.elapsed(),
-            upstream: self.upstream,
+            upstream: self.upstream.map(Waited::time),
             target: asked.target,
             id: self.id.to_str().unwrap_or_default().to_owned(),
         }

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -17,6 +18,7 @@ use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::limits::BUFFER_BYTES;
+use crate::pulse::Pulse;
 
 /// Most bytes of the line before a chunk, with its extensions.
 const CHUNK_LINE: usize = 256;
@@ -29,17 +31,23 @@ pub(crate) struct Strict<I> {
     /// None: not HTTP/1.
     reading: Option<Reading>,
     broken: bool,
+    pulse: Arc<Pulse>,
 }
 
 impl<I> Strict<I> {
     /// Checks everything, beginning with what was read `first`.
-    pub(crate) fn new(stream: I, first: Bytes) -> Self {
-        Self { stream, first, reading: Some(Reading::default()), broken: false }
+    pub(crate) fn new(stream: I, first: Bytes, pulse: Arc<Pulse>) -> Self {
+        Self { stream, first, reading: Some(Reading::default()), broken: false, pulse }
     }
 
     /// Checks nothing.
     pub(crate) fn unchecked(stream: I, first: Bytes) -> Self {
-        Self { stream, first, reading: None, broken: false }
+        Self { stream, first, reading: None, broken: false, pulse: Arc::default() }
+    }
+
+    /// The connection itself.
+    pub(crate) fn stream(&self) -> &I {
+        &self.stream
     }
 
     fn check(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
@@ -49,6 +57,7 @@ impl<I> Strict<I> {
             buf.set_filled(before + at + 1);
             self.broken = true;
         }
+        self.pulse.read(reading.is_between() && self.first.is_empty() && !self.broken);
     }
 }
 
@@ -64,6 +73,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
             let length = self.first.len().min(buf.remaining());
             buf.put_slice(&self.first[..length]);
             self.first.advance(length);
+            if self.first.is_empty() {
+                // Else the memory would be kept, too.
+                self.first = Bytes::new();
+            }
         }
         self.check(buf, before);
         Poll::Ready(Ok(()))
@@ -72,6 +85,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.pulse.wrote(false);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -80,6 +94,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.pulse.wrote(false);
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -87,8 +102,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
         self.stream.is_write_vectored()
     }
 
+    /// Asked for when there is nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.pulse.wrote(true);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,6 +160,10 @@ struct Framing {
 }
 
 impl Reading {
+    fn is_between(&self) -> bool {
+        self.place == Place::RequestLine && self.line.is_empty()
+    }
+
     /// Follows the next bytes.
     fn take(&mut self, bytes: &[u8]) -> Result<(), Inadmissible> {
         let mut at = 0;

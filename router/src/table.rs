@@ -99,18 +99,26 @@ pub(crate) fn normal(name: &str) -> Option<Cow<'_, str>> {
         return ipv6(name);
     }
     let name = name.strip_suffix('.').unwrap_or(name);
-    if name.len() > 253 || !name.split('.').all(is_label) {
-        return None;
-    }
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Some(Cow::Owned(name.to_ascii_lowercase()));
-    }
-    Some(Cow::Borrowed(name))
+    let upper = are_labels(name.as_bytes())?;
+    Some(if upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) })
 }
 
-fn is_label(label: &str) -> bool {
-    (1..=63).contains(&label.len())
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+/// None if it is not labels with dots between them; whether it has upper case, if it is.
+fn are_labels(name: &[u8]) -> Option<bool> {
+    let (mut label, mut upper) = (0, false);
+    for byte in name {
+        match byte {
+            b'.' if label == 0 => return None,
+            b'.' => label = 0,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            b'A'..=b'Z' => (label, upper) = (label + 1, true),
+            _ => return None,
+        }
+        if label > 63 {
+            return None;
+        }
+    }
+    (label > 0 && name.len() <= 253).then_some(upper)
 }
 
 fn ipv6(name: &str) -> Option<Cow<'_, str>> {

@@ -7,19 +7,23 @@ mod http2;
 mod sending;
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
-use hyper::{Method, Request, Response};
+use hyper::Response;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 pub(crate) use self::http1::{Answer, BodyBroken};
 use crate::balance::{Choice, choose};
-use crate::body::{BodyError, Incoming, Progress, RequestBody};
+use crate::body::{BodyError, Incoming, Progress};
+use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::meter::Place;
+use crate::onward::Onward;
 use crate::target::{InFlight, Protocol, Target};
 
 /// A connection to a target that may take a request.
@@ -139,15 +143,25 @@ impl Failure {
     }
 }
 
-/// A failure, and the request if it can still be sent elsewhere: nothing of it has been written.
+/// A failure, and whether the request can be sent again.
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
-    pub(crate) request: Option<Box<Request<RequestBody>>>,
+    /// Nothing of it has been written.
+    pub(crate) unsent: bool,
+    /// It may be sent twice, and the connection was closed without an answer.
+    again: bool,
+}
+
+impl Failed {
+    /// Before anything was written.
+    pub(crate) fn unsent(failure: Failure) -> Self {
+        Self { failure, unsent: true, again: false }
+    }
 }
 
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
-        Self { failure, request: None }
+        Self { failure, unsent: false, again: false }
     }
 }
 
@@ -155,32 +169,23 @@ impl From<Failure> for Failed {
 pub(crate) struct Upstream {
     pub(crate) limits: Limits,
     pub(crate) thread: usize,
-}
-
-/// What became of one try over one connection.
-enum Tried {
-    Answered(Response<Incoming>),
-    /// The connection was closed without an answer, and the request may be sent twice.
-    Again(Failure, Request<RequestBody>),
-    Failed(Failed),
+    pub(crate) clock: Clock,
 }
 
 impl Upstream {
-    /// Sends `request` to one of `targets`. Another is tried if it takes no connection.
+    /// Sends a request to one of `targets`. Another is tried if it takes no connection.
     pub(crate) async fn send(
         &self,
         targets: &[Arc<Target>],
         choice: &Choice,
-        request: Request<RequestBody>,
+        onward: &mut Onward<'_>,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
-        let mut failed = Failed { failure: Failure::Drained, request: Some(Box::new(request)) };
+        let mut failed = Failed::unsent(Failure::Drained);
         let mut tried = Vec::new();
-        while let Some(request) = failed.request.take() {
-            let Some((index, in_flight)) = choose(targets, choice, &tried) else {
-                failed.request = Some(request);
-                break;
-            };
-            match self.exchange(in_flight.target(), *request).await {
+        while failed.unsent
+            && let Some((index, in_flight)) = choose(targets, choice, &tried)
+        {
+            match self.exchange(in_flight.target(), onward).await {
                 Ok((response, thread)) => {
                     in_flight.target().circuit().succeeded();
                     return Ok((response, Lease { thread, in_flight }));
@@ -197,29 +202,21 @@ impl Upstream {
 
     /// Over a reused connection if there is one; over a fresh one if there is none, or the reused one turned out to be
     /// closed and the request may be sent again. The number is that of the thread that opened it.
-    async fn exchange(
-        &self,
-        target: &Target,
-        mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, usize), Failed> {
+    async fn exchange(&self, target: &Target, onward: &mut Onward<'_>) -> Result<(Response<Incoming>, usize), Failed> {
         if let Some(connection) = self.reuse(target) {
             let thread = connection.thread;
-            match self.send_over(target, connection, request).await {
-                Tried::Answered(response) => return Ok((response, thread)),
-                Tried::Again(_, again) => request = again,
-                Tried::Failed(Failed { request: Some(unsent), .. }) => request = *unsent,
-                Tried::Failed(failed) => return Err(failed),
+            match self.send_over(target, connection, onward).await {
+                Ok(response) => return Ok((response, thread)),
+                Err(failed) if !failed.unsent && !failed.again => return Err(failed),
+                Err(_) => {}
             }
         }
+        // On the heap, here and below, so that most requests need not be as large as some.
         let connection = match Box::pin(self.connect(target)).await {
             Ok(connection) => connection,
-            Err(error) => return Err(Failed { failure: Failure::Connect(error), request: Some(Box::new(request)) }),
+            Err(error) => return Err(Failed::unsent(Failure::Connect(error))),
         };
-        match self.send_over(target, connection, request).await {
-            Tried::Answered(response) => Ok((response, self.thread)),
-            Tried::Again(failure, _) => Err(failure.into()),
-            Tried::Failed(failed) => Err(failed),
-        }
+        self.send_over(target, connection, onward).await.map(|response| (response, self.thread))
     }
 
     fn reuse(&self, target: &Target) -> Option<Connection> {
@@ -229,31 +226,37 @@ impl Upstream {
         }
     }
 
-    async fn send_over(&self, target: &Target, connection: Connection, request: Request<RequestBody>) -> Tried {
-        let progress = request.body().progress();
-        let answer = pin!(async {
-            match connection.kind {
-                Kind::Http1(idle) => over_http1(target, idle, request).await,
-                // On the heap, so that the others need not be as large.
-                Kind::Http2(shared) => Box::pin(over_http2(shared, request)).await,
-            }
-        });
-        self.in_time(answer, progress).await.unwrap_or(Tried::Failed(Failure::Late.into()))
+    async fn send_over(
+        &self,
+        target: &Target,
+        connection: Connection,
+        onward: &mut Onward<'_>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let progress = onward.body.progress();
+        let answer = match connection.kind {
+            Kind::Http1(idle) => self.in_time(pin!(over_http1(target, idle, onward)), progress).await,
+            Kind::Http2(shared) => self.in_time(Box::pin(over_http2(shared, onward)).as_mut(), progress).await,
+        };
+        answer.unwrap_or_else(|| Err(Failure::Late.into()))
     }
 
     /// None if no answer came in time; the time begins anew with every part of the request's body that is passed on.
     async fn in_time<T>(&self, mut answer: Pin<&mut impl Future<Output = T>>, progress: Option<Progress>) -> Option<T> {
-        let mut deadline = Instant::now() + self.limits.answer;
-        loop {
-            if let Ok(answer) = timeout_at(deadline, answer.as_mut()).await {
-                return Some(answer);
+        let mut deadline = self.clock.after(self.limits.answer);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
             }
-            let later = progress.as_ref()?.last() + self.limits.answer;
-            if later <= deadline {
-                return None;
+            // Whoever waits for the answer polls at every tick.
+            if !self.clock.is_past(deadline) {
+                return Poll::Pending;
             }
-            deadline = later;
-        }
+            let left = progress.as_ref().and_then(|progress| self.limits.answer.checked_sub(progress.last().elapsed()));
+            let Some(left) = left else { return Poll::Ready(None) };
+            deadline = self.clock.after(left);
+            Poll::Pending
+        })
+        .await
     }
 
     async fn connect(&self, target: &Target) -> io::Result<Connection> {
@@ -282,31 +285,27 @@ impl Upstream {
     }
 }
 
-async fn over_http1(target: &Target, idle: http1::Idle, request: Request<RequestBody>) -> Tried {
-    let again = repeatable(&request);
-    let (parts, body) = request.into_parts();
-    let asked = {
-        let asking = pin!(idle.ask(&parts, body, target.cut()));
-        target.cut().run_until_cancelled(asking).await
-    };
-    match asked.unwrap_or_else(|| Err(http1::Broken::cut())) {
-        Ok(response) => Tried::Answered(response.map(Incoming::Http1)),
-        Err(http1::Broken::Closed { answered: false, error }) if again => {
-            Tried::Again(Failure::Closed(error.into()), Request::from_parts(parts, RequestBody::empty()))
+async fn over_http1(target: &Target, idle: http1::Idle, onward: &mut Onward<'_>) -> Result<Response<Incoming>, Failed> {
+    match idle.ask(onward, target.cut()).await {
+        Ok(response) => Ok(response.map(Incoming::Http1)),
+        Err(broken) => {
+            let again = onward.is_repeatable() && matches!(broken, http1::Broken::Closed { answered: false, .. });
+            Err(Failed { failure: broken.into(), unsent: false, again })
         }
-        Err(broken) => Tried::Failed(Failure::from(broken).into()),
     }
 }
 
-async fn over_http2(shared: http2::Shared, request: Request<RequestBody>) -> Tried {
-    let copy = repeatable(&request).then(|| copy(&request));
-    match shared.ask(request).await {
-        Ok(response) => Tried::Answered(response.map(Incoming::Http2)),
-        Err((error, None)) => match (classify(error), copy) {
-            (failure @ Failure::Closed(_), Some(copy)) => Tried::Again(failure, copy),
-            (failure, _) => Tried::Failed(failure.into()),
-        },
-        Err((error, unsent)) => Tried::Failed(Failed { failure: classify(error), request: unsent }),
+async fn over_http2(shared: http2::Shared, onward: &mut Onward<'_>) -> Result<Response<Incoming>, Failed> {
+    match shared.ask(onward).await {
+        Ok(mut response) => {
+            crate::head::to_client(&mut response);
+            Ok(response.map(Incoming::Http2))
+        }
+        Err((error, unsent)) => {
+            let failure = classify(error);
+            let again = onward.is_repeatable() && matches!(failure, Failure::Closed(_));
+            Err(Failed { failure, unsent, again })
+        }
     }
 }
 
@@ -328,21 +327,4 @@ fn classify(error: hyper::Error) -> Failure {
     } else {
         Failure::Closed(error.into())
     }
-}
-
-/// Whether a request may be sent twice: it has no body, and doing it twice is doing it once (RFC 9110, 9.2.2).
-fn repeatable(request: &Request<RequestBody>) -> bool {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    idempotent && request.body().is_empty()
-}
-
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
 }

@@ -29,8 +29,9 @@ pub(crate) struct Stop {
     soon: CancellationToken,
     /// Connections that are idle end.
     now: CancellationToken,
-    /// The first of the two, for every request to look at.
+    /// The two, for every request to look at.
     said: Arc<AtomicBool>,
+    said_now: Arc<AtomicBool>,
 }
 
 impl Stop {
@@ -38,12 +39,17 @@ impl Stop {
         self.said.store(true, Ordering::Relaxed);
         self.soon.cancel();
         if now {
+            self.said_now.store(true, Ordering::Relaxed);
             self.now.cancel();
         }
     }
 
     pub(crate) fn is_said(&self) -> bool {
         self.said.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_now(&self) -> bool {
+        self.said_now.load(Ordering::Relaxed)
     }
 
     pub(crate) fn soon(&self) -> &CancellationToken {
@@ -123,10 +129,8 @@ impl Worker {
                 let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
                 let stop = self.shutdown.stop.clone();
                 let connection = front::serve(Arc::clone(&self.edge), Arc::clone(door), stream, peer, stop);
-                self.shutdown.open.spawn(async move {
-                    connection.await;
-                    drop((slot, open));
-                });
+                // Not an async block: that would have room for the connection twice.
+                self.shutdown.open.spawn(connection.map(move |()| drop((slot, open))));
             }
             // The client gave up before it was accepted.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
@@ -140,9 +144,11 @@ impl Worker {
 }
 
 async fn sweep(edge: &Edge) {
-    let mut ticks = tokio::time::interval(SWEEP);
+    let every = edge.clock().ticks_in(SWEEP);
     loop {
-        ticks.tick().await;
-        edge.sweep();
+        edge.clock().tick().await;
+        if edge.clock().now().is_multiple_of(every) {
+            edge.sweep();
+        }
     }
 }

@@ -8,13 +8,16 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use router::{Dial, HostName, Limits, Router, Service, State, Table, Target};
 
-/// Most memory of ours for each connection.
-const EACH: usize = 48 * 1024;
+/// Most memory of ours for each connection that has asked nothing, or nothing for a while.
+const RESTING: usize = 12 * 1024;
+
+/// For each that is half a request.
+const ASKING: usize = 32 * 1024;
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -74,28 +77,50 @@ fn resident() -> usize {
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
+/// How much more memory each of so many connections takes.
+fn grow(clients: &mut Vec<TcpStream>, count: usize, open: impl Fn() -> TcpStream) -> usize {
+    let before = resident();
+    clients.extend((0..count).map(|_| open()));
+    // It waits behind all of them, so they have been accepted.
+    drop(ask(clients[0].peer_addr().unwrap()));
+    resident().saturating_sub(before) / count
+}
+
+/// Memory of those that have come to rest is used again for others.
+fn come_to_rest(clients: &mut Vec<TcpStream>, address: SocketAddr) -> usize {
+    let began = Instant::now();
+    loop {
+        let each = grow(clients, 20, || ask(address));
+        if each <= RESTING || began.elapsed() > Duration::from_secs(20) {
+            return each;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn a_crowd_costs_little_is_cut_in_time_and_keeps_nobody_out() {
     let crowd: usize = std::env::var("AIRSTRIP_CROWD").map_or(300, |count| count.parse().unwrap());
-    let head = Duration::from_secs(2) + Duration::from_millis(crowd as u64);
-    let limits =
-        Limits { threads: 2, connections: crowd + 10, connections_per_address: crowd + 10, head, ..Limits::default() };
+    let third = crowd / 3;
+    let limits = Limits {
+        threads: 2,
+        connections: 2 * crowd + 1000,
+        connections_per_address: 2 * crowd + 1000,
+        head: Duration::from_secs(4) + Duration::from_millis(crowd as u64),
+        answer: Duration::from_secs(2),
+        ..Limits::default()
+    };
     let router = router(&limits);
     let address = router.address();
-    drop(ask(address));
-    let before = resident();
-    let clients: Vec<_> = (0..crowd)
-        .map(|number| match number % 3 {
-            0 => open(address, ""),
-            1 => open(address, "GET / HTTP/1.1\r\nHost: app\r\nX-Slow: "),
-            _ => ask(address),
-        })
-        .collect();
-    // It waits behind all of them, so they have been accepted.
-    drop(ask(address));
-    let each = resident().saturating_sub(before) / crowd;
-    println!("{crowd} connections: {each} bytes each");
-    assert!(each <= EACH, "{each} bytes for each of {crowd} connections");
+    let mut clients = vec![ask(address)];
+    let silent = grow(&mut clients, third, || open(address, ""));
+    let answered = grow(&mut clients, third, || ask(address));
+    let resting = come_to_rest(&mut clients, address);
+    let asking = grow(&mut clients, third, || open(address, "GET / HTTP/1.1\r\nHost: app\r\nX-Slow: "));
+    println!(
+        "bytes for each of {crowd} connections: {silent} silent, {answered} answered just now, {resting} some time ago, {asking} with half a request"
+    );
+    assert!(silent <= RESTING && resting <= RESTING && answered <= ASKING && asking <= ASKING);
     for mut client in clients {
         // Whether we say 408 first or not, it ends.
         client.read_to_end(&mut Vec::new()).unwrap();

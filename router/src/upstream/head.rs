@@ -10,6 +10,8 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use memchr::memchr_iter;
 
+use crate::head::{announce_upgrade, is_hop_by_hop, listed_name};
+
 /// Most headers of an answer.
 const HEADERS: usize = 128;
 
@@ -67,7 +69,7 @@ pub(super) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
     })
 }
 
-/// Reads a whole head, the answer to a request of `method`.
+/// Reads a whole head, the answer to a request of `method`; of its headers what is for the client.
 pub(super) fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Garbled> {
     let mut space = [MaybeUninit::uninit(); HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
@@ -77,68 +79,110 @@ pub(super) fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Garbled> {
         _ => return Err(Garbled::Head),
     }
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Garbled::Head)?;
-    let headers = headers(bytes, parsed.headers)?;
     let old = parsed.version != Some(1);
-    let framing = framing(status, &headers, method, old)?;
-    let keeps = framing != Framing::Close && keeps(&headers, old);
+    let (mut headers, said) = read(bytes, parsed.headers)?;
+    for name in &said.listed {
+        headers.remove(name);
+    }
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        announce_upgrade(&mut headers, said.upgrade.clone());
+    }
+    let framing = said.framing(status, method, old)?;
+    let keeps = framing != Framing::Close && !said.close && (!old || said.keep_alive);
     Ok(Head { status, headers, framing, keeps })
 }
 
 /// Headers whose values share the memory of `bytes`, in which they lie.
 pub(super) fn headers(bytes: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, Garbled> {
-    let mut headers = HeaderMap::with_capacity(parsed.len() + 2);
+    let mut headers = HeaderMap::with_capacity(parsed.len());
     for header in parsed {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Garbled::Head)?;
-        let value = match header.value {
-            [] => HeaderValue::from_static(""),
-            value => HeaderValue::from_maybe_shared(bytes.slice_ref(value)).map_err(|_| Garbled::Head)?,
-        };
+        let (name, value) = header_of(bytes, header)?;
         headers.append(name, value);
     }
     Ok(headers)
 }
 
-/// RFC 9112, 6.3.
-fn framing(status: StatusCode, headers: &HeaderMap, method: &Method, old: bool) -> Result<Framing, Garbled> {
-    let coded = headers.contains_key(header::TRANSFER_ENCODING);
-    let length = length(headers)?;
-    if coded && length.is_some() {
-        return Err(Garbled::Both);
-    }
-    if coded && (old || !is_chunked(headers)) {
-        return Err(Garbled::Coding);
-    }
-    let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 304) || *method == Method::HEAD;
-    Ok(match length {
-        _ if bodiless => Framing::Length(0),
-        _ if coded => Framing::Chunked,
-        Some(length) => Framing::Length(length),
-        None => Framing::Close,
-    })
-}
-
-/// The same length twice is one length; anything else that is not one number is none.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Garbled> {
-    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = values.next() else { return Ok(None) };
-    if values.any(|other| other != first) || !first.as_bytes().iter().all(u8::is_ascii_digit) {
-        return Err(Garbled::Length);
-    }
-    let number = first.to_str().ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or(Garbled::Length)
-}
-
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
-}
-
-fn keeps(headers: &HeaderMap, old: bool) -> bool {
-    let said = |word: &str| {
-        let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(word))
+fn header_of(bytes: &Bytes, header: &httparse::Header<'_>) -> Result<(HeaderName, HeaderValue), Garbled> {
+    let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Garbled::Head)?;
+    let value = match header.value {
+        [] => HeaderValue::from_static(""),
+        value => HeaderValue::from_maybe_shared(bytes.slice_ref(value)).map_err(|_| Garbled::Head)?,
     };
-    !said("close") && (!old || said("keep-alive"))
+    Ok((name, value))
+}
+
+/// Those for the client, and what the others say to us.
+fn read(bytes: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap, Said), Garbled> {
+    let mut said = Said::default();
+    // Some are added before it goes to the client.
+    let mut headers = HeaderMap::with_capacity(parsed.len() + 2);
+    for header in parsed {
+        let (name, value) = header_of(bytes, header)?;
+        match name.as_str() {
+            "content-length" => said.length(value.as_bytes())?,
+            "transfer-encoding" => said.coding(value.as_bytes())?,
+            "connection" => said.connection(&value),
+            "upgrade" => said.upgrade = Some(value.clone()),
+            _ => {}
+        }
+        if name == header::CONTENT_LENGTH {
+            headers.insert(name, value);
+        } else if !is_hop_by_hop(&name) {
+            headers.append(name, value);
+        }
+    }
+    Ok((headers, said))
+}
+
+/// What the headers of an answer say about its way and its end.
+#[derive(Default)]
+struct Said {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+    /// By `Connection`, as for one hop.
+    listed: Vec<HeaderName>,
+    upgrade: Option<HeaderValue>,
+}
+
+impl Said {
+    /// The same length twice is one length; anything else that is not one number is none.
+    fn length(&mut self, value: &[u8]) -> Result<(), Garbled> {
+        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let length = digits.and_then(|digits| digits.parse().ok()).ok_or(Garbled::Length)?;
+        if self.length.replace(length).is_some_and(|before| before != length) { Err(Garbled::Length) } else { Ok(()) }
+    }
+
+    fn coding(&mut self, value: &[u8]) -> Result<(), Garbled> {
+        let known = value.eq_ignore_ascii_case(b"chunked");
+        if std::mem::replace(&mut self.chunked, true) || !known { Err(Garbled::Coding) } else { Ok(()) }
+    }
+
+    fn connection(&mut self, value: &HeaderValue) {
+        for option in value.to_str().unwrap_or_default().split(',').map(str::trim) {
+            self.close |= option.eq_ignore_ascii_case("close");
+            self.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
+            self.listed.extend(listed_name(option));
+        }
+    }
+
+    /// RFC 9112, 6.3.
+    fn framing(&self, status: StatusCode, method: &Method, old: bool) -> Result<Framing, Garbled> {
+        if self.chunked && self.length.is_some() {
+            return Err(Garbled::Both);
+        }
+        if self.chunked && old {
+            return Err(Garbled::Coding);
+        }
+        let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 304) || *method == Method::HEAD;
+        Ok(match self.length {
+            _ if bodiless => Framing::Length(0),
+            _ if self.chunked => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::Close,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -278,8 +322,12 @@ mod tests {
             let Some(end) = end(&bytes, 0) else { return Ok(()) };
             let bytes = Bytes::from(bytes).slice(..end);
             if let Ok(head) = parse(&bytes, &Method::GET) {
-                let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter().count();
-                let codings = head.headers.get_all(header::TRANSFER_ENCODING).iter().count();
+                let mut space = [httparse::EMPTY_HEADER; HEADERS];
+                let mut parsed = httparse::Response::new(&mut space);
+                prop_assert!(parsed.parse(&bytes).is_ok());
+                let said = headers(&bytes, parsed.headers).unwrap();
+                let lengths = said.get_all(header::CONTENT_LENGTH).iter().count();
+                let codings = said.get_all(header::TRANSFER_ENCODING).iter().count();
                 prop_assert!(lengths == 0 || codings == 0);
                 prop_assert_eq!(head.framing == Framing::Chunked, codings == 1);
             }

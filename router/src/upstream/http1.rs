@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
-use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -23,8 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::chunks::{Chunks, Piece};
 use super::head::{self, Framing, Garbled, Head};
 use super::sending::Sending;
-use crate::body::{BodyError, RequestBody};
+use crate::body::BodyError;
 use crate::limits::BUFFER_BYTES;
+use crate::onward::Onward;
 
 /// Room for one read of a head, and what comes with it.
 const HEAD_ROOM: usize = 4 * 1024;
@@ -56,7 +56,7 @@ pub(super) enum Broken {
 
 impl Broken {
     /// The target was cut.
-    pub(super) fn cut() -> Self {
+    fn cut() -> Self {
         Self::Closed { answered: true, error: io::ErrorKind::ConnectionAborted.into() }
     }
 }
@@ -92,19 +92,19 @@ impl Idle {
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Sends a request, and reads the head of its answer.
+    /// Sends a request, and reads the head of its answer. Whoever waits for it polls at every tick, and so sees that the
+    /// target was cut.
     pub(super) async fn ask(
         self,
-        parts: &Parts,
-        body: RequestBody,
+        onward: &mut Onward<'_>,
         cut: &CancellationToken,
-    ) -> Result<Response<Answer>, Broken> {
+    ) -> Result<Response<Box<Answer>>, Broken> {
         let mut exchange = Exchange {
-            sending: Sending::new(self.out, parts, body),
+            sending: Sending::new(self.out, onward),
             reading: Reading { source: Source::Whole(self.stream), input: BytesMut::new(), eof: false },
             sent: false,
         };
-        let head = exchange.answer(&parts.method).await?;
+        let head = exchange.answer(&onward.parts().method, cut).await?;
         Ok(exchange.into_response(head, cut))
     }
 }
@@ -117,9 +117,9 @@ struct Exchange {
 
 impl Exchange {
     /// The first head that is not a promise. Promises are not passed on: hyper gives no way to.
-    async fn answer(&mut self, method: &Method) -> Result<Head, Broken> {
+    async fn answer(&mut self, method: &Method, cut: &CancellationToken) -> Result<Head, Broken> {
         for _ in 0..PROMISES {
-            let bytes = self.head().await?;
+            let bytes = self.head(cut).await?;
             let head = head::parse(&bytes, method).map_err(Broken::Garbled)?;
             if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(head);
@@ -129,7 +129,7 @@ impl Exchange {
     }
 
     /// A whole head; sends meanwhile.
-    async fn head(&mut self) -> Result<Bytes, Broken> {
+    async fn head(&mut self, cut: &CancellationToken) -> Result<Bytes, Broken> {
         let mut seen = 0;
         poll_fn(|cx| {
             if !self.sent
@@ -141,12 +141,15 @@ impl Exchange {
                     Poll::Pending => false,
                 };
             }
-            self.reading.poll_head(cx, &mut seen)
+            match self.reading.poll_head(cx, &mut seen) {
+                Poll::Pending if cut.is_cancelled() => Poll::Ready(Err(Broken::cut())),
+                polled => polled,
+            }
         })
         .await
     }
 
-    fn into_response(self, head: Head, cut: &CancellationToken) -> Response<Answer> {
+    fn into_response(self, head: Head, cut: &CancellationToken) -> Response<Box<Answer>> {
         let Self { sending, mut reading, sent } = self;
         let switched = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let (mut out, mut rest) = (None, None);
@@ -163,8 +166,8 @@ impl Exchange {
             Framing::Close => Remaining::Close,
         };
         let out = out.filter(|_| head.keeps && !switched);
-        let mut response =
-            Response::new(Answer { reading, remaining: body, out, rest, cut: Cut::new(cut), broken: None });
+        let answer = Answer { reading, remaining: body, out, rest, cut: Cut::new(cut), broken: None };
+        let mut response = Response::new(Box::new(answer));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         response

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::RequestBody;
-use crate::head;
 use crate::limits::{BUFFER_BYTES, HEAD_BYTES, STREAM_WINDOW as WINDOW};
+use crate::onward::Onward;
 
 /// A handle of a connection.
 #[derive(Clone)]
@@ -28,15 +28,14 @@ impl Shared {
         self.0.is_ready()
     }
 
-    /// Sends; an error has the request if nothing of it was written.
-    pub(super) async fn ask(
-        mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Box<Request<RequestBody>>>)> {
-        let asked = self.0.try_send_request(head::to_http2(request)).await;
+    /// Sends; an error says whether nothing of the request was written: it has its body again, then.
+    pub(super) async fn ask(mut self, onward: &mut Onward<'_>) -> Result<Response<Incoming>, (hyper::Error, bool)> {
+        let asked = self.0.try_send_request(onward.take_as_http2()).await;
         asked.map_err(|mut error| {
-            let unsent = error.take_message().map(Box::new);
-            (error.into_error(), unsent)
+            let unsent = error.take_message();
+            let is_unsent = unsent.is_some();
+            onward.body = unsent.map_or_else(RequestBody::empty, Request::into_body);
+            (error.into_error(), is_unsent)
         })
     }
 }

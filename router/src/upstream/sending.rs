@@ -11,11 +11,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame};
 use hyper::header::{self, HeaderMap, HeaderName};
-use hyper::http::request::Parts;
-use hyper::{Method, Uri};
 use tokio::io::AsyncWrite;
 
 use crate::body::{BodyError, RequestBody};
+use crate::onward::{Onward, field};
 
 /// Parts of a body up to this size are copied behind what is written before them.
 const SMALL: usize = 8 * 1024;
@@ -40,13 +39,14 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A request whose head is laid out in `out`.
-    pub(super) fn new(mut out: Vec<u8>, parts: &Parts, body: RequestBody) -> Self {
+    /// A request whose head is laid out in `out`. It takes the body.
+    pub(super) fn new(mut out: Vec<u8>, onward: &mut Onward<'_>) -> Self {
+        let body = std::mem::replace(&mut onward.body, RequestBody::empty());
         let length = body.size_hint().exact();
         let chunked = !body.is_empty() && length.is_none();
         out.clear();
-        lay_out(&mut out, parts, if chunked { None } else { length.or(Some(0)) });
-        let trailers = if chunked { announced(&parts.headers) } else { Vec::new() };
+        onward.lay_out(&mut out, if chunked { None } else { length.or(Some(0)) });
+        let trailers = if chunked { announced(&onward.parts().headers) } else { Vec::new() };
         let body = (!body.is_empty()).then_some(body);
         Self { out, written: 0, large: Bytes::new(), body, chunked, trailers, failed: false }
     }
@@ -158,36 +158,6 @@ impl Sending {
     }
 }
 
-fn lay_out(out: &mut Vec<u8>, parts: &Parts, length: Option<u64>) {
-    out.extend_from_slice(parts.method.as_str().as_bytes());
-    out.push(b' ');
-    target(out, &parts.uri);
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    let said = parts.headers.contains_key(header::CONTENT_LENGTH);
-    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH) {
-        field(out, name, value.as_bytes());
-    }
-    let wants_length = said || matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
-    // Writing to a vector does not fail.
-    let _ = match length {
-        None => write!(out, "transfer-encoding: chunked\r\n\r\n"),
-        Some(0) if !wants_length => write!(out, "\r\n"),
-        Some(length) => write!(out, "content-length: {length}\r\n\r\n"),
-    };
-}
-
-fn target(out: &mut Vec<u8>, uri: &Uri) {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    out.extend_from_slice(target.as_bytes());
-}
-
-fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// The trailers that `Trailer` announces and that may be trailers (RFC 9110, 6.5.1).
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
@@ -220,43 +190,7 @@ fn may_trail(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
-    use hyper::Request;
-    use tokio::io::AsyncReadExt;
-
     use super::*;
-
-    async fn sent(request: Request<()>) -> String {
-        let (mut near, mut far) = tokio::io::duplex(16);
-        let (parts, ()) = request.into_parts();
-        let mut sending = Sending::new(Vec::new(), &parts, RequestBody::empty());
-        let write = async {
-            poll_fn(|cx| sending.poll(cx, &mut near)).await.unwrap();
-            drop(near);
-        };
-        let mut text = String::new();
-        let ((), read) = tokio::join!(write, far.read_to_string(&mut text));
-        read.unwrap();
-        assert!(sending.finish().is_some());
-        text
-    }
-
-    #[tokio::test]
-    async fn a_head_is_laid_out() {
-        let request = |method: &str, uri: &str| Request::builder().method(method).uri(uri).header("X-A", "b");
-        for (request, expected) in [
-            (request("GET", "/x?y"), "GET /x?y HTTP/1.1\r\nx-a: b\r\n\r\n"),
-            (request("OPTIONS", "*"), "OPTIONS * HTTP/1.1\r\nx-a: b\r\n\r\n"),
-            (request("POST", "/"), "POST / HTTP/1.1\r\nx-a: b\r\ncontent-length: 0\r\n\r\n"),
-            (
-                request("GET", "/").header("content-length", "0"),
-                "GET / HTTP/1.1\r\nx-a: b\r\ncontent-length: 0\r\n\r\n",
-            ),
-        ] {
-            assert_eq!(sent(request.body(()).unwrap()).await, expected);
-        }
-    }
 
     #[test]
     fn what_says_where_a_message_goes_or_ends_is_no_trailer() {
