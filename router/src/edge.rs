@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use hyper::header::{self, HeaderValue};
-use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +24,7 @@ use crate::page::{Form, Refusal};
 use crate::queue::Patience;
 use crate::request_id::{RequestIds, X_REQUEST_ID};
 use crate::sight::{Seen, Sight};
+use crate::switch::Switch;
 use crate::table::{Service, State, Table};
 use crate::tunnel;
 use crate::upstream::{Failed, Failure, Lease, Upstream};
@@ -75,7 +75,8 @@ impl Edge {
     /// The app's answer, or a page that says why there is none.
     pub(crate) async fn answer(&self, client: &Client, mut request: Request<hyper::body::Incoming>) -> Response<Seen> {
         let has = Has::of(request.headers());
-        let upgrade = if has.upgrade { wanted_upgrade(&mut request) } else { None };
+        let connect = request.method() == Method::CONNECT;
+        let switch = if has.upgrade || connect { Switch::wanted(&mut request, || self.ids.make()) } else { None };
         let (mut parts, body) = request.into_parts();
         if parts.version == Version::HTTP_2 {
             onward::join_cookies(&mut parts.headers);
@@ -83,7 +84,7 @@ impl Edge {
         let body = RequestBody::new(body, has.expect, self.limits().stall);
         let id = if has.request_id { self.ids.of(&parts.headers) } else { self.ids.make() };
         let mut sight = Sight::new(id, client.ip);
-        let passed = self.pass(Asked { client, parts: &parts, has }, body, upgrade, &mut sight).await;
+        let passed = self.pass(Asked { client, parts: &parts, has }, body, switch, &mut sight).await;
         let mut response = passed.unwrap_or_else(|refusal| refusal.response(Form::wanted(&parts.headers)));
         if has.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS && head::ends_connection(&parts) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -104,7 +105,7 @@ impl Edge {
         &self,
         asked: Asked<'_>,
         body: RequestBody,
-        upgrade: Option<(HeaderValue, OnUpgrade)>,
+        switch: Option<Switch>,
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Asked { client, parts, .. } = asked;
@@ -120,14 +121,14 @@ impl Edge {
         let place = admit::admit(&service, client, &parts.headers)?;
         let body = body.at_most(service.settings.body);
         let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
-        let (protocol, upgrade) = upgrade.unzip();
-        let mut onward = Onward::new(asked, body, host, sight.id().clone(), protocol);
+        let wish = switch.as_ref().map(|switch| switch.wanted.clone());
+        let mut onward = Onward::new(asked, body, host, sight.id().clone(), wish);
         let (service, mut response, mut lease) = self.send(service, wanted, &mut onward, sight).await?;
         lease.hold(place);
         sight.answered_by(lease.target());
         admit::promise(&service, client, response.headers_mut());
         balance::stick(&service, wanted, lease.target(), client, response.headers_mut());
-        self.relay(&service, response, lease, upgrade)
+        self.relay(&service, response, lease, switch)
     }
 
     /// The answer to a certificate authority that asks whether a name is ours. It comes before everything else: there may
@@ -225,24 +226,21 @@ impl Edge {
         service: &Service,
         response: Response<Incoming>,
         lease: Lease,
-        upgrade: Option<OnUpgrade>,
+        switch: Option<Switch>,
     ) -> Result<Response<AnswerBody>, Refusal> {
+        let garbled = || Refusal::Garbled { app: service.name.clone() };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response.map(|body| AnswerBody::passing(body, lease)));
+            let misunderstood = switch.is_some_and(|switch| switch.wanted.misunderstands(response.status()));
+            let answer = (!misunderstood).then(|| response.map(|body| AnswerBody::passing(body, lease)));
+            return answer.ok_or_else(garbled);
         }
-        let Some(upgrade) = upgrade else { return Err(Refusal::Garbled { app: service.name.clone() }) };
-        let (parts, body) = response.into_parts();
-        let Some((app, said)) = body.into_switched() else {
-            return Err(Refusal::Garbled { app: service.name.clone() });
-        };
-        self.shared.tunnels.spawn(tunnel::run(upgrade, app, said, lease.into_in_flight()));
+        let Switch { wanted, connection } = switch.ok_or_else(garbled)?;
+        let (mut parts, body) = response.into_parts();
+        let (app, said) = body.into_switched().ok_or_else(garbled)?;
+        wanted.agree(&mut parts.status, &mut parts.headers);
+        self.shared.tunnels.spawn(tunnel::run(connection, app, said, lease.into_in_flight()));
         Ok(Response::from_parts(parts, AnswerBody::empty()))
     }
-}
-
-/// The protocol that a client may be switched to, and its connection then.
-fn wanted_upgrade(request: &mut Request<hyper::body::Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
-    head::wanted_upgrade(request).map(|protocol| (protocol, hyper::upgrade::on(request)))
 }
 
 /// What is wrong with a body that ended early.

@@ -8,10 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Response, StatusCode, Version};
 
-use crate::strict;
 use crate::table::normal;
+use crate::{strict, switch};
 
 /// What is said about the client to the app, the same for all requests of a connection.
 #[derive(Clone)]
@@ -130,7 +130,8 @@ fn check_form(parts: &Parts) -> Result<(), Malformed> {
     let origin = uri.path().starts_with('/');
     let scheme = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
     let authority_only = uri.authority().is_some() && uri.scheme().is_none();
-    if parts.method == Method::CONNECT || authority_only || !scheme || !(origin || asterisk) {
+    let connect = parts.method == Method::CONNECT && !switch::is_connect(parts);
+    if connect || authority_only || !scheme || !(origin || asterisk) {
         return Err(Malformed::Form);
     }
     Ok(())
@@ -161,15 +162,6 @@ pub(crate) fn split_port(text: &str) -> (&str, &str) {
         Some(colon) => (&text[..after_address + colon], &text[after_address + colon + 1..]),
         None => (text, ""),
     }
-}
-
-/// The protocol a client asks to switch to. Not `h2c`: an app that spoke it would take requests past all the checks here.
-pub(crate) fn wanted_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
-    let protocol = request.headers().get(header::UPGRADE)?;
-    let asked = request.version() == Version::HTTP_11
-        && connection_options(request.headers()).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    let h2c = protocol.to_str().is_ok_and(|text| text.split(',').any(|name| name.trim().eq_ignore_ascii_case("h2c")));
-    (asked && !h2c).then(|| protocol.clone())
 }
 
 /// Whether no further request may come over the connection of this one, unless it is answered with an upgrade: what
@@ -215,7 +207,8 @@ pub(crate) fn listed_name(option: &str) -> Option<HeaderName> {
     if usual.iter().any(|usual| option.eq_ignore_ascii_case(usual)) { None } else { option.parse().ok() }
 }
 
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// What `Connection` says.
+pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -263,26 +256,6 @@ mod tests {
         ] {
             let value = HeaderValue::from_static(header);
             assert_eq!(host_name(&value).as_deref().map_err(|error| *error), name, "{header}");
-        }
-    }
-
-    #[test]
-    fn an_upgrade_must_be_asked_for_properly() {
-        for (version, connection, protocol, wanted) in [
-            (Version::HTTP_11, "upgrade", "websocket", true),
-            (Version::HTTP_11, "keep-alive, Upgrade", "x/1", true),
-            (Version::HTTP_11, "keep-alive", "websocket", false),
-            (Version::HTTP_10, "upgrade", "websocket", false),
-            (Version::HTTP_11, "upgrade", "h2c", false),
-            (Version::HTTP_11, "upgrade", "websocket, H2C", false),
-        ] {
-            let request =
-                Request::builder().version(version).header("connection", connection).header("upgrade", protocol);
-            assert_eq!(
-                wanted_upgrade(&request.body(()).unwrap()).is_some(),
-                wanted,
-                "{version:?} {connection} {protocol}"
-            );
         }
     }
 }

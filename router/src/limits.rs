@@ -86,6 +86,7 @@ pub(crate) fn http2<E: Clone>(limits: &Limits, executor: E) -> http2::Builder<E>
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

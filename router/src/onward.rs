@@ -14,6 +14,7 @@ use memchr::memchr;
 use crate::body::RequestBody;
 use crate::head::{self, Asked};
 use crate::request_id::X_REQUEST_ID;
+use crate::switch::Wanted;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,8 +28,7 @@ pub(crate) struct Onward<'a> {
     pub(crate) body: RequestBody,
     host: HeaderValue,
     id: HeaderValue,
-    /// The protocol that the client asks to switch to.
-    upgrade: Option<HeaderValue>,
+    switch: Option<Wanted>,
     /// What `Connection` lists.
     listed: Vec<HeaderName>,
     /// It may be sent twice.
@@ -41,11 +41,11 @@ impl<'a> Onward<'a> {
         body: RequestBody,
         host: HeaderValue,
         id: HeaderValue,
-        upgrade: Option<HeaderValue>,
+        switch: Option<Wanted>,
     ) -> Self {
         let listed = if asked.has.connection { head::listed(&asked.parts.headers) } else { Vec::new() };
-        let repeatable = is_repeatable(&asked.parts.method, &body);
-        Self { asked, body, host, id, upgrade, listed, repeatable }
+        let repeatable = switch.is_none() && is_repeatable(&asked.parts.method, &body);
+        Self { asked, body, host, id, switch, listed, repeatable }
     }
 
     /// The head as the client sent it.
@@ -64,7 +64,7 @@ impl<'a> Onward<'a> {
 
     /// Lays out the head in HTTP/1.1, for a body of this length; None: in chunks.
     pub(crate) fn lay_out(&self, out: &mut Vec<u8>, length: Option<u64>) {
-        let method = &self.asked.parts.method;
+        let method = self.method();
         out.extend_from_slice(method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target().as_bytes());
@@ -90,7 +90,7 @@ impl<'a> Onward<'a> {
     pub(crate) fn take_as_http2(&mut self) -> Request<RequestBody> {
         let mut request = Request::new(std::mem::replace(&mut self.body, RequestBody::empty()));
         *request.version_mut() = Version::HTTP_2;
-        request.method_mut().clone_from(&self.asked.parts.method);
+        request.method_mut().clone_from(self.method());
         let headers = request.headers_mut();
         self.each(|name, value| {
             if *name != header::HOST {
@@ -103,6 +103,11 @@ impl<'a> Onward<'a> {
             *request.uri_mut() = uri;
         }
         request
+    }
+
+    fn method(&self) -> &Method {
+        let asked = &self.asked.parts.method;
+        self.switch.as_ref().map_or(asked, |wanted| wanted.method(asked))
     }
 
     fn target(&self) -> &str {
@@ -125,9 +130,8 @@ impl<'a> Onward<'a> {
         take(&FORWARDED_PORT, &self.asked.client.port);
         take(&FORWARDED_HOST, &self.host);
         take(&X_REQUEST_ID, &self.id);
-        if let Some(protocol) = &self.upgrade {
-            take(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
-            take(&header::UPGRADE, protocol);
+        if let Some(wanted) = &self.switch {
+            wanted.each(take);
         }
     }
 

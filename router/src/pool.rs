@@ -14,7 +14,7 @@ use crate::upstream::Connection;
 const SHELVES: usize = 16;
 
 /// Most idle connections on a shelf.
-const SHELF_ROOM: usize = 128;
+const SHELF_ROOM: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct Pool {

@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    App, AppBody, Direct, http_app, raw_app, router, router_within, says, silent_app, soon, text, until,
+    App, AppBody, Direct, header, http_app, raw_app, read_head, router, router_within, says, silent_app, soon, text,
+    until,
 };
 
 /// A client, and its connection, which ends with the router's.
@@ -413,4 +414,86 @@ async fn malformed_requests_do_not_reach_the_app() {
     let wrong: Vec<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(app.requests(), 0);
+}
+
+/// An extended CONNECT, as browsers begin a WebSocket over HTTP/2.
+fn websocket(path: &str) -> Request<AppBody> {
+    let mut request = Request::connect(format!("http://app{path}")).body(empty()).unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+    request
+}
+
+/// The server's settings come before its first answer.
+async fn settle(sender: &mut SendRequest<AppBody>) {
+    let nobody = Request::get("http://nobody/").body(empty()).unwrap();
+    assert_eq!(soon(sender.send_request(nobody)).await.unwrap().status(), 404);
+}
+
+/// An app that agrees to switch at `/ws`, and then echoes; elsewhere it answers 200.
+async fn switching_app() -> App {
+    raw_app(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        assert_eq!((header(&head, "connection"), header(&head, "upgrade")), (Some("upgrade"), Some("websocket")));
+        assert_eq!(header(&head, "host"), Some("app"));
+        assert_eq!(header(&head, "sec-websocket-version"), Some("13"));
+        assert_eq!(header(&head, "sec-websocket-key").map(str::len), Some(24));
+        let answer = match head.split(' ').nth(1).unwrap() {
+            "/ws" => "101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\nhi",
+            "/no" => "403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+            _ => "200 OK\r\nContent-Length: 2\r\n\r\nok",
+        };
+        assert!(head.starts_with("GET "), "{head}");
+        stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_websocket_goes_through_one_stream_beside_others() {
+    let app = switching_app().await;
+    let target = app.target();
+    let router = router(vec![target.clone()]);
+    let (mut sender, _connection) = client(&router).await;
+    settle(&mut sender).await;
+    let mut opened = Vec::new();
+    for _ in 0..3 {
+        let response = soon(sender.send_request(websocket("/ws"))).await.unwrap();
+        assert_eq!(response.status(), 200);
+        for name in ["upgrade", "connection", "sec-websocket-accept"] {
+            assert!(!response.headers().contains_key(name), "{name}");
+        }
+        opened.push(TokioIo::new(soon(hyper::upgrade::on(response)).await.unwrap()));
+    }
+    for stream in &mut opened {
+        let mut greeting = [0; 2];
+        soon(stream.read_exact(&mut greeting)).await.unwrap();
+        assert_eq!(&greeting, b"hi");
+        let words = vec![7; 100_000];
+        stream.write_all(&words).await.unwrap();
+        let mut back = vec![0; words.len()];
+        soon(stream.read_exact(&mut back)).await.unwrap();
+        assert_eq!(back, words);
+    }
+    assert_eq!(target.in_flight(), 3);
+    drop(opened);
+    until("the tunnels are gone", || target.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_switch_has_its_word_but_not_as_agreement() {
+    let app = switching_app().await;
+    let router = router(vec![app.target()]);
+    let (mut sender, _connection) = client(&router).await;
+    settle(&mut sender).await;
+    let refused = soon(sender.send_request(websocket("/no"))).await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert_eq!(body(refused).await, "no");
+    let misunderstood = soon(sender.send_request(websocket("/ok"))).await.unwrap();
+    assert_eq!(misunderstood.status(), 502);
+    let mut other = websocket("/ws");
+    other.extensions_mut().insert(hyper::ext::Protocol::from_static("connect-udp"));
+    assert_eq!(soon(sender.send_request(other)).await.unwrap().status(), 400);
 }
