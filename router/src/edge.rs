@@ -162,7 +162,7 @@ impl Edge {
                 Ok((response, lease)) => return Ok((service, response, lease)),
                 Err(failed) => failed,
             };
-            if !failed.unsent {
+            if !failed.leaves(onward) {
                 return Err(self.refusal(&service, &failed.failure));
             }
             let drained = matches!(failed.failure, Failure::Drained);

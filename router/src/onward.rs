@@ -33,7 +33,12 @@ pub(crate) struct Onward<'a> {
     listed: Vec<HeaderName>,
     /// It may be sent twice.
     repeatable: bool,
+    /// How many targets closed a fresh connection instead of answering it.
+    unanswered: usize,
 }
+
+/// A request that may be sent twice is sent to another target when one does not answer it: to one. It could be what kills them.
+const UNANSWERED: usize = 2;
 
 impl<'a> Onward<'a> {
     pub(crate) fn new(
@@ -45,7 +50,7 @@ impl<'a> Onward<'a> {
     ) -> Self {
         let listed = if asked.has.connection { head::listed(&asked.parts.headers) } else { Vec::new() };
         let repeatable = switch.is_none() && is_repeatable(&asked.parts.method, &body);
-        Self { asked, body, host, id, switch, listed, repeatable }
+        Self { asked, body, host, id, switch, listed, repeatable, unanswered: 0 }
     }
 
     /// The head as the client sent it.
@@ -60,6 +65,16 @@ impl<'a> Onward<'a> {
     /// Whether it may be sent twice: it has no body, and doing it twice is doing it once (RFC 9110, 9.2.2).
     pub(crate) fn is_repeatable(&self) -> bool {
         self.repeatable
+    }
+
+    /// A target closed a fresh connection instead of answering.
+    pub(crate) fn was_not_answered(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// Whether another target may be asked after that.
+    pub(crate) fn may_go_elsewhere(&self) -> bool {
+        self.repeatable && self.unanswered < UNANSWERED
     }
 
     /// Lays out the head in HTTP/1.1, for a body of this length; None: in chunks.

@@ -147,7 +147,7 @@ impl Failure {
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
     /// Nothing of it has been written.
-    pub(crate) unsent: bool,
+    unsent: bool,
     /// It may be sent twice, and the connection was closed without an answer.
     again: bool,
 }
@@ -156,6 +156,11 @@ impl Failed {
     /// Before anything was written.
     pub(crate) fn unsent(failure: Failure) -> Self {
         Self { failure, unsent: true, again: false }
+    }
+
+    /// Whether another target may be asked.
+    pub(crate) fn leaves(&self, onward: &Onward<'_>) -> bool {
+        self.unsent || self.again && onward.may_go_elsewhere()
     }
 }
 
@@ -173,7 +178,8 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Sends a request to one of `targets`. Another is tried if it takes no connection.
+    /// Sends a request to one of `targets`. Others are tried if it takes no connection, and one other if it closes a fresh one
+    /// without an answer and the request may be sent twice.
     pub(crate) async fn send(
         &self,
         targets: &[Arc<Target>],
@@ -182,7 +188,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         let mut failed = Failed::unsent(Failure::Drained);
         let mut tried = Vec::new();
-        while failed.unsent
+        while failed.leaves(onward)
             && let Some((index, in_flight)) = choose(targets, choice, &tried)
         {
             match self.exchange(in_flight.target(), onward).await {
@@ -190,7 +196,10 @@ impl Upstream {
                     in_flight.target().circuit().succeeded();
                     return Ok((response, Lease { thread, in_flight }));
                 }
-                Err(again) => failed = again,
+                Err(error) => failed = error,
+            }
+            if failed.again {
+                onward.was_not_answered();
             }
             if failed.failure.is_the_targets() {
                 in_flight.target().circuit().failed(Instant::now().into_std());

@@ -72,8 +72,8 @@ async fn a_request_whose_answer_had_begun_is_not_sent_again() {
     assert_eq!((answer.status(), seen), (502, 1));
 }
 
-#[tokio::test]
-async fn a_fresh_connection_gets_one_try() {
+/// An app that reads a request and closes. Counts them.
+async fn mute() -> (App, Arc<AtomicUsize>) {
     let heads = Arc::new(AtomicUsize::new(0));
     let counter = heads.clone();
     let app = raw_app(move |mut stream, _| {
@@ -84,9 +84,31 @@ async fn a_fresh_connection_gets_one_try() {
         }
     })
     .await;
-    let router = router(vec![app.target(), app.target()]);
-    let answer = crate::support::get(&router, "app").await;
-    assert_eq!((answer.status(), heads.load(Ordering::SeqCst)), (502, 1));
+    (app, heads)
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_with_a_request_is_not_the_only_one_asked() {
+    let ((mute, heads), (well, _)) = (mute().await, unreliable("").await);
+    for targets in [vec![mute.target(), well.target()], vec![well.target(), mute.target()]] {
+        let router = router(targets);
+        for _ in 0..2 {
+            assert_eq!(crate::support::get(&router, "app").await.status(), 200);
+        }
+    }
+    assert!(heads.load(Ordering::SeqCst) >= 1, "the other one was asked, too");
+}
+
+#[tokio::test]
+async fn a_request_that_may_kill_is_sent_to_two_and_one_that_must_not_happen_twice_to_one() {
+    for (request, tries) in
+        [("GET / HTTP/1.1\r\nHost: app\r\n\r\n", 2), ("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n", 1)]
+    {
+        let (app, heads) = mute().await;
+        let router = router(vec![app.target(), app.target(), app.target()]);
+        let answer = Client::new(&router).await.ask(request).await;
+        assert_eq!((answer.status(), heads.load(Ordering::SeqCst)), (502, tries), "{request}");
+    }
 }
 
 #[tokio::test]
