@@ -53,7 +53,7 @@ pub struct Deployment<'a> {
 impl Platform {
     /// Makes new code the app's next release. On failure everything is as it was.
     pub async fn deploy(self: &Arc<Self>, app: &App, deployment: &Deployment<'_>, turn: &Turn) -> Result<Version> {
-        turn.end(self.build_and_release(app, deployment, turn).await)
+        turn.end(Box::pin(self.build_and_release(app, deployment, turn)).await)
     }
 
     async fn build_and_release(
