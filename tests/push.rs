@@ -1,6 +1,6 @@
 //! A push becomes a running app, or changes nothing.
 
-use crate::harness::{App, Client, PATIENCE, Server, wait_until};
+use crate::harness::{App, Client, Load, PATIENCE, Server, wait_until};
 
 #[test]
 fn a_push_becomes_a_page() {
@@ -51,6 +51,23 @@ pub fn data_survives(server: &Server) {
     check_receipt(&push.remote[push.position("=====> ")], "blog v2");
     assert_eq!(server.http.get("blog.localhost", "/").ok().body, "two");
     assert_eq!(server.http.get("blog.localhost", "/read?name=kept").ok().body, "treasure");
+}
+
+#[test]
+fn the_receipt_says_how_requests_fared_during_the_switch() {
+    let server = Server::start();
+    let app = App::probe(server.client(), "blog");
+    let first = app.push().ok();
+    assert!(!first.reply.err().contains("during the switch"), "nobody asked: {}", first.reply);
+    let load = Load::start(server.http, "blog.localhost", "/", 2);
+    wait_until("it is asked", PATIENCE, || load.served() > 10);
+    let push = app.push_file("message", "two").ok();
+    let tally = load.stop();
+    assert_eq!(tally.failures, Vec::<String>::new());
+    let said = push.remote.iter().rfind(|line| line.contains("during the switch")).unwrap();
+    let served: usize = said.trim_start().split(' ').next().unwrap().parse().unwrap();
+    assert!((1..=tally.served).contains(&served), "{said}, of {}", tally.served);
+    assert!(said.ends_with("requests served during the switch, none failed"), "{said}");
 }
 
 #[test]

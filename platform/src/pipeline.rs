@@ -18,6 +18,7 @@ use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::source::Source;
 use crate::store::{App, Config, NewRelease, Release};
+use crate::traffic::Fared;
 use crate::turn::{PASSED, Turn};
 use crate::uses::Lease;
 
@@ -171,6 +172,8 @@ impl Platform {
         self.run_release_command(&release, output).await?;
         phases.end("release");
         output.line("-----> Launching...").await;
+        let meter = self.traffic.meter(app.id);
+        let before = (app.current.is_some() && !app.stopped && !app.maintenance).then(|| meter.counts());
         let commit = async {
             phases.end("launch");
             keep.await?;
@@ -181,6 +184,10 @@ impl Platform {
         output.line(&phases.receipt(&release)).await;
         if release.manifest.kinds().any(|kind| kind.is_web()) {
             output.line(&format!("       {}", self.url(&release.name))).await;
+        }
+        let fared = before.map(|before| Fared::between(&before, &meter.counts()));
+        if let Some(fared) = fared.filter(|fared| fared.any()) {
+            output.line(&format!("       {fared}")).await;
         }
         Ok(new.release.version)
     }

@@ -20,6 +20,8 @@ pub struct Counts {
     pub waited: Duration,
     /// Bytes of answers' bodies that were sent.
     pub sent: u64,
+    /// Answers, among those of the fifth class, that are the router's own because no target gave one.
+    pub failed: u64,
     /// How often a request was sent to another target, because one did not take it.
     pub retries: u64,
 }
@@ -39,6 +41,7 @@ pub(crate) struct Counters {
     latency: [AtomicU64; Counts::BOUNDS.len() + 1],
     micros: AtomicU64,
     sent: AtomicU64,
+    failed: AtomicU64,
     retries: AtomicU64,
 }
 
@@ -60,6 +63,10 @@ impl Counters {
         add(&self.sent, bytes);
     }
 
+    pub(crate) fn failed(&self) {
+        add(&self.failed, 1);
+    }
+
     pub(crate) fn retried(&self, times: u64) {
         if times > 0 {
             add(&self.retries, times);
@@ -72,6 +79,7 @@ impl Counters {
             latency: self.latency.each_ref().map(get),
             waited: Duration::from_micros(get(&self.micros)),
             sent: get(&self.sent),
+            failed: get(&self.failed),
             retries: get(&self.retries),
         }
     }

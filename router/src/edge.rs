@@ -85,7 +85,12 @@ impl Edge {
         let id = if has.request_id { self.ids.of(&parts.headers) } else { self.ids.make() };
         let mut sight = Sight::new(id, client.ip);
         let passed = self.pass(Asked { client, parts: &parts, has }, body, switch, &mut sight).await;
-        let mut response = passed.unwrap_or_else(|refusal| refusal.response(Form::wanted(&parts.headers)));
+        let mut response = passed.unwrap_or_else(|refusal| {
+            if refusal.is_the_services() {
+                sight.failed();
+            }
+            refusal.response(Form::wanted(&parts.headers))
+        });
         if has.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS && head::ends_connection(&parts) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -50,6 +50,18 @@ impl Refusal {
         }
     }
 
+    /// Whether it is the service's targets that are at fault: neither the client nor a limit.
+    pub(crate) fn is_the_services(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Unreachable { .. }
+                | Self::Silent { .. }
+                | Self::Garbled { .. }
+                | Self::Late { .. }
+        )
+    }
+
     /// What happened, in one sentence.
     pub(crate) fn sentence(&self) -> String {
         match self {

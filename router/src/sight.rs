@@ -129,6 +129,13 @@ impl Sight {
         }
     }
 
+    /// The answer is ours, because the service has none.
+    pub(crate) fn failed(&self) {
+        if let Some(service) = &self.service {
+            service.meter.counters().failed();
+        }
+    }
+
     /// Watches the answer to its end.
     pub(crate) fn watch(mut self, mut response: Response<Packed>) -> Response<Seen> {
         self.status = Some(response.status());
