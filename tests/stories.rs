@@ -36,6 +36,7 @@ mod line;
 mod network;
 mod node;
 mod ordinary_user;
+mod pages;
 mod processes;
 mod projects;
 mod push;

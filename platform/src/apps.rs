@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gitd::Output;
-use router::{HostName, Service, State};
+use router::{HostName, Pages, Queue, Service, State};
 
 use crate::edge::Route;
 use crate::failure::{Failure, Result};
@@ -50,6 +50,7 @@ impl Platform {
         self.formations.remove(app.id);
         self.route_of(app.id);
         self.traffic.forget(app.id);
+        self.pages.forget(app.id);
         Ok(())
     }
 
@@ -120,20 +121,29 @@ impl Platform {
         };
         let hosts: Vec<_> = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
         let certificates = self.tls.serve(id, &hosts, app.current.is_some());
-        let (open, secure) = (self.service(&app, false), self.service(&app, true));
+        let (open, secure) = (self.service(&app, false)?, self.service(&app, true)?);
         let service = |certificate| if app.http.https.redirects(certificate) { &secure } else { &open };
         let hosts = hosts.into_iter().zip(certificates).map(|(host, found)| (host, service(found).clone())).collect();
         let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();
         Ok(Some(Route { hosts, internal: internal.map(|name| (name, open.clone())) }))
     }
 
-    fn service(&self, app: &App, https_only: bool) -> Arc<Service> {
-        Arc::new(Service {
+    fn service(&self, app: &App, https_only: bool) -> Result<Arc<Service>> {
+        Ok(Arc::new(Service {
             meter: self.traffic.meter(app.id),
             log: self.access_log(app).map(|log| log as _),
             settings: router::Settings { https_only, ..app.http.for_router() },
+            pages: self.pages_of(app)?,
             ..Service::new(app.name.to_string(), self.route_state(app))
-        })
+        }))
+    }
+
+    /// The error pages in the code that serves.
+    fn pages_of(&self, app: &App) -> Result<Option<Arc<Pages>>> {
+        let Some(current) = app.current else { return Ok(None) };
+        let Some(release) = self.store.release(app.id, current)? else { return Ok(None) };
+        let code = crate::release::code(&self.home.app(&app.name).release(release.code));
+        Ok(Some(self.pages.of(app.id, release.code, &code, app.maintenance)))
     }
 
     fn access_log(&self, app: &App) -> Option<Arc<AccessLog>> {

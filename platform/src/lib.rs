@@ -46,6 +46,7 @@ pub mod network;
 pub mod notify;
 pub mod oci;
 pub mod packages;
+pub mod pages;
 pub mod pipeline;
 pub mod plan;
 pub mod platform;

@@ -18,6 +18,7 @@ use crate::formation::Formations;
 use crate::gate::Gate;
 use crate::home::Home;
 use crate::names::AppName;
+use crate::pages::AllPages;
 use crate::quota::Told;
 use crate::store::{App, Store};
 use crate::tls::Tls;
@@ -44,6 +45,8 @@ pub struct Platform {
     pub traffic: Traffic,
     /// What runs of each app.
     pub formations: Formations,
+    /// Their own error pages.
+    pub pages: AllPages,
     /// What of the releases and layers is being used.
     pub uses: Uses,
     /// Interpreters and installers of this machine.

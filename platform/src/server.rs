@@ -28,6 +28,7 @@ use crate::handover::{Predecessor, Successor};
 use crate::home::{Home, HomeLock};
 use crate::names::KeyName;
 use crate::notify::{self, notify};
+use crate::pages::AllPages;
 use crate::platform::{Address, Platform};
 use crate::quota::Told;
 use crate::reconcile::remove_asides;
@@ -239,6 +240,7 @@ fn prepare(
         tls,
         traffic: Traffic::default(),
         formations: Formations::default(),
+        pages: AllPages::default(),
         uses: Uses::default(),
         toolchain,
         buildpacks,

@@ -89,7 +89,7 @@ impl Edge {
             if refusal.is_the_services() {
                 sight.failed();
             }
-            refusal.response(Form::wanted(&parts.headers))
+            refusal.response(Form::wanted(&parts.headers), sight.pages())
         });
         if has.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS && head::ends_connection(&parts) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

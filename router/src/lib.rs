@@ -59,6 +59,7 @@ pub use counts::Counts;
 pub use limits::Limits;
 pub use listeners::Listeners;
 pub use meter::Meter;
+pub use page::Pages;
 pub use router::{Https, Router, RouterError};
 pub use settings::{Hsts, Queue, Rate, Settings};
 pub use sight::{Log, Record};

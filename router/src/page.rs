@@ -1,5 +1,6 @@
 //! The answers that are the router's own: each says which host or app, and what happened.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,17 @@ use hyper::{Response, StatusCode};
 
 use crate::body::AnswerBody;
 use crate::head::Malformed;
+
+/// A service's own pages for browsers, instead of those of the router, by status.
+#[derive(Debug, Default)]
+pub struct Pages(BTreeMap<u16, Bytes>);
+
+impl Pages {
+    /// These, in HTML.
+    pub fn new(pages: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Self {
+        Self(pages.into_iter().map(|(status, html)| (status, html.into())).collect())
+    }
+}
 
 /// Why a request was not answered by an app.
 #[derive(Debug)]
@@ -79,12 +91,14 @@ impl Refusal {
         }
     }
 
-    /// The whole answer, in a form that the client takes.
-    pub(crate) fn response(&self, form: Form) -> Response<AnswerBody> {
-        let (kind, text) = match form {
-            Form::Text => ("text/plain; charset=utf-8", self.text()),
-            Form::Html => ("text/html; charset=utf-8", self.html()),
-            Form::Json => ("application/json", self.json()),
+    /// The whole answer, in a form that the client takes; in HTML it is the service's own page, if there is one.
+    pub(crate) fn response(&self, form: Form, pages: Option<&Pages>) -> Response<AnswerBody> {
+        let own = pages.and_then(|pages| pages.0.get(&self.status().as_u16()));
+        let (kind, body) = match (form, own) {
+            (Form::Text, _) => ("text/plain; charset=utf-8", self.text().into()),
+            (Form::Html, Some(own)) => ("text/html; charset=utf-8", own.clone()),
+            (Form::Html, None) => ("text/html; charset=utf-8", self.html().into()),
+            (Form::Json, _) => ("application/json", self.json().into()),
         };
         let mut response = Response::new(AnswerBody::page(Bytes::from(text)));
         *response.status_mut() = self.status();

@@ -13,6 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, Version};
 
 use crate::compress::{Broken, Packed};
+use crate::page::Pages;
 use crate::table::Service;
 use crate::target::Target;
 
@@ -111,6 +112,11 @@ impl Sight {
                 target: None,
             })
         });
+    }
+
+    /// The service's own pages.
+    pub(crate) fn pages(&self) -> Option<&Pages> {
+        self.service.as_ref()?.pages.as_deref()
     }
 
     /// Whether the service wants its answers compressed.

@@ -7,6 +7,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crate::meter::Meter;
+use crate::page::Pages;
 use crate::settings::Settings;
 use crate::sight::Log;
 use crate::target::Target;
@@ -61,6 +62,8 @@ pub struct Service {
     pub state: State,
     /// How its requests are handled.
     pub settings: Settings,
+    /// Its own pages instead of the router's.
+    pub pages: Option<Arc<Pages>>,
     /// What is counted of it: give the same one to the next table.
     pub meter: Arc<Meter>,
     /// Is told of each request.
@@ -81,7 +84,14 @@ pub enum State {
 impl Service {
     /// A service without limits of its own.
     pub fn new(name: impl Into<String>, state: State) -> Self {
-        Self { name: name.into(), state, settings: Settings::default(), meter: Arc::default(), log: None }
+        Self {
+            name: name.into(),
+            state,
+            settings: Settings::default(),
+            pages: None,
+            meter: Arc::default(),
+            log: None,
+        }
     }
 
     /// The targets that answer now; none if unavailable.
