@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 
 use crate::harness::{App, Http, Load, PATIENCE, Server, wait_until};
 
@@ -209,6 +209,25 @@ fn requests_are_logged_when_that_is_wanted() {
     assert!(all.contains("/as-json") && all.contains("/as-text"), "{all}");
     assert!(!logged().contains("/before") && !logged().contains("/after") && !logged().contains("secret"), "{all}");
     client.airstrip("http:set blog access-log=xml").fails(2, &["access-log=json"]);
+}
+
+#[test]
+fn metrics_are_sent_to_statsd_and_graphite() {
+    let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let [statsd, graphite] = sockets.each_ref().map(|socket| socket.local_addr().unwrap().to_string());
+    let server = Server::start_with(&["--statsd", &statsd, "--graphite", &graphite]);
+    App::probe(server.client(), "blog").push().ok();
+    server.http.ask("blog.localhost", "/", &["--data", "12345"]).ok();
+    let wanted = ["airstrip.http_request_bytes_total.blog:5|c\n", "airstrip.http_request_bytes_total.blog 5 "];
+    for (socket, wanted) in sockets.iter().zip(wanted) {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut datagram = [0; 2000];
+        let found = (0..1000).any(|_| {
+            let length = socket.recv(&mut datagram).unwrap();
+            String::from_utf8_lossy(&datagram[..length]).contains(wanted)
+        });
+        assert!(found, "{wanted}");
+    }
 }
 
 #[test]

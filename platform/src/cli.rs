@@ -28,7 +28,7 @@ const AFTER_HELP: &str = "Every other command goes to the running server: `airst
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Run the server
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Show the main job: a server in a temporary home, a real git push, the page
     Demo(Demo),
     /// A command for the running server

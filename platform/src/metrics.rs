@@ -3,6 +3,7 @@
 //! Names and labels are few and known: apps, their places, and fixed classes. What a client sends is never part of one.
 
 mod prometheus;
+mod push;
 mod scrape;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use router::Counts;
 use crate::platform::Platform;
 use crate::store::App;
 
+pub use push::{Protocol, push};
 pub use scrape::serve;
 
 /// One thing that is measured.
@@ -61,6 +63,7 @@ struct Requests {
     in_flight: Family,
     waiting: Family,
     retries: Family,
+    received: Family,
     sent: Family,
     unlogged: Family,
 }
@@ -94,6 +97,7 @@ impl Requests {
                 Counter,
                 "Requests sent to another instance because one did not take them.",
             ),
+            received: Family::new("airstrip_http_request_bytes_total", Counter, "Bytes of requests' bodies."),
             sent: Family::new("airstrip_http_response_bytes_total", Counter, "Bytes of answers' bodies."),
             unlogged: Family::new(
                 "airstrip_access_log_dropped_total",
@@ -113,12 +117,14 @@ impl Requests {
         self.in_flight.add(&labels, float(meter.in_flight() as u64));
         self.waiting.add(&labels, float(meter.waiting() as u64));
         self.retries.add(&labels, float(counts.retries));
+        self.received.add(&labels, float(counts.received));
         self.sent.add(&labels, float(counts.sent));
         self.unlogged.add(&labels, float(platform.traffic.dropped(app.id)));
     }
 
-    fn families(self) -> [Family; 7] {
-        [self.answered, self.latency, self.in_flight, self.waiting, self.retries, self.sent, self.unlogged]
+    fn families(self) -> [Family; 8] {
+        let Self { answered, latency, in_flight, waiting, retries, received, sent, unlogged } = self;
+        [answered, latency, in_flight, waiting, retries, received, sent, unlogged]
     }
 }
 

@@ -206,7 +206,7 @@ async fn start(settings: &Settings, parts: Parts, sockets: Sockets, alone: Cance
     let (ssh, ssh_socket) = open_ssh(&platform, settings, sockets.ssh)?;
     let (control, control_socket) =
         open_control(&platform, sockets.control).map_err(|e| Failure::io("control.sock", &e))?;
-    let (said, metrics_socket) = open_metrics(&platform, settings.metrics, sockets.metrics)?;
+    let (said, metrics_socket) = open_metrics(&platform, settings, sockets.metrics)?;
     let ready = format!("airstrip ready ssh={} {http}{said} home={}", ssh.address(), platform.home.root().display());
     let lock = Some(lock);
     Ok(Running { platform, ssh, ssh_socket, control, control_socket, metrics_socket, upgrades, ready, lock })

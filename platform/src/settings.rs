@@ -25,6 +25,10 @@ pub struct Settings {
     pub acme: Option<AcmeSettings>,
     /// Where Prometheus asks, on loopback; None: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where statsd takes metrics, by UDP.
+    pub statsd: Option<SocketAddr>,
+    /// Where Graphite takes metrics, by UDP.
+    pub graphite: Option<SocketAddr>,
     /// Apps are served at `APP.DOMAIN`.
     pub domain: router::HostName,
     /// How long a server that was replaced goes on with what it has begun.
@@ -62,6 +66,12 @@ pub struct Flags {
     /// Loopback address for Prometheus, at /metrics [default: off]
     #[arg(long, env = "AIRSTRIP_METRICS", value_name = "ADDR")]
     pub metrics: Option<String>,
+    /// Send metrics to statsd at this address, by UDP [default: off]
+    #[arg(long, env = "AIRSTRIP_STATSD", value_name = "ADDR")]
+    pub statsd: Option<String>,
+    /// Send metrics to Graphite at this address, by UDP [default: off]
+    #[arg(long, env = "AIRSTRIP_GRAPHITE", value_name = "ADDR")]
+    pub graphite: Option<String>,
     /// Apps are served at APP.DOMAIN [default: localhost]
     #[arg(long, env = "AIRSTRIP_DOMAIN", value_name = "DOMAIN")]
     pub domain: Option<String>,
@@ -92,6 +102,8 @@ struct FileSettings {
     acme_directory: Option<String>,
     acme_root: Option<PathBuf>,
     metrics: Option<String>,
+    statsd: Option<String>,
+    graphite: Option<String>,
     domain: Option<String>,
     drain: Option<u64>,
     docker_base: Option<String>,
@@ -148,6 +160,8 @@ impl Settings {
             https: flags.https.or(file.https).map(|value| parsed("https", value)).transpose()?,
             acme: acme.checked(&domain)?,
             metrics: flags.metrics.or(file.metrics).map(loopback).transpose()?,
+            statsd: flags.statsd.or(file.statsd).map(|value| parsed("statsd", value)).transpose()?,
+            graphite: flags.graphite.or(file.graphite).map(|value| parsed("graphite", value)).transpose()?,
             domain,
             drain: drain(flags.drain, file.drain)?,
             docker_base: flags.docker_base.or(file.docker_base),

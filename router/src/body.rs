@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use crate::limits::LINGER;
+use crate::meter::Meter;
 use crate::upstream::{Answer, BodyBroken, Lease};
 
 /// The body of an answer.
@@ -151,6 +152,8 @@ pub(crate) struct RequestBody {
     stall: Duration,
     /// Most bytes that may come, and those that still may.
     limit: Option<(u64, u64)>,
+    /// Counts the bytes that come.
+    meter: Option<Arc<Meter>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// None if there is no body.
     progress: Option<Progress>,
@@ -171,17 +174,19 @@ impl RequestBody {
     pub(crate) fn new(incoming: hyper::body::Incoming, expects: bool, stall: Duration) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         let progress = incoming.as_ref().map(|_| Progress::new());
-        Self { incoming, expects, stall, limit: None, timer: None, progress }
+        Self { incoming, expects, stall, limit: None, meter: None, timer: None, progress }
     }
 
-    /// The same, of at most this many bytes.
-    pub(crate) fn at_most(mut self, limit: Option<u64>) -> Self {
+    /// The same, counted by the service's meter, and of at most this many bytes.
+    pub(crate) fn counted(mut self, meter: &Arc<Meter>, limit: Option<u64>) -> Self {
         self.limit = limit.map(|limit| (limit, limit));
+        self.meter = self.incoming.is_some().then(|| Arc::clone(meter));
         self
     }
 
     pub(crate) fn empty() -> Self {
-        Self { incoming: None, expects: false, stall: Duration::ZERO, limit: None, timer: None, progress: None }
+        let stall = Duration::ZERO;
+        Self { incoming: None, expects: false, stall, limit: None, meter: None, timer: None, progress: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -194,8 +199,11 @@ impl RequestBody {
 
     /// An error, if this is more than may come.
     fn count(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) -> Option<BodyError> {
-        let (limit, left) = self.limit.as_mut()?;
         let length = frame?.as_ref().ok()?.data_ref()?.len() as u64;
+        if let Some(meter) = &self.meter {
+            meter.counters().received(length);
+        }
+        let (limit, left) = self.limit.as_mut()?;
         match left.checked_sub(length) {
             Some(rest) => {
                 *left = rest;

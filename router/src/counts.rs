@@ -18,6 +18,8 @@ pub struct Counts {
     pub latency: [u64; Counts::BOUNDS.len() + 1],
     /// The sum of those times.
     pub waited: Duration,
+    /// Bytes of requests' bodies that came.
+    pub received: u64,
     /// Bytes of answers' bodies that were sent.
     pub sent: u64,
     /// Answers, among those of the fifth class, that are the router's own because no target gave one.
@@ -40,6 +42,7 @@ pub(crate) struct Counters {
     classes: [AtomicU64; CLASSES],
     latency: [AtomicU64; Counts::BOUNDS.len() + 1],
     micros: AtomicU64,
+    received: AtomicU64,
     sent: AtomicU64,
     failed: AtomicU64,
     retries: AtomicU64,
@@ -57,6 +60,10 @@ impl Counters {
 
     pub(crate) fn abandoned(&self) {
         add(&self.classes[CLASSES - 1], 1);
+    }
+
+    pub(crate) fn received(&self, bytes: u64) {
+        add(&self.received, bytes);
     }
 
     pub(crate) fn sent(&self, bytes: u64) {
@@ -78,6 +85,7 @@ impl Counters {
             classes: self.classes.each_ref().map(get),
             latency: self.latency.each_ref().map(get),
             waited: Duration::from_micros(get(&self.micros)),
+            received: get(&self.received),
             sent: get(&self.sent),
             failed: get(&self.failed),
             retries: get(&self.retries),

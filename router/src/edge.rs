@@ -124,7 +124,7 @@ impl Edge {
             return Ok(redirect);
         }
         let place = admit::admit(&service, client, &parts.headers)?;
-        let body = body.at_most(service.settings.body);
+        let body = body.counted(&service.meter, service.settings.body);
         let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
         let wish = switch.as_ref().map(|switch| switch.wanted.clone());
         let mut onward = Onward::new(asked, body, host, sight.id().clone(), wish);

@@ -11,7 +11,7 @@ use router::{Listeners, RouterError};
 
 use crate::control;
 use crate::failure::{Failure, Result};
-use crate::metrics;
+use crate::metrics::{self, Protocol};
 use crate::platform::Platform;
 use crate::sessions::Doorkeeper;
 use crate::settings::Settings;
@@ -69,13 +69,18 @@ pub(super) fn open_control(
     Ok((tokio::spawn(control::serve(platform.clone(), listener)), copy))
 }
 
-/// Answers for Prometheus, if that is wanted; gives back what the ready line says of it.
+/// Sends metrics to whoever is to have them, and answers for Prometheus, if that is wanted; gives back what the ready line says of that.
 pub(super) fn open_metrics(
     platform: &Arc<Platform>,
-    address: Option<SocketAddr>,
+    settings: &Settings,
     inherited: Option<TcpListener>,
 ) -> Result<(String, Option<TcpListener>)> {
-    let Some(address) = address else { return Ok((String::new(), None)) };
+    for (protocol, to) in [(Protocol::StatsD, settings.statsd), (Protocol::Graphite, settings.graphite)] {
+        if let Some(to) = to {
+            platform.tasks.spawn(metrics::push(platform.clone(), protocol, to));
+        }
+    }
+    let Some(address) = settings.metrics else { return Ok((String::new(), None)) };
     let failed = |e| Failure::io(format!("listening for metrics on {address}"), &e);
     let listener = inherited.map_or_else(|| TcpListener::bind(address), Ok).map_err(failed)?;
     let copy = listener.try_clone().map_err(failed)?;
