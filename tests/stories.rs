@@ -47,6 +47,7 @@ mod ruby;
 mod settings;
 mod sharing;
 mod shell;
+mod sleep;
 mod static_site;
 mod steady;
 mod trac;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gitd::Output;
 use router::{HostName, Pages, Queue, Service, State};
@@ -15,6 +16,11 @@ use crate::logs::{AccessLog, AccessTerms};
 use crate::names::{AppName, Version};
 use crate::platform::Platform;
 use crate::store::{App, AppId};
+
+/// Most requests that wait for an app to wake.
+const WAITING: usize = 256;
+/// How long each waits at most.
+const WAKING: Duration = Duration::from_secs(60);
 
 impl Platform {
     /// A new app without a release.
@@ -50,6 +56,7 @@ impl Platform {
         self.formations.remove(app.id);
         self.route_of(app.id);
         self.traffic.forget(app.id);
+        self.naps.forget(app.id);
         self.pages.forget(app.id);
         Ok(())
     }
@@ -132,8 +139,9 @@ impl Platform {
         Ok(Arc::new(Service {
             meter: self.traffic.meter(app.id),
             log: self.access_log(app).map(|log| log as _),
-            settings: router::Settings { https_only, ..app.http.for_router() },
+            settings: router::Settings { https_only, queue: queue_of(app), ..app.http.for_router() },
             pages: self.pages_of(app)?,
+            wake: app.sleep_after().filter(|_| !app.maintenance).map(|_| self.naps.of(app.id) as _),
             ..Service::new(app.name.to_string(), self.route_state(app))
         }))
     }
@@ -174,9 +182,16 @@ impl Platform {
                 unavailable("has crashed; see its log")
             }
             true if webs.is_empty() => unavailable("has no web process running"),
+            true if app.sleep.is_some() => State::Starting(format!("The app {} is waking up.", app.name)),
             true => unavailable("is starting"),
         }
     }
+}
+
+/// Requests for an app that may be asleep wait until it is awake.
+fn queue_of(app: &App) -> Option<Queue> {
+    let patience = Duration::from_secs(app.checks_timeout).min(WAKING);
+    app.sleep.map(|_| Queue { places: WAITING, patience })
 }
 
 /// Removes a directory and everything in it; none is fine.

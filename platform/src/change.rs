@@ -70,8 +70,11 @@ impl Platform {
         commit: impl Future<Output = Result<()>> + Send,
     ) -> Result<()> {
         let formation = self.formations.of(app.id);
-        let current: Vec<Process> = formation.places().iter().map(|place| place.process.clone()).collect();
-        let plan = Plan::new(&current, &change.wanted, &change.renew);
+        self.thaw_sleeper(app.id).await;
+        let (asleep, filled): (Vec<_>, Vec<_>) = formation.places().into_iter().partition(|place| place.is_asleep());
+        let named = |places: Vec<Arc<Place>>| places.into_iter().map(|place| place.process.clone()).collect::<Vec<_>>();
+        let mut plan = Plan::new(&named(filled), &change.wanted, &change.renew);
+        plan.retire.extend(named(asleep));
         let (webs, workers): (Vec<Process>, Vec<Process>) =
             plan.start.into_iter().partition(|process| process.kind.is_web());
         let fresh = self.start_webs(&change.release, &webs, output).await?;
@@ -81,6 +84,7 @@ impl Platform {
         }
         let fresh = fresh.into_iter().map(|instance| Place::filled(change.release.clone(), instance)).collect();
         let retired = formation.replace(self, &plan.retire, fresh);
+        self.note_awake(app);
         self.route_of(app.id);
         let (old_webs, old_workers) = retired.into_iter().partition(|kept: &Kept| kept.place.process.kind.is_web());
         self.retire(old_workers).await;

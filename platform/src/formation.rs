@@ -54,6 +54,8 @@ pub enum InstanceState {
     Restarting,
     /// Died too often; tried again slowly.
     Crashed,
+    /// Frozen or stopped until the next request.
+    Asleep,
 }
 
 impl fmt::Display for InstanceState {
@@ -63,6 +65,7 @@ impl fmt::Display for InstanceState {
             Self::Up => "up",
             Self::Restarting => "restarting",
             Self::Crashed => "crashed",
+            Self::Asleep => "asleep",
         })
     }
 }
@@ -175,6 +178,13 @@ impl Platform {
         futures_util::future::join_all(ends).await;
     }
 
+    /// What a place's state is to users: whoever is frozen is up, and asleep.
+    pub fn state_of(&self, place: &Place) -> InstanceState {
+        let state = place.occupancy().state;
+        let asleep = state == InstanceState::Up && place.is_web() && self.naps.of(place.release.app).is_asleep();
+        if asleep { InstanceState::Asleep } else { state }
+    }
+
     /// What runs of an app.
     pub async fn instances(&self, app: &App) -> Vec<InstanceView> {
         let listed = self.engine.list().await.unwrap_or_default();
@@ -184,7 +194,7 @@ impl Platform {
             let command = place.release.manifest.process(&place.process.kind).map(|kind| kind.command.clone());
             InstanceView {
                 process: place.process.clone(),
-                state: now.state,
+                state: self.state_of(&place),
                 since: now.since,
                 release: place.release.version,
                 pid: now.instance.as_ref().and_then(pid),

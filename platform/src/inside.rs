@@ -1,5 +1,7 @@
 //! Programs inside an app: shells and commands in a running instance, and one-offs of the current release.
 
+use std::sync::Arc;
+
 use engine::{Command, Exit, Streams, WindowSize};
 use gitd::{Channel, Output};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -7,10 +9,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::failure::{Failure, Result};
 use crate::instance::{CODE, Instance, Labels, USER_HOME, environment, instance_id, prepared, shell, suffix};
 use crate::names::Process;
+use crate::nap::Visit;
 use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::App;
 use crate::toolchain::PROGRAM;
+use crate::uses::held_until_the_end_of;
 
 /// What to run inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl Platform {
 
     /// A program in the running instance at `place` (None: web.1, else the first that runs). Where nothing runs: in a one-off.
     pub async fn enter(
-        &self,
+        self: &Arc<Self>,
         app: &App,
         place: Option<&Process>,
         program: Program,
@@ -65,6 +69,7 @@ impl Platform {
         notice: &Output,
     ) -> Result<engine::Process> {
         let release = self.current(app)?;
+        let visit = self.rouse(app.id).await;
         let running = self.running(app);
         let chosen = match place {
             Some(place) => {
@@ -81,7 +86,7 @@ impl Platform {
         };
         let env = with_client_env(environment(&release, &process.to_string(), port), env);
         let command = Command { argv: program.prepared(&release, &process.to_string()), env, cwd: USER_HOME.into() };
-        Ok(self.engine.exec(&id, &command, terminal).await?)
+        Ok(held_until_the_end_of(self.engine.exec(&id, &command, terminal).await?, visit))
     }
 
     fn running(&self, app: &App) -> Vec<Instance> {
@@ -89,7 +94,13 @@ impl Platform {
     }
 
     /// The port on loopback at which the instance's own processes listen as `port`, for forwarding.
-    pub async fn forward(&self, app: &App, place: Option<&Process>, port: u16) -> Result<tokio::net::TcpStream> {
+    pub async fn forward(
+        self: &Arc<Self>,
+        app: &App,
+        place: Option<&Process>,
+        port: u16,
+    ) -> Result<(tokio::net::TcpStream, Visit)> {
+        let visit = self.rouse(app.id).await;
         let running = self.running(app);
         let chosen = running.into_iter().find(|instance| place.is_none_or(|place| *place == instance.labels.process));
         let id = chosen.ok_or_else(|| Failure::plain(format!("{} is not running", app.name)))?.id;
@@ -97,7 +108,8 @@ impl Platform {
         if !listening.iter().any(|address| address.port() == port) {
             return Err(Failure::plain(format!("nothing in {} listens on port {port}", app.name)));
         }
-        self.engine.connect(&id, port).await.map_err(|e| Failure::io(format_args!("port {port}"), &e))
+        let stream = self.engine.connect(&id, port).await;
+        Ok((stream.map_err(|e| Failure::io(format_args!("port {port}"), &e))?, visit))
     }
 
     async fn attach(

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::diagnosis::{behind_shell, remedy_for_memory};
@@ -28,6 +29,7 @@ pub struct Place {
     /// What is to run there.
     pub release: Arc<Runnable>,
     now: Mutex<Occupancy>,
+    woken: Notify,
 }
 
 /// What fills a place at this moment.
@@ -52,14 +54,42 @@ impl Place {
             restarts: 0,
             instance: Some(instance.clone()),
         };
-        Self { process: instance.labels.process, release, now: Mutex::new(now) }
+        Self { process: instance.labels.process, release, now: Mutex::new(now), woken: Notify::new() }
     }
 
     /// A place that is to be filled.
     pub fn empty(release: Arc<Runnable>, process: Process) -> Self {
-        let now =
-            Occupancy { state: InstanceState::Starting, since: jiff::Timestamp::now(), restarts: 0, instance: None };
-        Self { process, release, now: Mutex::new(now) }
+        Self::without(InstanceState::Starting, release, process)
+    }
+
+    /// A place that is to be filled once it is woken.
+    pub fn asleep(release: Arc<Runnable>, process: Process) -> Self {
+        Self::without(InstanceState::Asleep, release, process)
+    }
+
+    fn without(state: InstanceState, release: Arc<Runnable>, process: Process) -> Self {
+        let now = Occupancy { state, since: jiff::Timestamp::now(), restarts: 0, instance: None };
+        Self { process, release, now: Mutex::new(now), woken: Notify::new() }
+    }
+
+    /// Whether it is of the web process.
+    pub fn is_web(&self) -> bool {
+        self.process.kind.is_web()
+    }
+
+    /// Whether it is empty until it is woken.
+    pub fn is_asleep(&self) -> bool {
+        self.now().state == InstanceState::Asleep
+    }
+
+    /// Has it filled, if it sleeps.
+    pub fn wake(&self) {
+        let mut now = self.now();
+        if now.state == InstanceState::Asleep {
+            now.state = InstanceState::Starting;
+            now.since = jiff::Timestamp::now();
+            self.woken.notify_one();
+        }
     }
 
     /// What fills it now.
@@ -90,6 +120,9 @@ impl Place {
 /// Keeps `place` filled until `stop`; what fills it then goes on running.
 pub async fn keep(platform: Arc<Platform>, place: Arc<Place>, stop: CancellationToken) {
     let mut deaths = 0;
+    if place.is_asleep() && stop.run_until_cancelled(place.woken.notified()).await.is_none() {
+        return;
+    }
     loop {
         if let Some(instance) = place.occupancy().instance {
             let Some(death) = watch(&platform, &place, &instance, &stop).await else { return };

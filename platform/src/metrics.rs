@@ -150,7 +150,7 @@ pub fn measure(platform: &Platform) -> crate::failure::Result<Vec<Family>> {
         for place in platform.formations.of(app.id).places() {
             let (now, process) = (place.occupancy(), place.process.to_string());
             let labels = [("app", app.name.as_str()), ("process", &process)];
-            instances.add(&[labels[0], labels[1], ("state", &now.state.to_string())], 1.0);
+            instances.add(&[labels[0], labels[1], ("state", &platform.state_of(&place).to_string())], 1.0);
             restarts.add(&labels, now.restarts.into());
         }
     }

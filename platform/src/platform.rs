@@ -18,6 +18,7 @@ use crate::formation::Formations;
 use crate::gate::Gate;
 use crate::home::Home;
 use crate::names::AppName;
+use crate::nap::Naps;
 use crate::pages::AllPages;
 use crate::quota::Told;
 use crate::store::{App, Store};
@@ -47,6 +48,8 @@ pub struct Platform {
     pub formations: Formations,
     /// Their own error pages.
     pub pages: AllPages,
+    /// Whether each sleeps.
+    pub naps: Naps,
     /// What of the releases and layers is being used.
     pub uses: Uses,
     /// Interpreters and installers of this machine.

@@ -13,6 +13,7 @@ use crate::build::IN_PROGRESS;
 use crate::collect::GONE;
 use crate::failure::{Failure, Result};
 use crate::instance::{Instance, Labels};
+use crate::keeper::Place;
 use crate::names::{Process, Version};
 use crate::plan::places;
 use crate::platform::Platform;
@@ -99,13 +100,21 @@ impl Platform {
             return Ok(Vec::new());
         }
         let (release, wanted) = self.desired(app)?;
+        self.naps.of(app.id).set(app.asleep);
         let mut taken = Vec::new();
         for process in wanted.iter().flat_map(places) {
+            let asleep = app.asleep && process.kind.is_web();
             match listed.iter().find_map(|one| self.running_at(one, &release, &process)) {
                 Some(instance) => {
                     taken.push(instance.id.clone());
-                    self.thaw(instance.id.clone());
+                    if !asleep {
+                        self.thaw(instance.id.clone());
+                    }
                     self.adopt(&release, instance);
+                }
+                None if asleep => {
+                    let place = Place::asleep(release.clone(), process);
+                    self.formations.of(app.id).replace(self, &[], vec![place]);
                 }
                 None => self.fill(&release, process),
             }

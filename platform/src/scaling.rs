@@ -55,6 +55,7 @@ impl Platform {
         let (app, _turn) = &self.begin_change(app, output).await?;
         self.store.set_stopped(app.id, true)?;
         self.empty(app.id).await;
+        self.note_awake(app);
         Ok(())
     }
 

@@ -27,12 +27,14 @@ use crate::gate::{Gate, Shut};
 use crate::handover::{Predecessor, Successor};
 use crate::home::{Home, HomeLock};
 use crate::names::KeyName;
+use crate::nap::Naps;
 use crate::notify::{self, notify};
 use crate::pages::AllPages;
 use crate::platform::{Address, Platform};
 use crate::quota::Told;
 use crate::reconcile::remove_asides;
 use crate::settings::Settings;
+use crate::sleep;
 use crate::sockets::Sockets;
 use crate::store::{Role, Store};
 use crate::tls::Tls;
@@ -197,6 +199,7 @@ async fn start(settings: &Settings, parts: Parts, sockets: Sockets, alone: Cance
     platform.reconcile().await?;
     platform.tasks.spawn(platform.clone().watch_data());
     platform.tasks.spawn(collector(platform.clone()));
+    platform.tasks.spawn(sleep::watch(platform.clone()));
     platform.uses.look_through_layers();
     platform.load_certificates().await;
     let http = open_http(&platform, settings, sockets.http, sockets.https)?;
@@ -241,6 +244,7 @@ fn prepare(
         traffic: Traffic::default(),
         formations: Formations::default(),
         pages: AllPages::default(),
+        naps: Naps::default(),
         uses: Uses::default(),
         toolchain,
         buildpacks,
@@ -354,6 +358,7 @@ impl Running {
             metrics: self.metrics_socket.as_ref().map(TcpListener::try_clone).transpose().map_err(failed)?,
         };
         self.ssh.stop_accepting();
+        platform.thaw_sleepers().await;
         platform.duties.cancel();
         let _ended = (&mut self.control).await;
         platform.tasks.close();

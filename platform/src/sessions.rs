@@ -173,8 +173,11 @@ impl Session for Visit {
             return Err(Refusal::new("only the app's own loopback can be reached"));
         }
         let (app, place) = self.door(user).map_err(|failure| refusal(&failure))?;
-        let stream = self.platform.forward(&app, place.as_ref(), port).await.map_err(|failure| refusal(&failure))?;
-        Ok(Box::new(stream))
+        let forwarded = self.platform.forward(&app, place.as_ref(), port).await;
+        let (stream, visit) = forwarded.map_err(|failure| refusal(&failure))?;
+        // The visit is over when the stream is dropped.
+        let visited = tokio_util::io::InspectReader::new(stream, move |_: &[u8]| _ = &visit);
+        Ok(Box::new(visited))
     }
 }
 

@@ -14,7 +14,7 @@ mod signers;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 
 pub use apps::{App, AppId, Scale};
 pub use builds::{Build, BuildEnd};
@@ -75,6 +75,15 @@ impl Store {
     /// A statement that panicked left no transaction open (rusqlite rolls back on drop), so a poisoned lock is usable.
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes without waiting for the disk: after a power cut the last of it may be missing, and nothing depends on it.
+    fn note(&self, sql: &str, params: &[&dyn ToSql]) -> Result<()> {
+        let connection = self.connection();
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let noted = connection.execute(sql, params);
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(noted.map(drop)?)
     }
 
     fn transaction<T>(&self, body: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {

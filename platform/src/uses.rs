@@ -82,8 +82,7 @@ pub struct Lease {
 impl Lease {
     /// For as long as a process is there.
     pub fn until_the_end_of(self, process: Process) -> Process {
-        let Process { streams, control } = process;
-        Process { streams, control: Box::new(Leased { control, _lease: self }) }
+        held_until_the_end_of(process, self)
     }
 }
 
@@ -116,14 +115,20 @@ impl Drop for LayersInUse {
     }
 }
 
-/// A process's handle, with the lease of what it runs.
-struct Leased {
+/// The process, with something that is held for as long as it is there.
+pub fn held_until_the_end_of(process: Process, held: impl Send + Sync + 'static) -> Process {
+    let Process { streams, control } = process;
+    Process { streams, control: Box::new(Held { control, _held: held }) }
+}
+
+/// A process's handle, with what is held.
+struct Held<T> {
     control: Box<dyn Control>,
-    _lease: Lease,
+    _held: T,
 }
 
 #[async_trait::async_trait]
-impl Control for Leased {
+impl<T: Send + Sync> Control for Held<T> {
     fn kill(&self) -> Result<(), EngineError> {
         self.control.kill()
     }

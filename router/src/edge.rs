@@ -124,6 +124,9 @@ impl Edge {
             return Ok(redirect);
         }
         let place = admit::admit(&service, client, &parts.headers)?;
+        if let Some(wake) = &service.wake {
+            wake.asked();
+        }
         let body = body.counted(&service.meter, service.settings.body);
         let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
         let wish = switch.as_ref().map(|switch| switch.wanted.clone());

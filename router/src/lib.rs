@@ -63,5 +63,5 @@ pub use page::Pages;
 pub use router::{Https, Router, RouterError};
 pub use settings::{Hsts, Queue, Rate, Settings};
 pub use sight::{Log, Record};
-pub use table::{HostName, InvalidHostName, Service, State, Table};
+pub use table::{HostName, InvalidHostName, Service, State, Table, Wake};
 pub use target::{Dial, Protocol, Target};

@@ -100,7 +100,7 @@ impl Refusal {
             (Form::Html, None) => ("text/html; charset=utf-8", self.html().into()),
             (Form::Json, _) => ("application/json", self.json().into()),
         };
-        let mut response = Response::new(AnswerBody::page(Bytes::from(text)));
+        let mut response = Response::new(AnswerBody::page(body));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

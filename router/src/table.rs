@@ -68,6 +68,15 @@ pub struct Service {
     pub meter: Arc<Meter>,
     /// Is told of each request.
     pub log: Option<Arc<dyn Log>>,
+    /// Is called by each request, if what answers may be asleep.
+    pub wake: Option<Arc<dyn Wake>>,
+}
+
+/// Wakes what answers for a service.
+pub trait Wake: fmt::Debug + Send + Sync + 'static {
+    /// There is a request: it is counted by the service's [`Meter`] already, and will be sent to a target or wait for one. Called
+    /// for every request, so this is to be quick.
+    fn asked(&self);
 }
 
 /// Whether a service can be asked.
@@ -91,6 +100,7 @@ impl Service {
             pages: None,
             meter: Arc::default(),
             log: None,
+            wake: None,
         }
     }
 

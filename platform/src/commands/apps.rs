@@ -141,6 +141,7 @@ fn state(app: &App, instances: &[InstanceView]) -> &'static str {
         () if any(InstanceState::Crashed) => "crashed",
         () if any(InstanceState::Restarting) => "restarting",
         () if app.maintenance => "maintenance",
+        () if any(InstanceState::Asleep) => "asleep",
         () if any(InstanceState::Starting) => "starting",
         () if instances.is_empty() => "idle",
         () => "running",

@@ -7,6 +7,7 @@ use engine::Egress;
 use router::HostName;
 
 use super::settings::BranchName;
+use crate::limits::parse_seconds;
 use crate::names::{ConfigKey, InvalidName, ProcessType, Selector, Version};
 use crate::network::EgressName;
 
@@ -86,6 +87,26 @@ impl FromStr for Scale {
         count
             .map(|count| Self(kind, count))
             .ok_or_else(|| format!("{text:?}: the number of instances is from 0 to {MOST}"))
+    }
+}
+
+/// `after=30m` or `off`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SleepSetting(pub(super) Option<u32>);
+
+impl FromStr for SleepSetting {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MOST: u32 = 30 * 24 * 60 * 60;
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let seconds =
+            text.strip_prefix("after=").and_then(parse_seconds).and_then(|seconds| u32::try_from(seconds).ok());
+        let seconds = seconds.filter(|seconds| (1..=MOST).contains(seconds));
+        seconds.map(|seconds| Self(Some(seconds))).ok_or_else(|| {
+            format!("{text:?} is not after=TIME, from 1s to 720h (30 days), such as after=30m, and not off")
+        })
     }
 }
 

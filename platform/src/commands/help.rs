@@ -37,7 +37,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "buildpacks:uninstall",
         ],
     ),
-    ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "logs", "run", "enter"]),
+    ("Processes", &["ps", "ps:scale", "ps:restart", "ps:stop", "ps:start", "ps:sleep", "logs", "run", "enter"]),
     ("Configuration", &["config", "config:get", "config:set", "config:unset", "checks:set", "engine:set"]),
     ("Limits", &["resource", "resource:limit", "resource:limit-clear", "network", "network:set"]),
     ("Data", &["data:export", "data:import"]),
@@ -239,6 +239,7 @@ mod tests {
           ps:restart APP [PROCESS]           Replace instances by new ones of the same release (also: restart)
           ps:stop APP                        End an app's instances
           ps:start APP                       Start what ps:stop ended
+          ps:sleep APP [after=TIME|off]      Let an app sleep after a time without requests, until the next: after=TIME or off; without show it
           logs APP                           Show an app's log
           run APP COMMAND…                   Run a command in a new instance of its own
           enter APP [PROCESS]                Open a shell in a running instance

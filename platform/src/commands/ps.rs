@@ -1,11 +1,12 @@
 //! What runs of an app, and how much of it.
 
 use super::Call;
-use super::arguments::{Form, Scale};
+use super::arguments::{Form, Scale, SleepSetting};
 use super::line::Processes;
 use crate::clock::timestamp;
 use crate::failure::Result;
-use crate::listing::Listing;
+use crate::limits::show_seconds;
+use crate::listing::{Cell, Details, Listing};
 use crate::names::{AppName, ProcessType, Selector};
 use crate::store::App;
 
@@ -17,6 +18,8 @@ pub(super) async fn carry_out(call: &mut Call<'_>, command: Processes) -> Result
         Processes::Restart { app, which } => restart(call, &app, which.as_ref()).await,
         Processes::Stop { app } => stop(call, &app).await,
         Processes::Start { app } => start(call, &app).await,
+        Processes::Sleep { app, setting: None, form } => show_sleep(call, &app, form).await,
+        Processes::Sleep { app, setting: Some(setting), .. } => sleep(call, &app, setting).await,
         Processes::Rebuild { app } => super::releases::rebuild(call, &app).await,
         Processes::StopAll => stop_all(call).await,
         Processes::Logs { app, query } => super::logs::show(call, &app, query).await,
@@ -107,6 +110,27 @@ async fn start(call: &mut Call<'_>, name: &AppName) -> Result<()> {
     let (output, text) = call.console.output();
     call.console.during(text, call.platform.start(&app, &output)).await?;
     call.console.print(&format!("-----> Started {name}\n")).await;
+    Ok(())
+}
+
+async fn show_sleep(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
+    let app = call.app(name)?;
+    let details = Details::new(format!("{name} sleep"))
+        .with("app", name.as_str())
+        .with("after", app.sleep.map(|seconds| Cell::Seconds(seconds.into())))
+        .with("asleep", app.asleep);
+    call.console.print(&details.render(form.json)).await;
+    Ok(())
+}
+
+async fn sleep(call: &mut Call<'_>, name: &AppName, SleepSetting(seconds): SleepSetting) -> Result<()> {
+    let app = call.app(name)?;
+    call.platform.set_sleep(&app, seconds).await?;
+    let said = match seconds.map(|seconds| show_seconds(seconds.into())) {
+        Some(after) => format!("sleeps after {after} without requests; the next request wakes it"),
+        None => "does not sleep".to_owned(),
+    };
+    call.console.print(&format!("-----> {name} {said}\n")).await;
     Ok(())
 }
 

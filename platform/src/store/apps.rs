@@ -1,5 +1,7 @@
 //! Apps: their names, settings, scale and domains.
 
+use std::time::Duration;
+
 use builder::reference::Reference;
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -35,6 +37,10 @@ pub struct App {
     pub maintenance: bool,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
+    /// It sleeps after so many seconds without requests.
+    pub sleep: Option<u32>,
+    /// It does now.
+    pub asleep: bool,
     /// Of how many builds releases are kept.
     pub keep: u32,
     /// The terms on which its instances run.
@@ -49,6 +55,13 @@ pub struct App {
     pub destroying: bool,
 }
 
+impl App {
+    /// How long it is without requests until it sleeps, if it is set to.
+    pub fn sleep_after(&self) -> Option<Duration> {
+        self.sleep.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
 fn app(row: &Row<'_>) -> rusqlite::Result<App> {
     let renamed_from: Option<String> = row.get("renamed_from")?;
     Ok(App {
@@ -60,6 +73,8 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         stopped: row.get("stopped")?,
         maintenance: row.get("maintenance")?,
         checks_timeout: row.get::<_, u32>("checks_timeout")?.into(),
+        sleep: row.get("sleep")?,
+        asleep: row.get("asleep")?,
         keep: row.get("keep_builds")?,
         terms: Terms {
             engine: parsed(row, "engine")?,
@@ -143,6 +158,16 @@ impl Store {
     /// Seconds a web process has to become healthy.
     pub fn set_checks_timeout(&self, id: AppId, seconds: u32) -> Result<()> {
         self.update(id, "UPDATE apps SET checks_timeout = ?2 WHERE id = ?1", &seconds)
+    }
+
+    /// After how many seconds without requests it sleeps.
+    pub fn set_sleep(&self, id: AppId, seconds: Option<u32>) -> Result<()> {
+        self.update(id, "UPDATE apps SET sleep = ?2 WHERE id = ?1", &seconds)
+    }
+
+    /// Whether it sleeps now.
+    pub fn note_asleep(&self, id: AppId, asleep: bool) -> Result<()> {
+        self.note("UPDATE apps SET asleep = ?2 WHERE id = ?1", params![id.0, asleep])
     }
 
     /// Of how many builds releases are kept.

@@ -1,6 +1,6 @@
 //! Builds, as they are told of: who wanted them, and what became of them.
 
-use rusqlite::{Row, ToSql, params};
+use rusqlite::{Row, params};
 
 use super::{Result, Store, now};
 use crate::names::Version;
@@ -121,14 +121,5 @@ impl Store {
         let connection = self.connection();
         let mut statement = connection.prepare_cached("SELECT * FROM builds WHERE app = ?1 ORDER BY number DESC")?;
         Ok(statement.query_map([app.0], build)?.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// Writes without waiting for the disk: after a power cut the last of it may be missing, and nothing depends on it.
-    fn note(&self, sql: &str, params: &[&dyn ToSql]) -> Result<()> {
-        let connection = self.connection();
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        let noted = connection.execute(sql, params);
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        Ok(noted.map(drop)?)
     }
 }

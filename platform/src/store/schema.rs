@@ -137,6 +137,9 @@ const MIGRATIONS: &[&str] = &["
         reason TEXT,                            -- why there is none
         PRIMARY KEY (app, number)
     ) STRICT;
+", "
+    ALTER TABLE apps ADD COLUMN sleep INTEGER;                      -- after so many seconds without requests; null: never
+    ALTER TABLE apps ADD COLUMN asleep INTEGER NOT NULL DEFAULT 0;  -- its web instances are frozen or stopped until the next one
 "];
 
 /// Brings the schema up to date; each step is one transaction.

@@ -13,6 +13,7 @@ impl Command {
             }
             Self::Processes(command) => match command {
                 Processes::Scale { wanted, .. } => wanted.is_empty(),
+                Processes::Sleep { setting, .. } => setting.is_none(),
                 command => matches!(command, Processes::List { .. } | Processes::Logs { .. }),
             },
             Self::Configuration(command) => {

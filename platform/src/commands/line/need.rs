@@ -56,11 +56,15 @@ fn processes(command: &Processes) -> Needed<'_> {
     match command {
         Processes::StopAll => ADMIN,
         Processes::Scale { app, wanted, .. } if wanted.is_empty() => deploy(app),
-        Processes::List { app, .. }
+        Processes::Sleep { app, setting: None, .. }
+        | Processes::List { app, .. }
         | Processes::Restart { app, .. }
         | Processes::Rebuild { app }
         | Processes::Logs { app, .. } => deploy(app),
-        Processes::Scale { app, .. } | Processes::Stop { app } | Processes::Start { app } => app_admin(app),
+        Processes::Scale { app, .. }
+        | Processes::Sleep { app, .. }
+        | Processes::Stop { app }
+        | Processes::Start { app } => app_admin(app),
     }
 }
 

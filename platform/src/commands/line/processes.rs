@@ -1,6 +1,6 @@
 //! Commands about what runs.
 
-use crate::commands::arguments::{Form, Query, Scale};
+use crate::commands::arguments::{Form, Query, Scale, SleepSetting};
 use crate::names::{AppName, Selector};
 
 /// Commands about what runs.
@@ -36,6 +36,16 @@ pub(in crate::commands) enum Processes {
     /// Start what ps:stop ended
     #[command(name = "ps:start")]
     Start { app: AppName },
+    /// Let an app sleep after a time without requests, until the next: after=TIME or off; without show it
+    #[command(name = "ps:sleep")]
+    Sleep {
+        app: AppName,
+        /// after=30m: its web instances are then frozen, and stopped after as long again
+        #[arg(value_name = "after=TIME|off")]
+        setting: Option<SleepSetting>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Build and release the tip of the deploy branch anew
     #[command(name = "ps:rebuild")]
     Rebuild { app: AppName },
