@@ -208,7 +208,7 @@ fn requests_are_logged_when_that_is_wanted() {
     let all = client.airstrip("logs blog -n 1000").ok().out();
     assert!(all.contains("/as-json") && all.contains("/as-text"), "{all}");
     assert!(!logged().contains("/before") && !logged().contains("/after") && !logged().contains("secret"), "{all}");
-    client.airstrip("http:set blog access-log=xml").fails(2, &["access-log=json"]);
+    client.airstrip("http:set blog access-log=xml").fails(2, &["access-log is json, common or off"]);
 }
 
 #[test]
@@ -228,6 +228,49 @@ fn metrics_are_sent_to_statsd_and_graphite() {
         });
         assert!(found, "{wanted}");
     }
+}
+
+#[test]
+fn requests_are_held_to_what_is_set() {
+    let server = Server::start();
+    let client = server.client();
+    App::probe(client, "blog").push().ok();
+    client.airstrip("http:set blog body=1K sticky=on").ok();
+    let post = |body: &str| server.http.ask("blog.localhost", "/", &["-d", body]).status;
+    assert_eq!((post("short"), post(&"long ".repeat(1000))), (200, 413));
+    let head = server.http.ask("blog.localhost", "/", &["-I"]);
+    assert!(head.body.to_lowercase().contains("set-cookie: "), "{}", head.body);
+    client.airstrip("http:set blog rate=1").ok();
+    let answers: Vec<_> = (0..20).map(|_| server.http.get("blog.localhost", "/").status).collect();
+    assert!(answers.contains(&200) && answers.contains(&429), "{answers:?}");
+    client.airstrip("http:set blog rate=off body=off sticky=off in-flight=1").ok();
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.http.get("blog.localhost", "/slow?seconds=2").ok());
+        wait_until("one is too many", PATIENCE, || server.http.get("blog.localhost", "/").status == 503);
+    });
+    let shown = client.airstrip("http blog --json").ok().json();
+    assert_eq!(
+        (&shown["in_flight"], &shown["rate"], &shown["wait"]),
+        (&1.into(), &serde_json::Value::Null, &10.into())
+    );
+}
+
+#[test]
+fn while_an_app_starts_anew_its_requests_wait() {
+    let server = Server::start();
+    let client = server.client();
+    App::probe(client, "blog").push().ok();
+    client.airstrip("http:set blog wait=1m").ok();
+    let old = server.http.get("blog.localhost", "/instance").ok().body;
+    server.http.get("blog.localhost", "/exit?status=1");
+    assert_ne!(server.http.get("blog.localhost", "/instance").ok().body, old);
+    let load = Load::start(server.http, "blog.localhost", "/instance", 4);
+    load.goes_on();
+    let pid = client.airstrip("ps blog --json").ok().json()[0]["pid"].as_i64().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    load.goes_on();
+    assert_eq!(load.stop().failures, Vec::<String>::new());
 }
 
 #[test]

@@ -136,10 +136,12 @@ impl Platform {
     }
 
     fn service(&self, app: &App, https_only: bool) -> Result<Arc<Service>> {
+        let settings = app.http.for_router();
+        let queue = queue_of(app).or(settings.queue);
         Ok(Arc::new(Service {
             meter: self.traffic.meter(app.id),
             log: self.access_log(app).map(|log| log as _),
-            settings: router::Settings { https_only, queue: queue_of(app), ..app.http.for_router() },
+            settings: router::Settings { https_only, queue, ..settings },
             pages: self.pages_of(app)?,
             wake: app.sleep_after().filter(|_| !app.maintenance).map(|_| self.naps.of(app.id) as _),
             ..Service::new(app.name.to_string(), self.route_state(app))
@@ -183,12 +185,12 @@ impl Platform {
             }
             true if webs.is_empty() => unavailable("has no web process running"),
             true if app.sleep.is_some() => State::Starting(format!("The app {} is waking up.", app.name)),
-            true => unavailable("is starting"),
+            true => State::Starting(format!("The app {} is starting.", app.name)),
         }
     }
 }
 
-/// Requests for an app that may be asleep wait until it is awake.
+/// Requests for an app that may be asleep wait until it is awake, whatever is set for others.
 fn queue_of(app: &App) -> Option<Queue> {
     let patience = Duration::from_secs(app.checks_timeout).min(WAKING);
     app.sleep.map(|_| Queue { places: WAITING, patience })

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use router::Queue;
 use serde::{Deserialize, Serialize};
 
 use crate::logs::AccessFormat;
 use crate::tls::Source;
 
 /// Settings of an app's HTTP side.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HttpSettings {
     /// Requests are logged in this form; None: they are not.
@@ -21,6 +22,38 @@ pub struct HttpSettings {
     pub https: HttpsMode,
     /// For so many seconds browsers are told to come with TLS alone.
     pub hsts: Option<u64>,
+    /// A browser's requests go to the same instance as long as that is there.
+    pub sticky: bool,
+    /// Most bytes of a request's body.
+    pub body: Option<u64>,
+    /// Most requests and upgraded connections at once.
+    pub in_flight: Option<u32>,
+    /// Most requests a second of one client address, over time.
+    pub rate: Option<u32>,
+    /// For so many seconds a request waits for an instance, instead of failing at once; 0: it does not.
+    pub wait: u64,
+}
+
+/// Most requests of an app that wait at once.
+const WAITING: usize = 256;
+/// Requests of one address at once, after a pause: so many times those of a second.
+const BURST: u32 = 4;
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            access_log: None,
+            compress: false,
+            server_timing: false,
+            https: HttpsMode::Auto,
+            hsts: None,
+            sticky: false,
+            body: None,
+            in_flight: None,
+            rate: None,
+            wait: 10,
+        }
+    }
 }
 
 /// What becomes of visitors who come without TLS.
@@ -60,10 +93,17 @@ impl HttpSettings {
     /// What of it the router does by itself.
     pub fn for_router(self) -> router::Settings {
         let hsts = |seconds| router::Hsts { max_age: Duration::from_secs(seconds), subdomains: false, preload: false };
+        let rate = |per_second: u32| router::Rate { per_second, burst: per_second.saturating_mul(BURST) };
+        let queue = Queue { places: WAITING, patience: Duration::from_secs(self.wait) };
         router::Settings {
             compress: self.compress,
             server_timing: self.server_timing,
             hsts: self.hsts.map(hsts),
+            sticky: self.sticky,
+            body: self.body,
+            in_flight: self.in_flight.map(|count| count as usize),
+            rate: self.rate.map(rate),
+            queue: Some(queue).filter(|queue| !queue.patience.is_zero()),
             ..router::Settings::default()
         }
     }

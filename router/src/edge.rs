@@ -170,7 +170,7 @@ impl Edge {
                 Ok((response, lease)) => return Ok((service, response, lease)),
                 Err(failed) => failed,
             };
-            if !failed.leaves(onward) {
+            if !failed.again {
                 return Err(self.refusal(&service, &failed.failure));
             }
             let drained = matches!(failed.failure, Failure::Drained);

@@ -33,12 +33,12 @@ pub(crate) struct Onward<'a> {
     listed: Vec<HeaderName>,
     /// It may be sent twice.
     repeatable: bool,
-    /// How many targets closed a fresh connection instead of answering it.
+    /// How many connections were closed after it had been sent, and instead of an answer.
     unanswered: usize,
 }
 
-/// A request that may be sent twice is sent to another target when one does not answer it: to one. It could be what kills them.
-const UNANSWERED: usize = 2;
+/// A request that may be sent twice is sent at most so often. It could be what kills those who get it.
+const SENT: usize = 3;
 
 impl<'a> Onward<'a> {
     pub(crate) fn new(
@@ -67,14 +67,10 @@ impl<'a> Onward<'a> {
         self.repeatable
     }
 
-    /// A target closed a fresh connection instead of answering.
-    pub(crate) fn was_not_answered(&mut self) {
+    /// The connection was closed instead of an answer. Whether it may be sent once more.
+    pub(crate) fn may_be_repeated(&mut self) -> bool {
         self.unanswered += 1;
-    }
-
-    /// Whether another target may be asked after that.
-    pub(crate) fn may_go_elsewhere(&self) -> bool {
-        self.repeatable && self.unanswered < UNANSWERED
+        self.repeatable && self.unanswered < SENT
     }
 
     /// Lays out the head in HTTP/1.1, for a body of this length; None: in chunks.

@@ -143,30 +143,23 @@ impl Failure {
     }
 }
 
-/// A failure, and whether the request can be sent again.
+/// A failure, and whether the request can be sent again: nothing of it was written, or it may be sent twice and the connection
+/// was closed without an answer.
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
-    /// Nothing of it has been written.
-    unsent: bool,
-    /// It may be sent twice, and the connection was closed without an answer.
-    again: bool,
+    pub(crate) again: bool,
 }
 
 impl Failed {
     /// Before anything was written.
     pub(crate) fn unsent(failure: Failure) -> Self {
-        Self { failure, unsent: true, again: false }
-    }
-
-    /// Whether another target may be asked.
-    pub(crate) fn leaves(&self, onward: &Onward<'_>) -> bool {
-        self.unsent || self.again && onward.may_go_elsewhere()
+        Self { failure, again: true }
     }
 }
 
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
-        Self { failure, unsent: false, again: false }
+        Self { failure, again: false }
     }
 }
 
@@ -178,8 +171,8 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Sends a request to one of `targets`. Others are tried if it takes no connection, and one other if it closes a fresh one
-    /// without an answer and the request may be sent twice.
+    /// Sends a request to one of `targets`. Others are tried if it takes no connection, or closes it
+    /// without an answer and the request may be sent once more.
     pub(crate) async fn send(
         &self,
         targets: &[Arc<Target>],
@@ -188,7 +181,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), Failed> {
         let mut failed = Failed::unsent(Failure::Drained);
         let mut tried = Vec::new();
-        while failed.leaves(onward)
+        while failed.again
             && let Some((index, in_flight)) = choose(targets, choice, &tried)
         {
             match self.exchange(in_flight.target(), onward).await {
@@ -197,9 +190,6 @@ impl Upstream {
                     return Ok((response, Lease { thread, in_flight }));
                 }
                 Err(error) => failed = error,
-            }
-            if failed.again {
-                onward.was_not_answered();
             }
             if failed.failure.is_the_targets() {
                 in_flight.target().circuit().failed(Instant::now().into_std());
@@ -216,7 +206,7 @@ impl Upstream {
             let thread = connection.thread;
             match self.send_over(target, connection, onward).await {
                 Ok(response) => return Ok((response, thread)),
-                Err(failed) if !failed.unsent && !failed.again => return Err(failed),
+                Err(failed) if !failed.again => return Err(failed),
                 Err(_) => {}
             }
         }
@@ -298,8 +288,15 @@ async fn over_http1(target: &Target, idle: http1::Idle, onward: &mut Onward<'_>)
     match idle.ask(onward, target.cut()).await {
         Ok(response) => Ok(response.map(Incoming::Http1)),
         Err(broken) => {
-            let again = onward.is_repeatable() && matches!(broken, http1::Broken::Closed { answered: false, .. });
-            Err(Failed { failure: broken.into(), unsent: false, again })
+            let again = match &broken {
+                // The kernel resets what the app has not read.
+                http1::Broken::Closed { answered: false, error } if error.kind() == io::ErrorKind::ConnectionReset => {
+                    onward.is_repeatable()
+                }
+                http1::Broken::Closed { answered: false, .. } => onward.may_be_repeated(),
+                _ => false,
+            };
+            Err(Failed { failure: broken.into(), again })
         }
     }
 }
@@ -312,8 +309,8 @@ async fn over_http2(shared: http2::Shared, onward: &mut Onward<'_>) -> Result<Re
         }
         Err((error, unsent)) => {
             let failure = classify(error);
-            let again = onward.is_repeatable() && matches!(failure, Failure::Closed(_));
-            Err(Failed { failure, unsent, again })
+            let again = unsent || matches!(failure, Failure::Closed(_)) && onward.may_be_repeated();
+            Err(Failed { failure, again })
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Call;
 use super::arguments::Form;
 use crate::failure::Result;
 use crate::http::{HttpSettings, HttpsMode};
-use crate::limits::show_seconds;
+use crate::limits::{parse_bytes, parse_seconds};
 use crate::listing::{Cell, Details};
 use crate::logs::AccessFormat;
 use crate::names::AppName;
@@ -17,6 +17,11 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
         .with("app", name.as_str())
         .with("https", http.https.as_str())
         .with("hsts", http.hsts.map(Cell::Seconds))
+        .with("wait", Cell::Seconds(http.wait))
+        .with("sticky", http.sticky)
+        .with("body", http.body.map(Cell::Size))
+        .with("in_flight", http.in_flight)
+        .with("rate", http.rate)
         .with("access_log", access_log(http))
         .with("compress", http.compress)
         .with("server_timing", http.server_timing);
@@ -28,20 +33,12 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     let app = call.app(name)?;
     let mut http = app.http;
     for setting in settings {
-        setting.apply(&mut http);
+        setting.change.apply(&mut http);
     }
     call.platform.store.set_http(app.id, http)?;
     call.platform.refresh_route(&app)?;
-    let on = |on| if on { "on" } else { "off" };
-    let said = format!(
-        "-----> {name}: https {}, hsts {}, access log {}, compression {}, server timing {}\n",
-        http.https.as_str(),
-        http.hsts.map_or_else(|| "off".to_owned(), show_seconds),
-        access_log(http),
-        on(http.compress),
-        on(http.server_timing)
-    );
-    call.console.print(&said).await;
+    let said: Vec<&str> = settings.iter().map(|setting| setting.said.as_str()).collect();
+    call.console.print(&format!("-----> {name}: {}\n", said.join(", "))).await;
     Ok(())
 }
 
@@ -54,16 +51,27 @@ fn access_log(http: HttpSettings) -> &'static str {
 }
 
 /// `access-log=json`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HttpSetting {
+    said: String,
+    change: Change,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HttpSetting {
+enum Change {
     AccessLog(Option<AccessFormat>),
     Compress(bool),
     ServerTiming(bool),
     Https(HttpsMode),
     Hsts(Option<u64>),
+    Sticky(bool),
+    Body(Option<u64>),
+    InFlight(Option<u32>),
+    Rate(Option<u32>),
+    Wait(u64),
 }
 
-impl HttpSetting {
+impl Change {
     fn apply(self, http: &mut HttpSettings) {
         match self {
             Self::AccessLog(format) => http.access_log = format,
@@ -71,43 +79,88 @@ impl HttpSetting {
             Self::ServerTiming(on) => http.server_timing = on,
             Self::Https(mode) => http.https = mode,
             Self::Hsts(seconds) => http.hsts = seconds,
+            Self::Sticky(on) => http.sticky = on,
+            Self::Body(bytes) => http.body = bytes,
+            Self::InFlight(count) => http.in_flight = count,
+            Self::Rate(count) => http.rate = count,
+            Self::Wait(seconds) => http.wait = seconds,
         }
     }
 }
+
+/// How a value is read; None: it is none.
+type Read = fn(&str) -> Option<Change>;
+
+/// Each setting: its name, what it may be, and how that is read.
+const SETTINGS: [(&str, &str, Read); 10] = [
+    ("https", "redirect, both or auto", |value| https(value).map(Change::Https)),
+    ("hsts", "a time such as 365d, or off", |value| or_off(value, hsts).map(Change::Hsts)),
+    ("wait", "a time up to 5m such as 10s, or off", |value| {
+        or_off(value, waiting).map(|wait| Change::Wait(wait.unwrap_or(0)))
+    }),
+    ("sticky", "on or off", |value| switch(value).map(Change::Sticky)),
+    ("body", "a size such as 100M, or off", |value| or_off(value, parse_bytes).map(Change::Body)),
+    ("in-flight", "a number above 0, or off", |value| or_off(value, count).map(Change::InFlight)),
+    ("rate", "a number of requests a second for one address, or off", |value| or_off(value, count).map(Change::Rate)),
+    ("access-log", "json, common or off", |value| or_off(value, format).map(Change::AccessLog)),
+    ("compress", "on or off", |value| switch(value).map(Change::Compress)),
+    ("server-timing", "on or off", |value| switch(value).map(Change::ServerTiming)),
+];
 
 impl FromStr for HttpSetting {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "access-log=off" => Ok(Self::AccessLog(None)),
-            "access-log=json" => Ok(Self::AccessLog(Some(AccessFormat::Json))),
-            "access-log=common" => Ok(Self::AccessLog(Some(AccessFormat::Common))),
-            "compress=on" => Ok(Self::Compress(true)),
-            "compress=off" => Ok(Self::Compress(false)),
-            "server-timing=on" => Ok(Self::ServerTiming(true)),
-            "server-timing=off" => Ok(Self::ServerTiming(false)),
-            "https=auto" => Ok(Self::Https(HttpsMode::Auto)),
-            "https=redirect" => Ok(Self::Https(HttpsMode::Redirect)),
-            "https=both" => Ok(Self::Https(HttpsMode::Both)),
-            "hsts=off" => Ok(Self::Hsts(None)),
-            _ => hsts(text).ok_or_else(|| {
-                format!(
-                    "{text:?} is not https=auto, https=redirect, https=both, hsts=365d, hsts=off, access-log=json, access-log=common, access-log=off, compress=on, compress=off, server-timing=on or server-timing=off"
-                )
-            }),
-        }
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let Some((_, expected, read)) = SETTINGS.iter().find(|(known, ..)| *known == name) else {
+            let known: Vec<&str> = SETTINGS.iter().map(|(known, ..)| *known).collect();
+            return Err(format!("{name:?} is no setting: known are {}", known.join(", ")));
+        };
+        let change = read(value).ok_or_else(|| format!("{text:?}: {name} is {expected}"))?;
+        Ok(Self { said: text.to_owned(), change })
     }
 }
 
-/// `hsts=365d`: in days, hours or minutes, at most ten years.
-fn hsts(text: &str) -> Option<HttpSetting> {
+#[expect(clippy::option_option, reason = "whether it can be read, and whether it is off")]
+fn or_off<T>(value: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if value == "off" { Some(None) } else { read(value).map(Some) }
+}
+
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn https(value: &str) -> Option<HttpsMode> {
+    [HttpsMode::Auto, HttpsMode::Redirect, HttpsMode::Both].into_iter().find(|mode| mode.as_str() == value)
+}
+
+fn format(value: &str) -> Option<AccessFormat> {
+    match value {
+        "json" => Some(AccessFormat::Json),
+        "common" => Some(AccessFormat::Common),
+        _ => None,
+    }
+}
+
+fn count(value: &str) -> Option<u32> {
+    value.parse().ok().filter(|count| *count > 0)
+}
+
+fn waiting(value: &str) -> Option<u64> {
+    parse_seconds(value).filter(|seconds| (1..=300).contains(seconds))
+}
+
+/// `365d`: in days, hours or minutes, at most ten years.
+fn hsts(value: &str) -> Option<u64> {
     const LONGEST: u64 = 3650 * 86400;
-    let text = text.strip_prefix("hsts=")?;
-    let (unit, seconds) = [('d', 86400), ('h', 3600), ('m', 60)].into_iter().find(|(unit, _)| text.ends_with(*unit))?;
-    let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let (unit, seconds) =
+        [('d', 86400), ('h', 3600), ('m', 60)].into_iter().find(|(unit, _)| value.ends_with(*unit))?;
+    let digits = value.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
     let amount: u64 = digits.parse().ok()?;
-    let seconds = amount.checked_mul(seconds).filter(|seconds| (1..=LONGEST).contains(seconds))?;
-    Some(HttpSetting::Hsts(Some(seconds)))
+    amount.checked_mul(seconds).filter(|seconds| (1..=LONGEST).contains(seconds))
 }
 
 #[cfg(test)]
@@ -115,13 +168,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hsts_is_a_time() {
-        let day = 86400;
-        for (text, seconds) in [("1m", 60), ("12h", day / 2), ("365d", 365 * day), ("3650d", 3650 * day)] {
-            assert_eq!(format!("hsts={text}").parse(), Ok(HttpSetting::Hsts(Some(seconds))), "{text}");
+    fn settings_are_read_by_their_names() {
+        for (text, change) in [
+            ("https=both", Change::Https(HttpsMode::Both)),
+            ("hsts=off", Change::Hsts(None)),
+            ("hsts=1m", Change::Hsts(Some(60))),
+            ("hsts=3650d", Change::Hsts(Some(3650 * 86400))),
+            ("wait=5m", Change::Wait(300)),
+            ("wait=off", Change::Wait(0)),
+            ("sticky=on", Change::Sticky(true)),
+            ("body=100M", Change::Body(Some(100 << 20))),
+            ("in-flight=1", Change::InFlight(Some(1))),
+            ("rate=off", Change::Rate(None)),
+            ("access-log=json", Change::AccessLog(Some(AccessFormat::Json))),
+            ("access-log=off", Change::AccessLog(None)),
+            ("compress=off", Change::Compress(false)),
+            ("server-timing=on", Change::ServerTiming(true)),
+        ] {
+            assert_eq!(text.parse::<HttpSetting>().map(|setting| setting.change), Ok(change), "{text}");
         }
-        for bad in ["", "0d", "d", "1", "-1d", "1.5d", "3651d", "1y", "99999999999999999999d", "+1d"] {
-            assert!(format!("hsts={bad}").parse::<HttpSetting>().is_err(), "{bad}");
+    }
+
+    #[test]
+    fn what_a_setting_cannot_be_is_said() {
+        for bad in [
+            "hsts=",
+            "hsts=0d",
+            "hsts=1",
+            "hsts=-1d",
+            "hsts=1.5d",
+            "hsts=3651d",
+            "hsts=99999999999999999999d",
+            "hsts=+1d",
+            "wait=0s",
+            "wait=6m",
+            "wait=5",
+            "body=0.5M",
+            "in-flight=0",
+            "rate=-1",
+            "sticky=yes",
+            "sticky",
+            "https=on",
+        ] {
+            assert!(bad.parse::<HttpSetting>().is_err(), "{bad}");
         }
+        insta::assert_snapshot!("rate=many".parse::<HttpSetting>().unwrap_err(), @r#""rate=many": rate is a number of requests a second for one address, or off"#);
+        insta::assert_snapshot!("speed=10".parse::<HttpSetting>().unwrap_err(), @r#""speed" is no setting: known are https, hsts, wait, sticky, body, in-flight, rate, access-log, compress, server-timing"#);
     }
 }

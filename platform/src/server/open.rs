@@ -1,7 +1,7 @@
 //! The addresses that the server listens on: sockets that it was given, or else its own.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -100,12 +100,12 @@ async fn an_instance_that_dies_with_a_request_is_not_the_only_one_asked() {
 }
 
 #[tokio::test]
-async fn a_request_that_may_kill_is_sent_to_two_and_one_that_must_not_happen_twice_to_one() {
+async fn a_request_that_may_kill_is_sent_to_three_and_one_that_must_not_happen_twice_to_one() {
     for (request, tries) in
-        [("GET / HTTP/1.1\r\nHost: app\r\n\r\n", 2), ("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n", 1)]
+        [("GET / HTTP/1.1\r\nHost: app\r\n\r\n", 3), ("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n", 1)]
     {
         let (app, heads) = mute().await;
-        let router = router(vec![app.target(), app.target(), app.target()]);
+        let router = router(vec![app.target(), app.target(), app.target(), app.target()]);
         let answer = Client::new(&router).await.ask(request).await;
         assert_eq!((answer.status(), heads.load(Ordering::SeqCst)), (502, tries), "{request}");
     }
