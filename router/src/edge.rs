@@ -82,6 +82,7 @@ impl Edge {
             onward::join_cookies(&mut parts.headers);
         }
         let body = RequestBody::new(body, has.expect, self.limits().stall);
+        let client = &*self.limits().proxies.behind(client, &parts.headers);
         let id = if has.request_id { self.ids.of(&parts.headers) } else { self.ids.make() };
         let mut sight = Sight::new(id, client.ip);
         let passed = self.pass(Asked { client, parts: &parts, has }, body, switch, &mut sight).await;

@@ -25,6 +25,7 @@ use crate::conduct::{Conduct, Watched};
 use crate::edge::Edge;
 use crate::head::Client;
 use crate::limits::{self, FIRST_READ};
+use crate::proxy_protocol::{self, Unannounced};
 use crate::pulse::{BRIEF, Beat, Pulse, Rest, Still};
 use crate::strict::Strict;
 use crate::tls::{self, Acceptor};
@@ -48,22 +49,46 @@ enum Version {
 }
 
 /// Serves one client connection; once told to stop it ends after the answers in progress.
-pub(crate) async fn serve(edge: Arc<Edge>, door: Arc<Door>, stream: TcpStream, peer: SocketAddr, stop: Stop) {
-    let scheme = HeaderValue::from_static(if door.tls.is_some() { "https" } else { "http" });
-    let client = Client::new(peer, door.port.clone(), scheme);
-    let conversation = Arc::new(Conversation { edge, client, stop });
-    // On the heap, here and below, so that most connections need not be as large as some.
-    let begun = match &door.tls {
-        None => begin(&conversation, stream).await,
-        Some(acceptor) => Box::pin(begin_encrypted(&conversation, acceptor, stream)).await,
-    };
-    let ended = match begun {
-        Ok(Some(serving)) => serving.await,
-        Ok(None) => Ok(()),
+pub(crate) async fn serve(edge: Arc<Edge>, door: Arc<Door>, mut stream: TcpStream, peer: SocketAddr, stop: Stop) {
+    let ended = match announced(&edge, &door, &mut stream, peer, &stop).await {
+        Ok(client) => converse(Arc::new(Conversation { edge, client, stop }), &door, stream).await,
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "client connection");
+    }
+}
+
+/// Who it is: the peer, or whoever a trusted proxy says.
+async fn announced(
+    edge: &Edge,
+    door: &Door,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    stop: &Stop,
+) -> Result<Client, Error> {
+    let scheme = HeaderValue::from_static(if door.tls.is_some() { "https" } else { "http" });
+    let limits = edge.limits();
+    if !limits.proxies.announces(peer.ip()) {
+        return Ok(Client::new(peer, door.port.clone(), scheme));
+    }
+    // On the heap, here and below, so that most connections need not be as large as some.
+    let read = Box::pin(timeout(limits.head, proxy_protocol::read(stream)));
+    let read = stop.now().run_until_cancelled(read).await.unwrap_or(Ok(Ok(None)));
+    Ok(match read.map_err(|_| Error::Slow)?? {
+        Some(origin) => Client::new(origin.client, HeaderValue::from(origin.to.port()), scheme),
+        None => Client::new(peer, door.port.clone(), scheme),
+    })
+}
+
+async fn converse(conversation: Arc<Conversation>, door: &Door, stream: TcpStream) -> Result<(), Error> {
+    let begun = match &door.tls {
+        None => begin(&conversation, stream).await?,
+        Some(acceptor) => Box::pin(begin_encrypted(&conversation, acceptor, stream)).await?,
+    };
+    match begun {
+        Some(serving) => serving.await,
+        None => Ok(()),
     }
 }
 
@@ -271,6 +296,8 @@ enum Error {
     Conduct,
     #[error("it did not take the answers it asked for")]
     Stalled,
+    #[error(transparent)]
+    Unannounced(#[from] Unannounced),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]

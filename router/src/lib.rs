@@ -8,7 +8,8 @@
 //!
 //! It does not know where instances come from: a [`Target`] is whatever [`Dial`] connects to.
 //!
-//! The way of a request: `worker` accepts the connection, `front` speaks `tls` and HTTP/1.1 (through `strict`) or HTTP/2
+//! The way of a request: `worker` accepts the connection, `front` speaks `tls` (after what a trusted proxy says in
+//! `proxy_protocol`; `proxies` are those) and HTTP/1.1 (through `strict`) or HTTP/2
 //! over it, `edge` finds the service, `admit` asks its settings, `head` checks the headers, `onward`
 //! says what the app gets of them, `upstream` chooses a target and sends over a connection of its `pool`, in HTTP/1.1 of its own or in HTTP/2,
 //! `body` carries both bodies, `switch` what a client wants to speak instead, `tunnel` an upgraded connection, `compress` may pack an answer, `page` says what went wrong,
@@ -38,6 +39,8 @@ mod meter;
 mod onward;
 mod page;
 mod pool;
+mod proxies;
+mod proxy_protocol;
 mod pulse;
 mod queue;
 mod request_id;
@@ -60,6 +63,7 @@ pub use limits::Limits;
 pub use listeners::Listeners;
 pub use meter::Meter;
 pub use page::Pages;
+pub use proxies::{InvalidNetwork, Network, Proxies};
 pub use router::{Https, Router, RouterError};
 pub use settings::{Hsts, Queue, Rate, Settings};
 pub use sight::{Log, Record};

@@ -5,6 +5,8 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 
+use crate::proxies::Proxies;
+
 /// Most bytes of a request's head.
 pub(crate) const HEAD_BYTES: usize = 32 * 1024;
 
@@ -48,7 +50,7 @@ pub struct Limits {
     pub threads: usize,
     /// Most client connections served at once; more wait. Default: 10 000.
     pub connections: usize,
-    /// Most of them from one address; more are closed at once. Default: 2 500.
+    /// Most of them from one address, a trusted proxy's apart; more are closed at once. Default: 2 500.
     pub connections_per_address: usize,
     /// A request's head must be complete this long after the connection opened or the previous answer ended; so this
     /// is how long an idle connection is kept, too. Default: 30 s.
@@ -59,6 +61,8 @@ pub struct Limits {
     pub connect: Duration,
     /// From the end of a request (or the last of its body passed on) to the head of the app's answer. Default: 60 s.
     pub answer: Duration,
+    /// Proxies before the router that are believed. Default: none.
+    pub proxies: Proxies,
 }
 
 impl Default for Limits {
@@ -71,6 +75,7 @@ impl Default for Limits {
             stall: Duration::from_secs(60),
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(60),
+            proxies: Proxies::default(),
         }
     }
 }

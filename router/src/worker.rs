@@ -124,7 +124,9 @@ impl Worker {
     async fn take(&self, door: &Arc<Door>, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, peer)) => {
-                let most = self.edge.limits().connections_per_address;
+                let limits = self.edge.limits();
+                let many = limits.proxies.trusts(peer.ip());
+                let most = if many { usize::MAX } else { limits.connections_per_address };
                 let Some(open) = self.addresses.enter(peer.ip(), most) else { return };
                 let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
                 let stop = self.shutdown.stop.clone();

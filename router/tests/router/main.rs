@@ -12,6 +12,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod pages;
+mod proxies;
 mod retries;
 mod routing;
 mod seen;
