@@ -128,6 +128,7 @@ fn tag(target: &Target) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::time::Duration;
 
     use async_trait::async_trait;
     use proptest::prelude::*;
@@ -208,6 +209,111 @@ mod tests {
             let chosen = choose(&targets, &Choice::new(number, wanted), &tried);
             prop_assert_eq!(chosen.is_some(), (0..count).any(|index| !tried.contains(&index)));
             prop_assert!(chosen.is_none_or(|(index, _)| !tried.contains(&index)));
+        }
+    }
+
+    /// What happens to a service.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Ask,
+        /// One of those in flight ends.
+        End(proptest::sample::Index),
+        /// One of the targets is replaced.
+        Replace(proptest::sample::Index),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            6 => Just(Event::Ask),
+            4 => any::<proptest::sample::Index>().prop_map(Event::End),
+            1 => any::<proptest::sample::Index>().prop_map(Event::Replace),
+        ]
+    }
+
+    /// A model: the targets of the table, those that drain, and what is in flight to each.
+    #[derive(Default)]
+    struct Model {
+        table: Vec<Arc<Target>>,
+        draining: Vec<(Arc<Target>, tokio::task::JoinHandle<()>)>,
+        in_flight: Vec<InFlight>,
+    }
+
+    impl Model {
+        fn to(&self, target: &Arc<Target>) -> usize {
+            self.in_flight.iter().filter(|in_flight| Arc::ptr_eq(in_flight.target(), target)).count()
+        }
+
+        fn happen(&mut self, number: usize, event: &Event) {
+            match event {
+                // As if the table had been read before the last replacement.
+                Event::Ask => {
+                    let stale = self.draining.last().map(|(target, _)| Arc::clone(target));
+                    let seen: Vec<_> = self.table.iter().cloned().chain(stale).collect();
+                    let (index, in_flight) = choose(&seen, &turn(number), &[]).unwrap();
+                    assert!(index < self.table.len(), "a target that drains was chosen");
+                    self.in_flight.push(in_flight);
+                }
+                Event::End(one) if !self.in_flight.is_empty() => {
+                    self.in_flight.swap_remove(one.index(self.in_flight.len()));
+                }
+                Event::End(_) => {}
+                Event::Replace(one) => {
+                    let new = Arc::new(Target::new("new", Nowhere));
+                    let place = one.index(self.table.len());
+                    let old = std::mem::replace(&mut self.table[place], new);
+                    let draining = Arc::clone(&old);
+                    let drain = tokio::spawn(async move { draining.drain(Duration::from_secs(3600)).await });
+                    self.draining.push((old, drain));
+                }
+            }
+        }
+
+        /// All that is in flight is counted, and a drain has ended when nothing is, and not before.
+        async fn holds(&self) {
+            for _ in 0..4 {
+                tokio::task::yield_now().await;
+            }
+            for target in &self.table {
+                assert_eq!(target.in_flight(), self.to(target));
+            }
+            for (target, drain) in &self.draining {
+                assert_eq!(target.in_flight(), self.to(target));
+                assert_eq!(drain.is_finished(), self.to(target) == 0, "{} in flight", self.to(target));
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: nothing goes to a target that drains, and no drain misses its end.
+        #[test]
+        fn a_drain_ends_when_the_last_one_does(count in 1_usize..5, events in proptest::collection::vec(event(), 0..60)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let mut model = Model { table: targets(count), ..Model::default() };
+                for (number, event) in events.iter().enumerate() {
+                    model.happen(number, event);
+                    model.holds().await;
+                }
+                model.in_flight.clear();
+                model.holds().await;
+            });
+        }
+
+        /// Nobody is left out, however many there are and wherever the count of requests begins.
+        #[test]
+        fn nobody_starves(count in 1_usize..12, first in 0_usize..1_000_000, held in 0_usize..200) {
+            let targets = targets(count);
+            let asked = |number| choose(&targets, &turn(first + number), &[]).unwrap();
+            let _held: Vec<_> = (0..held).map(asked).collect();
+            // Each takes as many as its share, about: what is held is spread, and what ends at once goes round.
+            let mut chosen = vec![0_usize; count];
+            (held..held + 20 * count).for_each(|number| chosen[asked(number).0] += 1);
+            let load: Vec<usize> = targets.iter().map(|target| target.in_flight()).collect();
+            prop_assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 3, "{load:?}");
+            let least = *load.iter().min().unwrap();
+            for (chosen, load) in chosen.iter().zip(&load) {
+                prop_assert!(*chosen > 0 || *load > least, "none of {} for one that is least busy", 20 * count);
+            }
         }
     }
 }

@@ -260,3 +260,102 @@ fn body_refusal(error: Option<&BodyError>) -> Refusal {
         _ => Refusal::Malformed(Malformed::Body),
     }
 }
+
+/// A model of the queue, with a clock that is only moved by what is waited for.
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper::http::request::Parts;
+    use proptest::prelude::*;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::settings::{Queue, Settings};
+    use crate::table::HostName;
+
+    const APP: &str = "app";
+
+    fn table(state: State, queue: Queue, meter: &Arc<crate::Meter>) -> Table {
+        let settings = Settings { queue: Some(queue), ..Settings::default() };
+        let service = Service { settings, meter: Arc::clone(meter), ..Service::new(APP, state) };
+        Table { hosts: [(HostName::new(APP).unwrap(), Arc::new(service))].into() }
+    }
+
+    /// How long a request waits from its arrival until it is clear what comes of it, and what does.
+    async fn ask(edge: &Edge, parts: &Parts, arrives: Duration) -> (Duration, &'static str) {
+        sleep(arrives).await;
+        let began = Instant::now();
+        let client = Client::new(([192, 0, 2, 1], 5).into(), HeaderValue::from(80), HeaderValue::from_static("http"));
+        let asked = Asked { client: &client, parts, has: Has::default() };
+        let host = HeaderValue::from_static(APP);
+        let mut onward = Onward::new(asked, RequestBody::empty(), host.clone(), HeaderValue::from(1), None);
+        let mut sight = Sight::new(HeaderValue::from(1), client.ip);
+        let service = edge.service(&host).unwrap();
+        let outcome = match edge.send(service, None, &mut onward, &mut sight).await {
+            Err(Refusal::Unavailable { why, .. }) if why == "up" => "up",
+            Err(Refusal::Unavailable { .. }) => "down",
+            _ => "neither",
+        };
+        (began.elapsed(), outcome)
+    }
+
+    fn paused() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    }
+
+    proptest! {
+        /// A request that waits is sent the moment that the table has somebody for it: no wake-up is lost. It waits for no
+        /// longer than it may, and no more wait than may.
+        #[test]
+        fn what_waits_is_told_at_once(
+            up in 0_u64..3_000,
+            arrivals in proptest::collection::vec(0_u64..3_000, 1..12),
+            patience in 1_u64..2_000,
+            places in 1_usize..12,
+            swaps in proptest::collection::vec(0_u64..3_000, 0..6),
+        ) {
+            let (up, patience) = (Duration::from_millis(up), Duration::from_millis(patience));
+            let queue = Queue { places, patience };
+            let meter = Arc::<crate::Meter>::default();
+            let down = || table(State::Starting("down".to_owned()), queue, &meter);
+            let shared = Arc::new(Shared {
+                table: Arc::new(ArcSwap::from_pointee(down())),
+                changed: Arc::default(),
+                certificates: None,
+                https_port: None,
+                tunnels: TaskTracker::new(),
+            });
+            let edge = Edge::new(Arc::clone(&shared), Limits::default(), 0);
+            let (parts, ()) = Request::new(()).into_parts();
+            let swap = async |at: Duration, table: Table| {
+                sleep(at).await;
+                shared.table.store(Arc::new(table));
+                shared.changed.notify_waiters();
+            };
+            let outcomes = paused().block_on(async {
+                let asking = arrivals.iter().map(|at| ask(&edge, &parts, Duration::from_millis(*at)));
+                // Others that change nothing for these, before the one that does.
+                let others = swaps.iter().map(|at| Duration::from_millis(*at)).filter(|at| *at < up);
+                let others = futures_util::future::join_all(others.map(|at| swap(at, down())));
+                let answering = table(State::Unavailable("up".to_owned()), queue, &meter);
+                let all = futures_util::future::join_all(asking);
+                tokio::join!(all, others, swap(up, answering)).0
+            });
+            for (at, (waited, outcome)) in arrivals.iter().zip(outcomes) {
+                let at = Duration::from_millis(*at);
+                let needed = up.saturating_sub(at);
+                match outcome {
+                    "up" => prop_assert_eq!(waited, needed, "it was told at once"),
+                    "down" if waited.is_zero() => {
+                        let others = arrivals.iter().filter(|other| Duration::from_millis(**other) <= at).count() - 1;
+                        prop_assert!(others >= places, "there was a place");
+                    }
+                    "down" => prop_assert!(waited == patience && needed >= patience, "it waited for as long as it might"),
+                    _ => prop_assert!(false, "{outcome}"),
+                }
+            }
+            prop_assert_eq!(meter.waiting(), 0);
+        }
+    }
+}

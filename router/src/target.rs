@@ -209,4 +209,32 @@ mod tests {
         assert!(target.enter().is_none());
         assert_eq!(target.in_flight(), 0);
     }
+
+    /// Many threads enter and leave while one drains: it ends with the last of them, and lets none in after that.
+    #[test]
+    fn threads_cannot_slip_past_a_drain() {
+        for _ in 0..200 {
+            let target = Arc::new(Target::new("old", Nowhere));
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        start.wait();
+                        // Until it is turned away.
+                        while let Some(entered) = target.enter() {
+                            drop(entered);
+                        }
+                    });
+                }
+                start.wait();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                let drained = target.drain(Duration::from_secs(20));
+                let began = std::time::Instant::now();
+                runtime.block_on(drained);
+                assert!(began.elapsed() < Duration::from_secs(20), "a wake-up was lost");
+                assert!(target.enter().is_none());
+            });
+            assert_eq!(target.in_flight(), 0);
+        }
+    }
 }
