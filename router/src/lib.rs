@@ -18,6 +18,8 @@
 
 pub mod acme;
 pub mod health;
+#[cfg(any(test, fuzzing))]
+pub mod trials;
 
 mod addresses;
 mod admit;

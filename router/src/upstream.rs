@@ -334,3 +334,18 @@ fn classify(error: hyper::Error) -> Failure {
         Failure::Closed(error.into())
     }
 }
+
+/// See [`crate::trials`]: an app's answer is read the same however it arrives; the first byte says how.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn trial(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else { return };
+    let whole = bytes::Bytes::copy_from_slice(bytes);
+    let cut_at = usize::from(*cut).min(bytes.len());
+    let end = head::end(bytes, 0);
+    assert_eq!(end, head::end(&bytes[..cut_at], 0).or_else(|| head::end(bytes, cut_at)), "the cut matters");
+    let _ = end.map(|end| head::parse(&whole.slice(..end), &hyper::Method::GET));
+    assert_eq!(
+        chunks::trial([bytes.into(), bytes::BytesMut::new()]),
+        chunks::trial(crate::trials::halves(bytes, *cut))
+    );
+}

@@ -117,6 +117,24 @@ fn size(line: &[u8]) -> Result<Chunks, Garbled> {
     }
 }
 
+/// The data of a body that arrives in two halves, and whether it was well-formed so far.
+#[cfg(any(test, fuzzing))]
+pub(super) fn trial(halves: [BytesMut; 2]) -> (Vec<u8>, bool) {
+    let (mut chunks, mut input, mut data) = (Chunks::default(), BytesMut::new(), Vec::new());
+    for half in halves {
+        input.unsplit(half);
+        loop {
+            match chunks.take(&mut input) {
+                Ok(Some(Piece::Data(piece))) => data.extend_from_slice(&piece),
+                Ok(Some(Piece::Trailers(_))) => {}
+                Ok(None) => break,
+                Err(_) => return (data, false),
+            }
+        }
+    }
+    (data, true)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
