@@ -90,6 +90,7 @@ fn a_push_that_would_undo_what_it_waited_for_is_refused() {
     assert_eq!(first.finish(PATIENCE).status, 0);
     second.wait_for("incorrect old value provided", PATIENCE);
     assert_ne!(second.finish(PATIENCE).status, 0);
+    assert_eq!(builds(&server)[0], ("failed".into(), "-".into(), "refused before anything was built".into()));
     assert_eq!(server.http.get("blog.localhost", "/").ok().body, "two");
 }
 

@@ -30,7 +30,8 @@ pub async fn watch(platform: Arc<Platform>) {
     let mut watched = Watched::new();
     loop {
         for (app, nap) in platform.naps.asleep() {
-            if nap.is_busy(&platform.traffic.meter(app)) {
+            // Whoever has the turn calls again if it is still so then.
+            if nap.turn.try_lock().is_ok() && nap.is_busy(&platform.traffic.meter(app)) {
                 platform.tasks.spawn(wake(platform.clone(), app));
             }
         }
@@ -64,7 +65,13 @@ impl Platform {
             let idle = watched.entry(app).or_insert_with(|| Idle::new(seen, now));
             let depth = idle.look(seen, now, after);
             if depth > self.depth_of(app, &nap) {
-                self.tasks.spawn(self.clone().fall_asleep(app, nap, depth));
+                let platform = self.clone();
+                self.tasks.spawn(async move {
+                    platform.fall_asleep(app, &nap, depth).await;
+                    if nap.is_asleep() && nap.is_busy(&platform.traffic.meter(app)) {
+                        platform.naps.called.notify_one();
+                    }
+                });
             }
         }
         Ok(())
@@ -79,7 +86,7 @@ impl Platform {
     }
 
     /// Not while something about the app is being changed, which makes it awake anyway.
-    async fn fall_asleep(self: Arc<Self>, id: AppId, nap: Arc<Nap>, depth: Depth) {
+    async fn fall_asleep(self: &Arc<Self>, id: AppId, nap: &Nap, depth: Depth) {
         let (Ok(_turn), formation) = (nap.turn.try_lock(), self.formations.of(id)) else { return };
         let Ok(_change) = formation.changes.clone().try_acquire_owned() else { return };
         let app = self.store.app_by_id(id).ok().flatten();
@@ -101,7 +108,7 @@ impl Platform {
         }
         note(&webs, "asleep: stopped until the next request");
         let asleep = webs.iter().map(|place| Place::asleep(place.release.clone(), place.process.clone())).collect();
-        let stopped = formation.replace(&self, &[], asleep);
+        let stopped = formation.replace(self, &[], asleep);
         self.route_of(id);
         let platform = self.clone();
         self.tasks.spawn(self.endings.track_future(async move { platform.retire(stopped).await }));

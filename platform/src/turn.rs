@@ -106,7 +106,8 @@ impl Drop for Turn {
         }
         match self.place.job.stopped() {
             Some(stop) => self.listed.stopped(&stop),
-            None => self.listed.given_up(),
+            None if self.output.cancelled().is_cancelled() => self.listed.given_up(),
+            None => self.listed.end(BuildEnd::Failed, None, Some("refused before anything was built")),
         }
     }
 }

@@ -293,6 +293,10 @@ mod tests {
 
         `help COMMAND` tells more. `-a APP` may stand anywhere instead of APP.
         ");
+    }
+
+    #[test]
+    fn what_help_of_a_command_shows() {
         insta::assert_snapshot!(details("logs").unwrap(), @r"
         Usage: logs APP [OPTIONS]
 

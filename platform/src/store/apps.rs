@@ -19,6 +19,7 @@ pub type Scale = Vec<(ProcessType, u32)>;
 pub struct AppId(pub i64);
 
 /// One app.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
     /// Stays through renames.
