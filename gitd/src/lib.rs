@@ -16,6 +16,8 @@ mod consolidation;
 mod crash;
 mod durable;
 mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod git_command;
 mod handler;
 mod host_key;

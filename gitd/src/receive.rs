@@ -35,6 +35,8 @@ use crate::{
 };
 use connectivity::ConnectivityError;
 use report::Report;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use request::PushRequest as FuzzedRequest;
 use request::{PushRequest, RequestError};
 use unpack::UnpackError;
 use update::Updates;

@@ -249,3 +249,15 @@ async fn finish(stdout: &mut (dyn AsyncWrite + Send + Unpin)) -> std::io::Result
     pktline::flush(&mut end);
     stdout.write_all(&end).await
 }
+
+/// Reads all requests of version 2, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) async fn read_requests(mut input: &[u8], limits: &crate::Limits) {
+    while let Ok(Some(_)) = Request::read(&mut input, limits).await {}
+}
+
+/// Reads the wants of version 0, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) async fn read_wants(mut input: &[u8], limits: &crate::Limits) {
+    let _read = classic::read_wants(limits, &mut input).await;
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 
 use super::request::{Fetch, RequestError, most};
@@ -20,7 +20,7 @@ const CAPABILITIES: &str = concat!(
 
 /// How haves are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Acknowledge {
+pub(super) enum Acknowledge {
     First,
     Continue,
     Detailed,
@@ -36,7 +36,9 @@ pub(super) async fn serve(
     let path = repository.to_owned();
     let refs = spawn_blocking(move || advertise(&path, version_1)).await??;
     channel.stdout.write_all(&refs).await?;
-    let Some((asked, acknowledge, side_band)) = read_wants(&service.limits, channel).await? else { return Ok(()) };
+    let Some((asked, acknowledge, side_band)) = read_wants(&service.limits, &mut channel.stdin).await? else {
+        return Ok(());
+    };
     let deepens = asked.deepen.asked();
     let mut plan = plan(repository, asked).await?;
     plan.side_band = side_band;
@@ -83,10 +85,13 @@ fn advertise(repository: &Path, version_1: bool) -> Result<Vec<u8>, Failure> {
 }
 
 /// None: the client only wanted to see the refs.
-async fn read_wants(limits: &Limits, channel: &mut Channel) -> Result<Option<(Fetch, Acknowledge, bool)>, Failure> {
+pub(super) async fn read_wants(
+    limits: &Limits,
+    input: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<(Fetch, Acknowledge, bool)>, Failure> {
     let (mut asked, mut acknowledge, mut side_band) = (Fetch::default(), Acknowledge::First, false);
     for _ in 0..most(limits) {
-        let Some(Packet::Data(line)) = pktline::read(&mut channel.stdin, limits.packet_bytes).await? else {
+        let Some(Packet::Data(line)) = pktline::read(input, limits.packet_bytes).await? else {
             return Ok((!asked.wants.is_empty()).then_some((asked, acknowledge, side_band)));
         };
         let line = Packet::text(&line);
