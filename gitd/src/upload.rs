@@ -153,7 +153,7 @@ impl Plan {
         let mut out = Vec::new();
         for (word, ids) in [("shallow", &self.shallow.newly), ("unshallow", &self.shallow.no_longer)] {
             for id in ids {
-                pktline::data(&mut out, format!("{word} {id}\n").as_bytes());
+                pktline::data(&mut out, format!("{word} {id}").as_bytes());
             }
         }
         out

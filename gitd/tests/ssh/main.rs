@@ -3,6 +3,7 @@
 
 mod audit;
 mod bounds;
+mod clients;
 mod crash;
 mod differential;
 mod exec;
