@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use gix::bstr::BStr;
+use gix::path::RelativePath;
 use gix::refs::file::Store;
 use gix::refs::store::{WriteReflog, init};
 use gix::refs::transaction::{PreviousValue, RefEdit};
@@ -65,7 +66,26 @@ impl Refs {
 
     /// The existing ref that `name` cannot exist beside: a directory of it, or below it.
     pub(crate) fn conflict(&self, name: &FullName) -> Result<Option<FullName>, RepositoryError> {
-        Ok(self.all()?.into_iter().map(|(other, _)| other).find(|other| exclude(other.as_bstr(), name.as_bstr())))
+        let text = name.as_bstr();
+        for end in (0..text.len()).filter(|end| text.get(*end) == Some(&b'/')) {
+            // `refs` and `refs/heads` are no names.
+            let Some(Ok(above)) = text.get(..end).map(parse_name) else { continue };
+            if self.find(&above)?.is_some() {
+                return Ok(Some(above));
+            }
+        }
+        self.first_below(name)
+    }
+
+    /// Without a look at all the others: there may be many.
+    fn first_below(&self, name: &FullName) -> Result<Option<FullName>, RepositoryError> {
+        let failed = |error: &dyn std::fmt::Display| self.failed("reading", name, error);
+        let prefix = [name.as_bstr().as_ref(), b"/".as_slice()].concat();
+        let prefix = <&RelativePath>::try_from(BStr::new(&prefix)).map_err(|error| failed(&error))?;
+        let platform = self.store.iter().map_err(|error| failed(&error))?;
+        let mut below = platform.prefixed(prefix).map_err(|error| failed(&error))?;
+        let first = below.next().transpose().map_err(|error| failed(&error))?;
+        Ok(first.map(|reference| reference.name))
     }
 
     /// Makes a ref point to an object; durable on return.

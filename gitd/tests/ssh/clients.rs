@@ -1,4 +1,4 @@
-//! Clients other than git and OpenSSH: git over Dropbear's and PuTTY's SSH, libgit2, dulwich, JGit; paramiko and asyncssh.
+//! Clients other than git and OpenSSH: git over Dropbear's and PuTTY's SSH, libgit2, dulwich, `JGit`; paramiko and asyncssh.
 
 use std::io::Write;
 use std::path::Path;
@@ -73,13 +73,11 @@ async fn git_over(world: &World, ssh: &str, variant: &str) {
 
 /// Whether the key could be converted; false, said loudly, where there is no program for it.
 async fn converted(command: &mut Command, package: &str) -> bool {
-    match command.output().await {
-        Ok(finished) => assert!(finished.status.success(), "{}", printed(&finished)),
-        Err(_) => {
-            skipped(&format!("{package} is not installed"));
-            return false;
-        }
-    }
+    let Ok(finished) = command.output().await else {
+        skipped(&format!("{package} is not installed"));
+        return false;
+    };
+    assert!(finished.status.success(), "{}", printed(&finished));
     true
 }
 
@@ -121,7 +119,7 @@ fn jgit() -> Command {
     command
 }
 
-/// Over OpenSSH: the SSH of JGit's Debian package knows nothing that is still safe.
+/// Over OpenSSH: the SSH of `JGit`'s Debian package knows nothing that is still safe.
 #[tokio::test(flavor = "multi_thread")]
 async fn jgit_pushes_and_fetches() {
     if !jgit().arg("version").output().await.is_ok_and(|finished| finished.status.success()) {

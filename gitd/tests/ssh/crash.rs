@@ -32,20 +32,28 @@ async fn server() {
     let _end = tokio::io::stdin().read_to_end(&mut input).await;
 }
 
-struct Other {
+pub(crate) struct Other {
     conversation: Conversation,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Other {
     /// Starts it; it dies when it comes to `point`.
-    async fn start(world: &World, point: &str, packs: usize) -> Self {
+    pub(crate) async fn start(world: &World, point: &str, packs: usize) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "crash::server", "--ignored", "--nocapture"]);
         command.env("GITD_CRASH_AT", point).env(HOME, world.home.path()).env(PACKS, packs.to_string());
         let mut conversation = Conversation::start(command.stdin(Stdio::piped()).kill_on_drop(true));
         let line = conversation.stdout_until("port ").await;
         Self { conversation, port: line.strip_prefix("port ").unwrap().parse().unwrap() }
+    }
+
+    /// The most memory that it has had, in MB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.conversation.process.id().unwrap());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// Pushes, and waits until it is dead.

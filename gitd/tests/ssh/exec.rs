@@ -213,7 +213,7 @@ async fn many_channels_one_after_the_other_on_one_connection() {
 }
 
 /// Sends all of the input while it reads all of the output.
-async fn talk(command: &mut tokio::process::Command, input: Vec<u8>) -> Vec<u8> {
+pub(crate) async fn talk(command: &mut tokio::process::Command, input: Vec<u8>) -> Vec<u8> {
     let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = client.stdin.take().unwrap();
     let feeding = tokio::spawn(async move { stdin.write_all(&input).await });

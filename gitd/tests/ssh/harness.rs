@@ -315,6 +315,12 @@ impl World {
         self.git_ok(&repository, &["fsck", "--full", "--strict", "--no-dangling"]).await;
     }
 
+    /// Stops the server, when all that it does in the background has ended.
+    pub(crate) async fn stop_keeping(mut self, grace: Duration) -> Self {
+        self.server.take().unwrap().shutdown(grace).await;
+        self
+    }
+
     /// Stops the server in order.
     pub(crate) async fn stop(mut self) {
         let server = self.server.take().unwrap();

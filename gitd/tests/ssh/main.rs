@@ -3,6 +3,7 @@
 
 mod audit;
 mod bounds;
+mod bulk;
 mod clients;
 mod crash;
 mod differential;
@@ -15,4 +16,5 @@ mod log;
 mod push;
 mod raw_push;
 mod refs;
+mod rekeying;
 mod terminal;

@@ -1,0 +1,86 @@
+//! New keys in the middle of everything, and several pushes on one connection.
+
+use std::process::Stdio;
+
+use crate::exec::talk;
+use crate::harness::{Conversation, Decision, World, printed, run};
+
+/// A new key after so many bytes; each takes a while in a debug build.
+const OFTEN: &str = "RekeyLimit=2M";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_survive_new_keys_both_ways() {
+    let world = World::new().await;
+    let bytes: Vec<u8> = (0..=255).cycle().take(20_000_000).collect();
+    assert!(talk(world.ssh().args(["-o", OFTEN, "echo"]), bytes.clone()).await == bytes);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_and_clones_survive_new_keys() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    // No compression makes this smaller.
+    let words = (0_u64..600_000).map(|word| word.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_string());
+    let noise: String = words.collect();
+    world.commit(&work, "noise", &noise).await;
+    let ssh = format!("ssh {} -o {OFTEN}", world.ssh_options("key").join(" "));
+    for arguments in [["push", "-q", "origin", "main"].as_slice(), &["clone", "-q", &world.url("blog"), "copy"]] {
+        let finished = run(world.git(&work).env("GIT_SSH_COMMAND", &ssh).args(arguments)).await;
+        assert!(finished.status.success(), "{}", printed(&finished));
+    }
+    world.git_ok(&work.join("copy"), &["fsck", "--full", "--strict"]).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_fetches_and_commands_share_a_connection() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    let socket = world.path("control").display().to_string();
+    let options = ["-o", OFTEN, "-M", "-S", &socket, "say"];
+    let mut master = Conversation::start(world.ssh().args(options).stdin(Stdio::piped()));
+    master.stdout_until("ready").await;
+    let ssh = format!("ssh {} -S {socket}", world.ssh_options("key").join(" "));
+    // One push waits for its handler, and holds nobody up.
+    world.decide(Decision::Hold);
+    let mut held =
+        Conversation::start(world.git(&work).env("GIT_SSH_COMMAND", &ssh).args(["push", "origin", "main:held"]));
+    held.stderr_until("Building").await;
+    let shared = async |arguments: &[&str]| {
+        let finished = run(world.git(&work).env("GIT_SSH_COMMAND", &ssh).args(arguments)).await;
+        assert!(finished.status.success(), "{}", printed(&finished));
+    };
+    let url = world.url("blog");
+    let bytes = vec![7; 3_000_000];
+    let (one, other) = (["clone", "-q", &url, "one"], ["ls-remote", "-q", &url]);
+    let mut echo = world.ssh();
+    let (back, (), ()) =
+        tokio::join!(talk(echo.args(["-S", &socket, "echo"]), bytes.clone()), shared(&one), shared(&other));
+    assert!(back == bytes);
+    assert!(held.runs());
+    world.release();
+    assert!(held.succeeds().await);
+    drop(master.process.stdin.take());
+    assert!(master.succeeds().await);
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_takes_nobody_new_and_lets_pushes_end() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.decide(Decision::Hold);
+    let mut held = Conversation::start(world.git(&work).args(["push", "origin", "main"]));
+    held.stderr_until("Building").await;
+    world.server.as_ref().unwrap().stop_accepting();
+    // What listened is closed as soon as the server has seen that.
+    let refused = async { while run(world.ssh().arg("true")).await.status.success() {} };
+    tokio::time::timeout(crate::harness::PATIENCE, refused).await.unwrap();
+    world.release();
+    assert!(held.succeeds().await);
+    world.assert_clean("blog").await;
+    world.stop().await;
+}
