@@ -74,7 +74,9 @@ impl Servers {
         let sshd = sshd(home);
         match &sshd {
             Some((_, port)) => peers.push(peer("OpenSSH", &user(), *port, "git-")),
-            None => println!("OpenSSH's server is not installed here (openssh-server): it is not measured"),
+            None => println!(
+                "OpenSSH's server is not installed here (openssh-server), or does not start: it is not measured"
+            ),
         }
         Self { runtime, own: Some(own), sshd: sshd.map(|(child, _)| child), peers }
     }
@@ -94,7 +96,7 @@ fn user() -> String {
     nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name
 }
 
-/// None if there is no such program.
+/// None if there is no such program, or if it does not start here (as root it needs a user `sshd` and `/run/sshd`).
 fn sshd(home: &Path) -> Option<(Child, u16)> {
     let program = std::env::var_os("SSHD").map_or_else(|| PathBuf::from("/usr/sbin/sshd"), PathBuf::from);
     if !program.is_file() {
@@ -114,9 +116,12 @@ fn sshd(home: &Path) -> Option<(Child, u16)> {
         "-oPermitRootLogin=yes",
         "-oAcceptEnv=GIT_PROTOCOL",
     ]);
-    let child = command.spawn().unwrap();
+    let mut child = command.spawn().unwrap();
     let start = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if child.try_wait().unwrap().is_some() {
+            return None;
+        }
         assert!(start.elapsed() < Duration::from_secs(10), "sshd does not listen");
         std::thread::sleep(Duration::from_millis(20));
     }
