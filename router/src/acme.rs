@@ -148,10 +148,9 @@ impl Acme {
     /// preferred.
     pub fn want(&self, names: BTreeSet<HostName>, own: BTreeMap<HostName, Arc<Certificate>>) {
         let mut known = self.names();
-        let wanted = |name: &HostName| names.contains(name) && !own.contains_key(name);
-        known.domains.retain(|name, _| wanted(name));
-        for name in names.iter().filter(|name| wanted(name)) {
-            known.domains.entry(name.clone()).or_default();
+        known.domains.retain(|name, _| names.contains(name) && !own.contains_key(name));
+        for name in names.into_iter().filter(|name| !own.contains_key(name)) {
+            known.domains.entry(name).or_default();
         }
         known.own = own;
         self.show(&known);
@@ -192,8 +191,7 @@ impl Acme {
             let now = SystemTime::now();
             match self.next(now) {
                 Some((name, due)) if due <= now => {
-                    tokio::time::sleep(budget.take(tokio::time::Instant::now())).await;
-                    self.renew(&name).await;
+                    self.renew(&name, &mut budget).await;
                 }
                 next => {
                     let nap = next.map_or(NAP, |(_, due)| due.duration_since(now).unwrap_or_default().min(NAP));
@@ -203,11 +201,15 @@ impl Acme {
         }
     }
 
-    /// The name whose time comes first.
+    /// The name whose time comes first. Of those whose time has come, what has failed less is more likely to succeed.
     fn next(&self, now: SystemTime) -> Option<(HostName, SystemTime)> {
         let names = self.names();
-        let due = names.domains.iter().map(|(name, domain)| (domain.next(name, now), name));
-        due.min_by_key(|(due, _)| *due).map(|(due, name)| (name.clone(), due))
+        let next = names.domains.iter().map(|(name, domain)| {
+            let failures = domain.failure.as_ref().map_or(0, |failure| failure.count);
+            (domain.next(name, now), failures, name)
+        });
+        let first = next.min_by_key(|(due, failures, _)| ((*due).max(now), *failures, *due));
+        first.map(|(due, _, name)| (name.clone(), due))
     }
 
     /// Takes from the store what is there for new names. [`run`](Self::run) does so, too: it need be awaited only by who
@@ -265,11 +267,13 @@ impl Acme {
         }
     }
 
-    async fn renew(&self, name: &HostName) {
+    async fn renew(&self, name: &HostName, budget: &mut Budget) {
+        budget.spend().await;
         let Some(first) = self.begin(name) else { return };
         let mut ended = self.order(name, first).await;
         // An authority that cannot come one way may come the other.
         if matches!(ended, Err(order::Failed::Refused(_))) {
+            budget.spend().await;
             ended = self.order(name, first.other()).await;
         }
         if let Some(failure) = self.end(name, ended)

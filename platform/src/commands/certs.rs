@@ -41,7 +41,9 @@ async fn list(call: &mut Call<'_>, name: Option<&AppName>, form: Form) -> Result
     let mut listing = Listing::new(heading, columns, "None yet: make an app first");
     let reports: Vec<Report> = apps.iter().flat_map(|app| call.platform.tls.report(app.id)).collect();
     let any = !reports.is_empty();
-    reports.into_iter().for_each(|report| listing.row(row(report)));
+    for report in reports {
+        listing.row(row(report));
+    }
     call.console.print(&if any { listing.render_turned(form.json) } else { listing.render(form.json) }).await;
     if !call.platform.tls.is_on() && !form.json {
         call.console.print(" !     HTTPS is off: start the server with --https ADDR\n").await;

@@ -8,6 +8,7 @@ use crate::access::Need;
 use crate::failure::{Failure, Result};
 use crate::listing::Listing;
 use crate::names::AppName;
+use crate::store::App;
 
 pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Result<()> {
     let app = call.app(name)?;
@@ -24,6 +25,7 @@ pub(super) async fn list(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
 pub(super) async fn add(call: &mut Call<'_>, name: &AppName, domains: Vec<String>) -> Result<()> {
     let app = call.app(name)?;
     let domains = parsed(&domains)?;
+    few_enough(call, &app, &domains)?;
     for domain in &domains {
         free_for(call, domain, name)?;
     }
@@ -57,6 +59,20 @@ fn parsed(domains: &[String]) -> Result<Vec<String>> {
         )),
     };
     domains.iter().map(parse).collect()
+}
+
+/// Most domains that the holder of a key for one app may add: each costs the patience of authorities that certify names,
+/// and that is all apps'.
+const MOST: usize = 50;
+
+fn few_enough(call: &Call<'_>, app: &App, new: &[String]) -> Result<()> {
+    let known = call.platform.store.domains(app.id)?;
+    let count = known.len() + new.iter().filter(|domain| !known.contains(domain)).count();
+    if count <= MOST || call.actor.check(Need::Admin, None).is_ok() {
+        return Ok(());
+    }
+    let remedy = "ask somebody whose key is admin of everything (see `keys`)";
+    Err(Failure::new(format!("a key for one app can give it {MOST} domains at most"), remedy))
 }
 
 /// Refuses a name that is another app's. Below the server's own domain every name is, or may become, an app's:

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_help_shows() {
+    fn what_help_shows_of_all() {
         insta::assert_snapshot!(overview(), @r"
         Usage: ssh airstrip@HOST COMMAND [ARGUMENTS]
                airstrip COMMAND [ARGUMENTS]      on the server itself

@@ -54,9 +54,8 @@ pub(super) fn has_ended(own: &[Own], app: AppId, host: &HostName) -> bool {
 }
 
 fn candidates<'a>(own: &'a [Own], app: AppId, host: &HostName) -> impl Iterator<Item = &'a Own> {
-    own.iter().filter(move |own| {
-        let (whose, whole) =
-            (own.app.is_none_or(|owner| owner == app), own.domain.as_ref().is_none_or(|name| name == host));
-        whose && whole && own.certificate.covers(host)
-    })
+    let meant = move |own: &&Own| {
+        own.app.is_none_or(|owner| owner == app) && own.domain.as_ref().is_none_or(|domain| domain == host)
+    };
+    own.iter().filter(meant).filter(|own| own.certificate.covers(host))
 }

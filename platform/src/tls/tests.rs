@@ -64,23 +64,23 @@ fn an_authority_is_asked_for_names_of_apps_that_were_deployed() {
     let report = tls.report(APP);
     assert_eq!((report[0].state, report[0].source), ("waiting", Source::Acme));
     assert_eq!((report[1].state, report[1].source), ("valid", Source::Local));
-    assert_eq!(tls.retry(&hosts[0]).unwrap(), false);
+    assert!(!tls.retry(&hosts[0]).unwrap());
 }
 
 #[test]
 fn what_was_given_for_an_app_is_no_other_apps() {
     let (tls, _home) = tls("https = \"127.0.0.1:0\"\ndomain = \"apps.example.org\"");
-    let (blog, shop) = (host("blog.apps.example.org"), host("shop.apps.example.org"));
-    tls.serve(APP, &[blog.clone()], true);
-    tls.serve(OTHER, &[shop.clone()], true);
+    let (blog, shop) = ([host("blog.apps.example.org")], [host("shop.apps.example.org")]);
+    tls.serve(APP, &blog, true);
+    tls.serve(OTHER, &shop, true);
     give(&tls, Some(APP), None, &["*.apps.example.org"]);
     assert_eq!(tls.outdated(), [APP]);
-    assert_eq!(tls.serve(APP, &[blog.clone()], true), [Some(Source::Own)]);
-    assert_eq!(tls.serve(OTHER, &[shop.clone()], true), [None]);
+    assert_eq!(tls.serve(APP, &blog, true), [Some(Source::Own)]);
+    assert_eq!(tls.serve(OTHER, &shop, true), [None]);
     assert!(tls.outdated().is_empty());
     give(&tls, None, None, &["*.apps.example.org"]);
-    assert_eq!(tls.serve(APP, &[blog], true), [Some(Source::Own)]);
-    assert_eq!(tls.serve(OTHER, &[shop], true), [Some(Source::Server)]);
+    assert_eq!(tls.serve(APP, &blog, true), [Some(Source::Own)]);
+    assert_eq!(tls.serve(OTHER, &shop, true), [Some(Source::Server)]);
     assert!(tls.acme.as_ref().unwrap().states().is_empty());
 }
 

@@ -15,9 +15,8 @@ use crate::certificates::{CertificateError, Certificates};
 /// What the kinds of an authority's errors begin with.
 const ERRORS: &str = "urn:ietf:params:acme:error:";
 
-/// Those that are about the name, and what was found where it leads to (RFC 8555, 6.7, and RFC 8659).
-const OF_THE_NAME: [&str; 7] =
-    ["caa", "connection", "dns", "incorrectResponse", "rejectedIdentifier", "tls", "unauthorized"];
+/// Those that are about what was found where the name leads to (RFC 8555, 6.7).
+const OF_THE_NAME: [&str; 6] = ["caa", "connection", "dns", "incorrectResponse", "tls", "unauthorized"];
 
 /// What the authority says when it has been asked too much.
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
@@ -54,7 +53,7 @@ pub(super) enum Failed {
     #[error("the authority did not find that the name leads here: {0}")]
     Refused(String),
     #[error("the authority cannot be asked: {}", in_full(.0))]
-    Protocol(#[from] instant_acme::Error),
+    Protocol(instant_acme::Error),
     #[error("the certificate that was issued cannot be used: {0}")]
     Certificate(#[from] CertificateError),
     #[error("the account cannot be read or written: {0}")]
@@ -85,6 +84,16 @@ impl Failed {
             }
             Self::Refused(_) | Self::Protocol(instant_acme::Error::Api(_)) | Self::Certificate(_) => Kind::Refused,
             Self::Protocol(_) | Self::Account(_) | Self::Store(_) | Self::Late => Kind::Trouble,
+        }
+    }
+}
+
+/// Whatever is asked, the answer may be what the authority has found by then.
+impl From<instant_acme::Error> for Failed {
+    fn from(error: instant_acme::Error) -> Self {
+        match error {
+            instant_acme::Error::Api(problem) if is_of_the_name(&problem) => Self::Refused(problem.to_string()),
+            error => Self::Protocol(error),
         }
     }
 }
@@ -173,9 +182,7 @@ async fn refused(order: &mut Order, status: Result<OrderStatus, instant_acme::Er
     }
     match status {
         Ok(status) => Failed::Refused(format!("the order is {status:?}")),
-        // An order has an error of its own, which may be there earlier than those of its parts.
-        Err(instant_acme::Error::Api(problem)) if is_of_the_name(&problem) => Failed::Refused(problem.to_string()),
-        Err(error) => Failed::Protocol(error),
+        Err(error) => error.into(),
     }
 }
 

@@ -95,8 +95,13 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Takes one, and waits until it may be used.
+    pub(super) async fn spend(&mut self) {
+        tokio::time::sleep(self.take(Instant::now())).await;
+    }
+
     /// Takes one; how long to wait before it may be used.
-    pub(super) fn take(&mut self, now: Instant) -> Duration {
+    fn take(&mut self, now: Instant) -> Duration {
         let oldest = if self.begun.len() < ORDERS { None } else { self.begun.pop_front() };
         let wait = oldest.map_or(Duration::ZERO, |oldest| (oldest + SPAN).saturating_duration_since(now));
         self.begun.push_back(now + wait);

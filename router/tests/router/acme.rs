@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,16 +72,17 @@ struct Pebble {
     _processes: [Child; 2],
 }
 
-/// A port that was free a moment ago.
+/// A port on which nobody listens. It is none of those that the kernel hands out: whoever listens on any port, in another
+/// test, would get it before it is used.
 fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Whether somebody listens there. A connection may be made with itself: it is from a port that nobody listens on, by
-/// chance the very one that it is to.
-async fn listens(address: SocketAddr) -> bool {
-    let stream = TcpStream::connect(address).await;
-    stream.is_ok_and(|stream| stream.local_addr().is_ok_and(|local| local != address))
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + u16::try_from(number % 12_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn start(program: &str, arguments: &[String]) -> Option<Child> {
@@ -131,7 +133,7 @@ impl Pebble {
         ];
         let address = SocketAddr::from(([127, 0, 0, 1], api));
         soon(async {
-            while !listens(address).await {
+            while TcpStream::connect(address).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
