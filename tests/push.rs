@@ -65,8 +65,8 @@ fn the_receipt_says_how_requests_fared_during_the_switch() {
     let tally = load.stop();
     assert_eq!(tally.failures, Vec::<String>::new());
     let said = push.remote.iter().rfind(|line| line.contains("during the switch")).unwrap();
-    let served: usize = said.trim_start().split(' ').next().unwrap().parse().unwrap();
-    assert!((1..=tally.served).contains(&served), "{said}, of {}", tally.served);
+    let count: usize = said.trim_start().split(' ').next().unwrap().parse().unwrap();
+    assert!((1..=tally.served).contains(&count), "{said}, of {}", tally.served);
     assert!(said.ends_with("requests served during the switch, none failed"), "{said}");
 }
 

@@ -167,7 +167,8 @@ mod tests {
             (told[2].release, told[1].began_at.is_some(), told[0].began_at.is_some()),
             (Some(Version(7)), true, false)
         );
-        assert_eq!((0..60).map(|_| add()).last(), Some(63));
+        let numbers: Vec<_> = (0..60).map(|_| add()).collect();
+        assert_eq!(numbers.last(), Some(&63));
         assert_eq!(store.builds(app).unwrap().len(), 50);
         assert_eq!(add(), 64);
         let synchronous: i64 = store.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
