@@ -1,10 +1,11 @@
-//! Compares the router with nginx doing the same routing:
+//! Compares the router with nginx, and with `HAProxy` if that is there, doing the same routing:
 //!
-//!     cargo run --release -p router --example load [CONNECTIONS [SECONDS]]
+//!     cargo run --release -p router --example load [CONNECTIONS [SECONDS [WHAT]]]
 //!
+//! WHAT is `http` ("hello world"), `large` (1 MB each), `https`, or `handshakes` (a connection with TLS for each request).
 //! Needs Linux, two cores, `nginx`, `wrk` and `taskset`. The proxy has the first core, `wrk` and a one-worker nginx as the
-//! app ("hello world") the second; the two proxies take turns. Requests per second drift with whatever else the machine
-//! does; the proxy's own CPU time per request hardly does: compare that.
+//! app the second; the proxies take turns. Requests per second drift with whatever else the machine does; the proxy's
+//! own CPU time per request hardly does: compare that.
 #![expect(clippy::print_stdout, reason = "the table is this program's output")]
 
 use std::error::Error;
@@ -12,11 +13,12 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use router::{Dial, HostName, Limits, Router, Service, State, Table, Target};
+use router::{Certificates, Dial, HostName, Https, Limits, Router, Service, State, Table, Target};
 
 const ROUNDS: usize = 3;
 const PROXY_CORE: &str = "0";
@@ -33,28 +35,85 @@ fn main() -> Outcome<()> {
     {
         return serve(backend.parse()?);
     }
-    let connections = arguments.first().map_or("64", String::as_str);
-    let seconds = arguments.get(1).map_or("5", String::as_str);
-    compare(connections, seconds)
+    let argument = |place: usize, usual| arguments.get(place).map_or(usual, String::as_str);
+    compare(argument(0, "64"), argument(1, "5"), argument(2, "http").parse()?)
 }
 
-fn compare(connections: &str, seconds: &str) -> Outcome<()> {
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Http,
+    Large,
+    Https,
+    Handshakes,
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "http" => Self::Http,
+            "large" => Self::Large,
+            "https" => Self::Https,
+            "handshakes" => Self::Handshakes,
+            _ => return Err(format!("{text}: http, large, https or handshakes")),
+        })
+    }
+}
+
+impl What {
+    fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::Handshakes)
+    }
+
+    fn url(self, address: SocketAddr) -> String {
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        let path = if self == Self::Large { "large" } else { "" };
+        format!("{scheme}://{address}/{path}")
+    }
+
+    fn headers(self) -> &'static [&'static str] {
+        if self == Self::Handshakes { &["-H", "Connection: close"] } else { &[] }
+    }
+}
+
+fn compare(connections: &str, seconds: &str, what: What) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
+    prepare(directory.path())?;
     let app = nginx(directory.path(), "app", LOAD_CORE, |port| {
         format!(
-            "keepalive_requests 100000000; server {{ listen 127.0.0.1:{port}; location / {{ return 200 'hello world'; }} }}"
+            "keepalive_requests 100000000; server {{ listen 127.0.0.1:{port}; root .; location = / {{ return 200 'hello world'; }} \
+             location / {{ }} }}"
         )
     })?;
-    let proxy = nginx(directory.path(), "proxy", PROXY_CORE, |port| forwarding(port, app.address))?;
-    let router = router(app.address)?;
-    println!("{:8} {:>10} {:>9} {:>9} {:>14}", "", "requests/s", "p50", "p99", "CPU/request");
-    let (mut of_nginx, mut of_router) = (0.0, 0.0);
-    for _ in 0..ROUNDS {
-        of_nginx += measure("nginx", &proxy, connections, seconds)?;
-        of_router += measure("router", &router, connections, seconds)?;
+    let mut proxies = vec![
+        ("nginx", nginx(directory.path(), "proxy", PROXY_CORE, |port| forwarding(port, app.address, what))?),
+        ("router", router(app.address, what)?),
+    ];
+    if let Some(haproxy) = haproxy(directory.path(), app.address, what)? {
+        proxies.push(("HAProxy", haproxy));
     }
-    println!("router / nginx, CPU per request: {:.2}", of_router / of_nginx);
+    println!("{:8} {:>10} {:>9} {:>9} {:>14}", "", "requests/s", "p50", "p99", "CPU/request");
+    let mut sums = vec![0.0; proxies.len()];
+    for _ in 0..ROUNDS {
+        for ((name, proxy), sum) in proxies.iter().zip(&mut sums) {
+            *sum += measure(name, proxy, connections, seconds, what)?;
+        }
+    }
+    for ((name, _), sum) in proxies.iter().zip(&sums).skip(1) {
+        println!("{name} / nginx, CPU per request: {:.2}", sum / sums[0]);
+    }
     Ok(())
+}
+
+/// A large file, and a certificate.
+fn prepare(directory: &Path) -> Outcome<()> {
+    std::fs::write(directory.join("large"), vec![b'x'; 1 << 20])?;
+    let issued = router::Authority::new()?.issue(&["127.0.0.1".to_owned()])?;
+    std::fs::write(directory.join("cert.pem"), &issued.chain)?;
+    std::fs::write(directory.join("key.pem"), &issued.key)?;
+    Ok(std::fs::write(directory.join("both.pem"), issued.chain + &issued.key)?)
 }
 
 /// A process that listens; it ends when this is dropped.
@@ -80,35 +139,60 @@ fn nginx(directory: &Path, name: &str, core: &str, http: impl Fn(u16) -> String)
         http(address.port())
     );
     std::fs::write(&file, configuration)?;
-    let process = pinned(core, "nginx").arg("-c").arg(&file).arg("-p").arg(directory).spawn()?;
-    let server = Server { process, address };
+    listening(pinned(core, "nginx").arg("-c").arg(&file).arg("-p").arg(directory), address)
+}
+
+fn listening(command: &mut Command, address: SocketAddr) -> Outcome<Server> {
+    let server = Server { process: command.spawn()?, address };
     for _ in 0..500 {
         if TcpStream::connect(address).is_ok() {
             return Ok(server);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Err(format!("nginx does not listen on {address}").into())
+    Err(format!("nothing listens on {address}").into())
+}
+
+/// None if it is not installed.
+fn haproxy(directory: &Path, app: SocketAddr, what: What) -> Outcome<Option<Server>> {
+    if Command::new("haproxy").arg("-v").stdout(Stdio::null()).status().is_err() {
+        return Ok(None);
+    }
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let tls = if what.is_secure() {
+        format!("ssl crt {}/both.pem alpn http/1.1", directory.display())
+    } else {
+        String::new()
+    };
+    let file = directory.join("haproxy.cfg");
+    let configuration = format!(
+        "global\n nbthread 1\n maxconn 4000\ndefaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n \
+         http-reuse always\nfrontend front\n bind {address} {tls}\n option forwardfor\n default_backend app\nbackend app\n \
+         balance leastconn\n server app {app}\n"
+    );
+    std::fs::write(&file, configuration)?;
+    Ok(Some(listening(pinned(PROXY_CORE, "haproxy").arg("-db").arg("-f").arg(&file), address)?))
 }
 
 /// What nginx needs to do the same: least busy upstream, kept connections, the forwarded headers.
-fn forwarding(port: u16, app: SocketAddr) -> String {
+fn forwarding(port: u16, app: SocketAddr, what: What) -> String {
+    let tls = if what.is_secure() { "ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem" } else { "" };
     format!(
         "keepalive_requests 100000000; upstream app {{ least_conn; server {app}; keepalive 256; keepalive_requests 100000000; }} \
-         server {{ listen 127.0.0.1:{port}; server_name 127.0.0.1; location / {{ proxy_pass http://app; proxy_http_version 1.1; \
+         server {{ listen 127.0.0.1:{port} {tls}; server_name 127.0.0.1; location / {{ proxy_pass http://app; proxy_http_version 1.1; \
          proxy_set_header Connection ''; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; \
          proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port $server_port; }} }}"
     )
 }
 
-fn router(app: SocketAddr) -> Outcome<Server> {
+fn router(app: SocketAddr, what: What) -> Outcome<Server> {
     let mut command = pinned(PROXY_CORE, std::env::current_exe()?);
-    let mut process = command.arg("serve").arg(app.to_string()).stdout(Stdio::piped()).stdin(Stdio::piped()).spawn()?;
+    command.arg("serve").arg(app.to_string());
+    let mut process = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn()?;
     let stdout = process.stdout.take().ok_or("no output")?;
     let mut server = Server { process, address: app };
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    server.address = line.trim().parse()?;
+    let lines: Vec<String> = BufReader::new(stdout).lines().take(2).collect::<Result<_, _>>()?;
+    server.address = lines.get(usize::from(what.is_secure())).ok_or("no address")?.parse()?;
     Ok(server)
 }
 
@@ -119,11 +203,12 @@ fn pinned(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// Runs the load, prints a line, and returns the proxy's CPU time per request in microseconds.
-fn measure(name: &str, proxy: &Server, connections: &str, seconds: &str) -> Outcome<f64> {
+fn measure(name: &str, proxy: &Server, connections: &str, seconds: &str, what: What) -> Outcome<f64> {
     let before = cpu_seconds(proxy.process.id())?;
     let output = pinned(LOAD_CORE, "wrk")
         .args(["-t1", "--latency", "-c", connections, "-d", seconds])
-        .arg(format!("http://{}/", proxy.address))
+        .args(what.headers())
+        .arg(what.url(proxy.address))
         .output()?;
     let report = String::from_utf8(output.stdout)?;
     if report.contains("Non-2xx") || report.contains("Socket errors") {
@@ -168,8 +253,11 @@ fn serve(app: SocketAddr) -> Outcome<()> {
     let names = (0..1000).map(|number| format!("app-{number}.localhost")).chain(["127.0.0.1".to_owned()]);
     let hosts = names.map(|name| Ok((HostName::new(&name)?, Arc::clone(&service)))).collect::<Outcome<_>>()?;
     let limits = Limits { threads: 1, ..Limits::default() };
-    let router = Router::with_limits("127.0.0.1:0".parse()?, Table { hosts }, &limits)?;
-    println!("{}", router.address());
+    // Without a name a client gets a certificate that the router makes itself.
+    let certificates = Arc::new(Certificates::new()?);
+    let any = "127.0.0.1:0".parse()?;
+    let router = Router::open(any, Some(Https { address: any, certificates }), Table { hosts }, &limits)?;
+    println!("{}\n{}", router.address(), router.https_address().ok_or("no HTTPS")?);
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())
 }

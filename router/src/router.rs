@@ -110,10 +110,11 @@ impl Router {
         self.https
     }
 
-    /// Requests that begin from now on see `table`.
-    pub fn swap(&self, table: Table) {
-        self.table.store(Arc::new(table));
+    /// Requests that begin from now on see `table`. The one before comes back: a large one takes a while to be freed.
+    pub fn swap(&self, table: Table) -> Arc<Table> {
+        let replaced = self.table.swap(Arc::new(table));
         self.changed.notify_waiters();
+        replaced
     }
 
     /// Stops accepting, lets what is in flight end for at most `grace`, cuts the rest; returns when all threads have ended.
