@@ -81,7 +81,11 @@ impl Refs {
     fn first_below(&self, name: &FullName) -> Result<Option<FullName>, RepositoryError> {
         let failed = |error: &dyn std::fmt::Display| self.failed("reading", name, error);
         let prefix = [name.as_bstr().as_ref(), b"/".as_slice()].concat();
-        let prefix = <&RelativePath>::try_from(BStr::new(&prefix)).map_err(|error| failed(&error))?;
+        // Not every name that git takes is a path to gix: `"` is not.
+        let Ok(prefix) = <&RelativePath>::try_from(BStr::new(&prefix)) else {
+            let all = self.all()?.into_iter().map(|(name, _)| name);
+            return Ok(all.filter(|other| other.as_bstr().starts_with(&prefix)).min());
+        };
         let platform = self.store.iter().map_err(|error| failed(&error))?;
         let mut below = platform.prefixed(prefix).map_err(|error| failed(&error))?;
         let first = below.next().transpose().map_err(|error| failed(&error))?;

@@ -60,6 +60,8 @@ impl Other {
     async fn dies(mut self, world: &World, work: &Path, app: &str, arguments: &[&str]) {
         let address = url(self.port, app);
         run(world.git(work).args(["push", "-q"]).arg(address).args(arguments)).await;
+        // Waiting closes it otherwise, and that tells the server to end.
+        let _open = self.conversation.process.stdin.take();
         let ended = timeout(PATIENCE, self.conversation.process.wait()).await.expect("it does not die").unwrap();
         assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32), "{ended}");
     }
