@@ -54,7 +54,7 @@ async fn odd_answers_are_passed_on_or_refused() {
             "ok",
         ),
         (
-            &[OK, "Transfer-Encoding: chunked\r\n\r\n", "2", "\r\no", "k\r", "\n0\r\n", "\r\n"],
+            &[OK, "Transfer-Encoding: chunked\r\n\r\n", "2", "\r", "\nok\r", "\n0\r\n", "\r\n"],
             200,
             "2\r\nok\r\n0\r\n\r\n",
         ),
