@@ -256,6 +256,18 @@ fn requests_are_held_to_what_is_set() {
 }
 
 #[test]
+fn a_trusted_proxy_says_who_the_client_is() {
+    let told = |server: &Server| {
+        App::probe(server.client(), "blog").push().ok();
+        let said = ["-H", "X-Forwarded-For: 192.0.2.7", "-H", "X-Forwarded-Proto: https"];
+        let headers = server.http.ask("blog.localhost", "/headers", &said).ok().json();
+        ["x-forwarded-for", "x-forwarded-proto"].map(|name| headers[name].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told(&Server::start()), ["127.0.0.1", "http"]);
+    assert_eq!(told(&Server::start_with(&["--trusted-proxies", "127.0.0.0/8"])), ["192.0.2.7", "https"]);
+}
+
+#[test]
 fn while_an_app_starts_anew_its_requests_wait() {
     let server = Server::start();
     let client = server.client();

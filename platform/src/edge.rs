@@ -52,13 +52,13 @@ struct Open {
 }
 
 impl Open {
-    fn on(listeners: Listeners, https: Option<Secure>, table: Table) -> Result<Self, RouterError> {
+    fn on(listeners: Listeners, https: Option<Secure>, table: Table, limits: &Limits) -> Result<Self, RouterError> {
         let copy = |listeners: &Listeners| {
             let failed = |source| RouterError::Bind { address: listeners.address(), source };
             listeners.try_clone().map_err(failed)
         };
         let kept = https.as_ref().map(|(listeners, _)| copy(listeners)).transpose()?;
-        let router = Router::on(copy(&listeners)?, https, table, &Limits::default())?;
+        let router = Router::on(copy(&listeners)?, https, table, limits)?;
         Ok(Self { router, listeners, https: kept })
     }
 }
@@ -83,7 +83,7 @@ impl Edge {
         if let Some(open) = &state.internal {
             return Ok(open.listeners.address());
         }
-        let open = Open::on(self.listen_internally()?, None, state.internal_table())?;
+        let open = Open::on(self.listen_internally()?, None, state.internal_table(), &Limits::default())?;
         let address = open.listeners.address();
         state.internal = Some(open);
         Ok(address)
@@ -129,16 +129,16 @@ impl Edge {
     }
 
     /// Starts serving.
-    pub fn open(&self, http: Listeners, https: Option<Secure>) -> Result<(), RouterError> {
+    pub fn open(&self, http: Listeners, https: Option<Secure>, limits: &Limits) -> Result<(), RouterError> {
         let mut state = self.state();
-        state.open = Some(Open::on(http, https, state.table())?);
+        state.open = Some(Open::on(http, https, state.table(), limits)?);
         Ok(())
     }
 
     /// Starts serving internal names on sockets that another daemon served them on.
     pub fn open_internal(&self, listeners: Listeners) -> Result<(), RouterError> {
         let mut state = self.state();
-        state.internal = Some(Open::on(listeners, None, state.internal_table())?);
+        state.internal = Some(Open::on(listeners, None, state.internal_table(), &Limits::default())?);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The server's settings: flag over environment over file over default.
 
 mod git;
+mod proxies;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub http: SocketAddr,
     /// Where HTTPS listens; None: nowhere.
     pub https: Option<SocketAddr>,
+    /// Proxies before this server that are believed.
+    pub proxies: router::Proxies,
     /// The authority that is asked for certificates; None: none but the server's own.
     pub acme: Option<AcmeSettings>,
     /// Where Prometheus asks, on loopback; None: nowhere.
@@ -51,6 +54,12 @@ pub struct Flags {
     /// HTTPS address [default: off]
     #[arg(long, env = "AIRSTRIP_HTTPS", value_name = "ADDR")]
     pub https: Option<String>,
+    /// Proxies before this server, which say who the client is: 10.0.0.5,192.0.2.0/24 [default: none]
+    #[arg(long, env = "AIRSTRIP_TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
+    /// on: they say so in the PROXY protocol, not in headers [default: off]
+    #[arg(long, env = "AIRSTRIP_PROXY_PROTOCOL", value_name = "on|off")]
+    pub proxy_protocol: Option<String>,
     /// on: certificates by ACME, whose authority's terms of service are agreed to [default: on, unless DOMAIN is localhost]
     #[arg(long, env = "AIRSTRIP_ACME", value_name = "on|off")]
     pub acme: Option<String>,
@@ -81,7 +90,7 @@ pub struct Flags {
     /// Image around apps that run in Docker [default: this machine's system]
     #[arg(long, env = "AIRSTRIP_DOCKER_BASE", value_name = "IMAGE")]
     pub docker_base: Option<String>,
-    /// Bounds of pushes and SSH connections: pack=4G,connections=512 [README.md has all]
+    /// Bounds of pushes and SSH connections: pack=4G,connections=512 [docs/OPERATING.md has all]
     #[arg(long, env = "AIRSTRIP_GIT", value_name = "NAME=VALUE,…")]
     pub git: Option<String>,
     /// Configuration file [default: /etc/airstrip/airstrip.toml if it exists]
@@ -97,6 +106,8 @@ struct FileSettings {
     ssh: Option<String>,
     http: Option<String>,
     https: Option<String>,
+    trusted_proxies: Option<String>,
+    proxy_protocol: Option<String>,
     acme: Option<String>,
     acme_email: Option<String>,
     acme_directory: Option<String>,
@@ -158,6 +169,10 @@ impl Settings {
             ssh: address("ssh", flags.ssh.or(file.ssh), "127.0.0.1:2222")?,
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
             https: flags.https.or(file.https).map(|value| parsed("https", value)).transpose()?,
+            proxies: proxies::believed(
+                flags.trusted_proxies.or(file.trusted_proxies),
+                flags.proxy_protocol.or(file.proxy_protocol),
+            )?,
             acme: acme.checked(&domain)?,
             metrics: flags.metrics.or(file.metrics).map(loopback).transpose()?,
             statsd: flags.statsd.or(file.statsd).map(|value| parsed("statsd", value)).transpose()?,

@@ -24,8 +24,9 @@ pub(super) fn open_http(
     https: Option<Listeners>,
 ) -> Result<String> {
     let failed = |e: RouterError| Failure::plain(e.to_string());
+    let limits = router::Limits { proxies: settings.proxies.clone(), ..router::Limits::default() };
     let listen = |address, inherited: Option<Listeners>| {
-        inherited.map_or_else(|| Listeners::bind(address, &router::Limits::default()), Ok).map_err(failed)
+        inherited.map_or_else(|| Listeners::bind(address, &limits), Ok).map_err(failed)
     };
     if settings.https.is_none() && https.is_some() {
         tracing::warn!("a socket for HTTPS was passed on, but HTTPS is off: set https");
@@ -39,7 +40,8 @@ pub(super) fn open_http(
         address.https_port.store(https.address().port(), Ordering::Relaxed);
         said = format!("{said} https={}", https.address());
     }
-    platform.edge.open(http, https.map(|https| (https, platform.tls.certificates().clone()))).map_err(failed)?;
+    let https = https.map(|https| (https, platform.tls.certificates().clone()));
+    platform.edge.open(http, https, &limits).map_err(failed)?;
     Ok(said)
 }
 
