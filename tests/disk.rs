@@ -131,6 +131,7 @@ fn full_at_any_moment_of_a_push() {
 fn a_full_disk_ends_nothing_that_runs() {
     let Some(mut server) = Server::on_small_disk(DISK) else { return };
     App::probe(server.client(), "blog").push().ok();
+    server.client().airstrip("http:set blog wait=off").ok();
     let instance = |server: &Server| server.http.get("blog.localhost", "/instance").ok().body;
     let first = instance(&server);
     let ballast = Ballast::everything(&server);

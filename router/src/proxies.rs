@@ -13,7 +13,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// Whom to believe, and how it says who the client is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// Where they are. Nobody, unless set.
     pub trusted: Vec<Network>,
