@@ -17,6 +17,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
@@ -64,7 +65,7 @@ impl Line {
         if !sockets.is_empty() && !passed.push(SendAncillaryMessage::ScmRights(sockets)) {
             return Err(io::Error::other("too many sockets to hand over"));
         }
-        sendmsg(&self.0, &[IoSlice::new(&text)], &mut passed, SendFlags::NOSIGNAL)?;
+        retry_on_intr(|| sendmsg(&self.0, &[IoSlice::new(&text)], &mut passed, SendFlags::NOSIGNAL))?;
         Ok(())
     }
 
@@ -74,7 +75,10 @@ impl Line {
         let mut bytes = vec![0; MESSAGE];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS))];
         let mut passed = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut passed, RecvFlags::CMSG_CLOEXEC);
+        // With a limit of time, the kernel does not wait on after a signal.
+        let received = retry_on_intr(|| {
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut passed, RecvFlags::CMSG_CLOEXEC)
+        });
         let length = match received {
             Ok(received) => received.bytes,
             Err(rustix::io::Errno::CONNRESET) => 0,

@@ -170,8 +170,8 @@ impl Settings {
             http: address("http", flags.http.or(file.http), "127.0.0.1:8080")?,
             https: flags.https.or(file.https).map(|value| parsed("https", value)).transpose()?,
             proxies: proxies::believed(
-                flags.trusted_proxies.or(file.trusted_proxies),
-                flags.proxy_protocol.or(file.proxy_protocol),
+                flags.trusted_proxies.or(file.trusted_proxies).as_deref(),
+                flags.proxy_protocol.or(file.proxy_protocol).as_deref(),
             )?,
             acme: acme.checked(&domain)?,
             metrics: flags.metrics.or(file.metrics).map(loopback).transpose()?,

@@ -5,9 +5,9 @@ use router::{Network, Proxies};
 use super::SettingsError;
 
 /// Those named, and in which way they speak.
-pub(super) fn believed(networks: Option<String>, protocol: Option<String>) -> Result<Proxies, SettingsError> {
+pub(super) fn believed(networks: Option<&str>, protocol: Option<&str>) -> Result<Proxies, SettingsError> {
     let trusted = networks.map(trusted).transpose()?.unwrap_or_default();
-    let protocol = match protocol.as_deref() {
+    let protocol = match protocol {
         None | Some("off") => false,
         Some("on") if !trusted.is_empty() => true,
         Some("on") => return Err(wrong("proxy-protocol", "on", "needs trusted-proxies: anybody could say anything")),
@@ -16,9 +16,9 @@ pub(super) fn believed(networks: Option<String>, protocol: Option<String>) -> Re
     Ok(Proxies { trusted, protocol })
 }
 
-fn trusted(networks: String) -> Result<Vec<Network>, SettingsError> {
+fn trusted(networks: &str) -> Result<Vec<Network>, SettingsError> {
     let parsed: Result<Vec<Network>, _> = networks.split(',').map(|network| network.trim().parse()).collect();
-    parsed.map_err(|error: router::InvalidNetwork| wrong("trusted-proxies", &networks, &error.to_string()))
+    parsed.map_err(|error: router::InvalidNetwork| wrong("trusted-proxies", networks, &error.to_string()))
 }
 
 fn wrong(name: &'static str, value: &str, reason: &str) -> SettingsError {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     fn read(networks: Option<&str>, protocol: Option<&str>) -> Result<(usize, bool), String> {
-        let proxies = believed(networks.map(str::to_owned), protocol.map(str::to_owned));
+        let proxies = believed(networks, protocol);
         proxies.map(|proxies| (proxies.trusted.len(), proxies.protocol)).map_err(|error| error.to_string())
     }
 
@@ -44,9 +44,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for (networks, protocol) in
-            [(Some("10.0.0.1/8"), None), (Some(""), None), (Some("proxy"), None), (None, Some("on")), (None, Some("v2"))]
-        {
+        for (networks, protocol) in [
+            (Some("10.0.0.1/8"), None),
+            (Some(""), None),
+            (Some("proxy"), None),
+            (None, Some("on")),
+            (None, Some("v2")),
+        ] {
             assert!(read(networks, protocol).is_err(), "{networks:?} {protocol:?}");
         }
         insta::assert_snapshot!(read(Some("10.0.0.5,x"), None).unwrap_err(), @r#"trusted-proxies = "10.0.0.5,x": "x" is neither an address nor a network such as 10.0.0.0/8"#);
