@@ -10,6 +10,7 @@ use router::{HostName, Pages, Queue, Service, State};
 use crate::edge::Route;
 use crate::failure::{Failure, Result};
 use crate::formation::InstanceState;
+use crate::http;
 use crate::instance::owner;
 use crate::line::Job;
 use crate::logs::{AccessLog, AccessTerms};
@@ -17,9 +18,7 @@ use crate::names::{AppName, Version};
 use crate::platform::Platform;
 use crate::store::{App, AppId};
 
-/// Most requests that wait for an app to wake.
-const WAITING: usize = 256;
-/// How long each waits at most.
+/// How long a request waits at most for an app to wake.
 const WAKING: Duration = Duration::from_secs(60);
 
 impl Platform {
@@ -193,7 +192,7 @@ impl Platform {
 /// Requests for an app that may be asleep wait until it is awake, whatever is set for others.
 fn queue_of(app: &App) -> Option<Queue> {
     let patience = Duration::from_secs(app.checks_timeout).min(WAKING);
-    app.sleep.map(|_| Queue { places: WAITING, patience })
+    app.sleep.map(|_| http::queue(patience))
 }
 
 /// Removes a directory and everything in it; none is fine.

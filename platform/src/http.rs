@@ -94,7 +94,7 @@ impl HttpSettings {
     pub fn for_router(self) -> router::Settings {
         let hsts = |seconds| router::Hsts { max_age: Duration::from_secs(seconds), subdomains: false, preload: false };
         let rate = |per_second: u32| router::Rate { per_second, burst: per_second.saturating_mul(BURST) };
-        let queue = Queue { places: WAITING, patience: Duration::from_secs(self.wait) };
+        let queue = queue(Duration::from_secs(self.wait));
         router::Settings {
             compress: self.compress,
             server_timing: self.server_timing,
@@ -107,6 +107,11 @@ impl HttpSettings {
             ..router::Settings::default()
         }
     }
+}
+
+/// Where requests of an app wait for an instance, each at most so long.
+pub fn queue(patience: Duration) -> Queue {
+    Queue { places: WAITING, patience }
 }
 
 #[cfg(test)]
