@@ -245,8 +245,9 @@ fn requests_are_held_to_what_is_set() {
     assert!(answers.contains(&200) && answers.contains(&429), "{answers:?}");
     client.airstrip("http:set blog rate=off body=off sticky=off in-flight=1").ok();
     std::thread::scope(|scope| {
-        scope.spawn(|| server.http.get("blog.localhost", "/slow?seconds=2").ok());
-        wait_until("one is too many", PATIENCE, || server.http.get("blog.localhost", "/").status == 503);
+        let status = |path| server.http.get("blog.localhost", path).status;
+        scope.spawn(move || wait_until("one is served", PATIENCE, || status("/slow?seconds=2") == 200));
+        wait_until("one is too many", PATIENCE, || status("/") == 503);
     });
     let shown = client.airstrip("http blog --json").ok().json();
     assert_eq!(
