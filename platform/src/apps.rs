@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gitd::Output;
-use router::{HostName, Pages, Queue, Service, State};
+use router::{HostName, Pages, Queue, Service, Settings, State};
 
 use crate::edge::Route;
 use crate::failure::{Failure, Result};
@@ -127,24 +127,27 @@ impl Platform {
         };
         let hosts: Vec<_> = self.hosts(&app)?.iter().filter_map(|host| HostName::new(host).ok()).collect();
         let certificates = self.tls.serve(id, &hosts, app.current.is_some());
-        let (open, secure) = (self.service(&app, false)?, self.service(&app, true)?);
+        let open = self.service(&app)?;
+        let secure =
+            Arc::new(Service { settings: Settings { https_only: true, ..open.settings.clone() }, ..open.clone() });
+        let open = Arc::new(open);
         let service = |certificate| if app.http.https.redirects(certificate) { &secure } else { &open };
         let hosts = hosts.into_iter().zip(certificates).map(|(host, found)| (host, service(found).clone())).collect();
         let internal = app.terms.internal.then(|| HostName::new(&format!("{}.internal", app.name)).ok()).flatten();
         Ok(Some(Route { hosts, internal: internal.map(|name| (name, open.clone())) }))
     }
 
-    fn service(&self, app: &App, https_only: bool) -> Result<Arc<Service>> {
+    fn service(&self, app: &App) -> Result<Service> {
         let settings = app.http.for_router();
         let queue = queue_of(app).or(settings.queue);
-        Ok(Arc::new(Service {
+        Ok(Service {
             meter: self.traffic.meter(app.id),
             log: self.access_log(app).map(|log| log as _),
-            settings: router::Settings { https_only, queue, ..settings },
+            settings: Settings { queue, ..settings },
             pages: self.pages_of(app)?,
             wake: app.sleep_after().filter(|_| !app.maintenance).map(|_| self.naps.of(app.id) as _),
             ..Service::new(app.name.to_string(), self.route_state(app))
-        }))
+        })
     }
 
     /// The error pages in the code that serves.

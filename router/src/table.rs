@@ -54,7 +54,7 @@ pub struct Table {
 }
 
 /// What answers for one or more hosts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     /// For error pages and logs.
     pub name: String,
@@ -80,7 +80,7 @@ pub trait Wake: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Whether a service can be asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum State {
     /// These answer. Never empty.
     Serving(Vec<Arc<Target>>),
