@@ -59,7 +59,13 @@ pub(crate) async fn run(
     tokio::select! {
         ended = &mut session => return ended,
         () = expired(deadline, authenticated.clone()) => patience = AT_ONCE,
-        () = forbidden(authenticated, entered) => say_goodbye(&handle, "this key has been removed").await,
+        () = forbidden(authenticated, entered) => {
+            // Perhaps by a command of this very connection, whose end its client is still to see. No other begins.
+            if let Ok(ended) = timeout(LEAVE, &mut session).await {
+                return ended;
+            }
+            say_goodbye(&handle, "this key has been removed").await;
+        }
         () = service.disconnect.cancelled() => {
             // Clients whose work is done leave by themselves; told to go, OpenSSH drops what it has not printed yet.
             if service.work.is_empty() && let Ok(ended) = timeout(LEAVE, &mut session).await {

@@ -112,6 +112,8 @@ pub(crate) struct World {
 pub(crate) struct State {
     repositories: PathBuf,
     allowed: Mutex<Vec<String>>,
+    /// Somebody was told that a key does not count any more.
+    pub(crate) forbidden: Notify,
     pub(crate) decision: Mutex<Decision>,
     pub(crate) release: Notify,
     pub(crate) cancelled: Notify,
@@ -127,6 +129,11 @@ impl State {
         let key = line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
         self.allowed.lock().unwrap().push(key);
     }
+
+    /// Lets nobody in any more.
+    pub(crate) fn forbid_all(&self) {
+        self.allowed.lock().unwrap().clear();
+    }
 }
 
 /// A server of the repositories in `home`.
@@ -134,6 +141,7 @@ pub(crate) async fn serve(home: &Path, limits: Limits) -> (Server, Arc<State>) {
     let state = Arc::new(State {
         repositories: home.join("repos"),
         allowed: Mutex::new(Vec::new()),
+        forbidden: Notify::new(),
         decision: Mutex::new(Decision::Accept),
         release: Notify::new(),
         cancelled: Notify::new(),
@@ -198,7 +206,7 @@ impl World {
     }
 
     pub(crate) fn forbid_all(&self) {
-        self.state.allowed.lock().unwrap().clear();
+        self.state.forbid_all();
     }
 
     /// The options of every `ssh` here.
@@ -367,7 +375,11 @@ struct TestSession {
 #[async_trait]
 impl Session for TestSession {
     async fn still_allowed(&self) -> bool {
-        self.state.allowed.lock().unwrap().contains(&self.key)
+        let allowed = self.state.allowed.lock().unwrap().contains(&self.key);
+        if !allowed {
+            self.state.forbidden.notify_one();
+        }
+        allowed
     }
 
     fn push_options(&self) -> &'static [&'static str] {

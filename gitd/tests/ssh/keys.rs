@@ -48,6 +48,15 @@ async fn a_removed_key_gets_no_new_channel_and_its_sessions_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_removes_the_own_key_sees_how_that_ended() {
+    let world = World::new().await;
+    let finished = run(world.ssh().arg("remove-keys")).await;
+    assert_eq!(finished.status.code(), Some(7), "{}", printed(&finished));
+    assert_eq!(run(world.ssh().arg("true")).await.status.code(), Some(255));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nonsense_does_not_hurt() {
     let world = World::new().await;
     for nonsense in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 5000], b"SSH-2.0-x\r\n\xff\xff\xff\xff\xff\xff"] {
