@@ -145,13 +145,13 @@ fn a_build_script_has_the_development_dependencies() {
 #[test]
 fn what_a_build_script_changes_is_launched() {
     let Some((platform, _registry)) = platform() else { return };
-    let package = HELLO.replace("\"start\"", "\"build\": \"tool node_modules/generated.js\", \"start\"");
+    let package = HELLO.replace("\"start\"", "\"build\": \"tool node_modules/hello/generated.js\", \"start\"");
     platform.file("package.json", &package);
     lock(&platform);
     for _ in 0..2 {
         let build = platform.build();
         assert!(build.ok && build.text.contains("Installing dependencies"), "{}", build.text);
-        assert!(platform.path("layers/modules/node_modules/generated.js").exists(), "{}", build.text);
+        assert!(platform.path("layers/modules/node_modules/hello/generated.js").exists(), "{}", build.text);
         platform.restore();
     }
 }
