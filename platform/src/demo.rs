@@ -9,7 +9,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::control::call;
 use crate::failure::{Failure, Result};
+use crate::home::control_socket;
 
 /// The app that is pushed.
 const HELLO: [(&str, &str); 3] = [
@@ -128,15 +130,8 @@ impl DemoServer {
         let log = std::fs::File::create(directory.join("server.log")).map_err(io)?;
         let mut command = airstrip(directory)?;
         command.args(["serve", "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0", "--domain", "localhost"]);
-        // A group of its own: Ctrl-C is for the demo, which then ends the server in order.
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(io)?;
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().map_err(io)?;
         let ready = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
         let mut ready = ready.ok_or_else(|| Failure::plain("the server has no output"))?;
         let line = tokio::time::timeout(SERVER_LIMIT, ready.next_line())
@@ -201,9 +196,8 @@ Ctrl-C ends the demo and removes all of it.",
 
     /// Ends every instance and the server.
     async fn stop(&mut self) -> Result<()> {
-        let asked =
-            airstrip(&self.directory)?.arg("stop-all").stdin(Stdio::null()).stdout(Stdio::null()).status().await;
-        asked.map_err(|e| Failure::io("stop-all", &e))?;
+        // By this very process: another could be ended by the signals that end the demo.
+        call(&control_socket(&self.directory.join("home")), vec!["stop-all".to_owned()]).await?;
         let ended = tokio::time::timeout(SERVER_LIMIT, self.child.wait()).await;
         let status =
             ended.map_err(|_| Failure::plain("the server did not end"))?.map_err(|e| Failure::io("the server", &e))?;
@@ -211,10 +205,11 @@ Ctrl-C ends the demo and removes all of it.",
     }
 }
 
-/// This program, on the demo's home.
+/// This program, on the demo's home. In a group of its own: Ctrl-C is for the demo, which then ends the server in order.
 fn airstrip(directory: &Path) -> Result<Command> {
     let program = std::env::current_exe().map_err(|e| Failure::io("finding this program", &e))?;
     let mut command = Command::new(program);
+    command.process_group(0);
     for name in ["AIRSTRIP_SSH", "AIRSTRIP_HTTP", "AIRSTRIP_HTTPS", "AIRSTRIP_DOMAIN", "AIRSTRIP_CONFIG"] {
         command.env_remove(name);
     }
