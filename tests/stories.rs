@@ -39,6 +39,7 @@ mod ordinary_user;
 mod pages;
 mod processes;
 mod projects;
+mod protocols;
 mod push;
 mod python;
 mod releases;

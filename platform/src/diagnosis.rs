@@ -132,7 +132,7 @@ fn unhealthy_remedy(listening: &[SocketAddr], last: Option<&str>) -> String {
     if listening.iter().any(|address| address.port() == PORT) {
         let last = last.unwrap_or("no answer");
         return format!(
-            "it listens, but the health check failed ({last}): see `healthchecks` in app.json, and the app's log"
+            "it listens, but the health check failed ({last}): see `healthchecks` in app.json, `protocol` in `help http:set`, and the app's log"
         );
     }
     match listening.first() {

@@ -30,6 +30,8 @@ pub struct HttpSettings {
     pub in_flight: Option<u32>,
     /// Most requests a second of one client address, over time.
     pub rate: Option<u32>,
+    /// What its instances speak, from their next start on: code that speaks another comes with a push.
+    pub protocol: Protocol,
     /// For so many seconds a request waits for an instance, instead of failing at once; 0: it does not.
     pub wait: u64,
 }
@@ -51,7 +53,37 @@ impl Default for HttpSettings {
             body: None,
             in_flight: None,
             rate: None,
+            protocol: Protocol::Http1,
             wait: 10,
+        }
+    }
+}
+
+/// What an app's web processes speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge: what gRPC needs.
+    H2c,
+}
+
+impl Protocol {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::H2c => "h2c",
+        }
+    }
+
+    /// As the router calls it.
+    pub fn for_router(self) -> router::Protocol {
+        match self {
+            Self::Http1 => router::Protocol::Http1,
+            Self::H2c => router::Protocol::H2c,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::diagnosis::{FailedStart, StartFailure, behind_shell, last_words};
+use crate::http::Protocol;
 use crate::limits::Limits;
 use crate::names::{Process, Version};
 use crate::platform::Platform;
@@ -60,6 +61,9 @@ pub struct Labels {
     pub port: u16,
     /// The terms on which it runs; unknown of what an older version started.
     pub terms: Option<Granted>,
+    /// What a web process speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
 }
 
 impl Labels {
@@ -117,7 +121,14 @@ impl Platform {
         let terms = release.terms.of(process.kind.as_str());
         let (app, version) = (release.app.0, release.version);
         let (engine, log_bytes) = (terms.engine, terms.limits.log_bytes());
-        let labels = Labels { app, process: process.clone(), version, port: PORT, terms: Some(terms) };
+        let labels = Labels {
+            app,
+            process: process.clone(),
+            version,
+            port: PORT,
+            terms: Some(terms),
+            protocol: release.protocol,
+        };
         let id = instance_id(release, &process.to_string(), suffix)?;
         let mut spec = self.spec(release, &process.to_string(), kind.argv.clone());
         spec.command.cwd = CODE.into();
@@ -142,7 +153,7 @@ impl Platform {
         let dial = EngineDial { engine: self.engine.clone(), id: id.clone(), port: labels.port };
         let target = labels.process.kind.is_web().then(|| {
             let label = format!("{}:{}", labels.version, labels.process);
-            Arc::new(Target::new(id.as_str(), dial).labelled(label))
+            Arc::new(Target::new(id.as_str(), dial).labelled(label).speaking(labels.protocol.for_router()))
         });
         Instance { id, labels, target, started }
     }
@@ -160,6 +171,7 @@ impl Platform {
         let check = router::health::Check {
             path: release.manifest.health_path.clone(),
             host: format!("{}.{}", release.name, self.address.domain),
+            protocol: release.protocol.for_router(),
             attempt: Duration::from_secs(5),
         };
         let limit = Duration::from_secs(release.checks_timeout);
@@ -343,7 +355,7 @@ mod tests {
     #[test]
     fn what_an_older_version_started_is_known_again() {
         let known = Labels::from_text(r#"{"app":3,"process":"web.1","version":"v7","port":41234}"#).unwrap();
-        assert_eq!((known.port, known.terms.is_none()), (41234, true));
+        assert_eq!((known.port, known.terms.is_none(), known.protocol), (41234, true, Protocol::Http1));
     }
 
     #[test]

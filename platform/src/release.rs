@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
 use crate::home::AppHome;
+use crate::http::Protocol;
 use crate::names::{AppName, ProcessType, Version};
 use crate::store::{App, AppId, Config, Release, Scale, Store};
 use crate::terms::Terms;
@@ -141,6 +142,8 @@ pub struct Runnable {
     pub home: AppHome,
     /// Seconds a web process has to become healthy.
     pub checks_timeout: u64,
+    /// What its web process speaks.
+    pub protocol: Protocol,
     /// The terms on which its instances run.
     pub terms: Terms,
 }
@@ -165,6 +168,7 @@ impl Runnable {
             code: code(&directory),
             home,
             checks_timeout: app.checks_timeout,
+            protocol: app.http.protocol,
             terms: app.terms.clone(),
         })
     }

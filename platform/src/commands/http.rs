@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::Call;
 use super::arguments::Form;
 use crate::failure::Result;
-use crate::http::{HttpSettings, HttpsMode};
+use crate::http::{HttpSettings, HttpsMode, Protocol};
 use crate::limits::{parse_bytes, parse_seconds};
 use crate::listing::{Cell, Details};
 use crate::logs::AccessFormat;
@@ -22,6 +22,7 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
         .with("body", http.body.map(Cell::Size))
         .with("in_flight", http.in_flight)
         .with("rate", http.rate)
+        .with("protocol", http.protocol.as_str())
         .with("access_log", access_log(http))
         .with("compress", http.compress)
         .with("server_timing", http.server_timing);
@@ -39,6 +40,10 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     call.platform.refresh_route(&app)?;
     let said: Vec<&str> = settings.iter().map(|setting| setting.said.as_str()).collect();
     call.console.print(&format!("-----> {name}: {}\n", said.join(", "))).await;
+    if http.protocol != app.http.protocol {
+        let note = format!("       spoken with instances that start from now on: push, or `restart {name}`\n");
+        call.console.print(&note).await;
+    }
     Ok(())
 }
 
@@ -68,6 +73,7 @@ enum Change {
     Body(Option<u64>),
     InFlight(Option<u32>),
     Rate(Option<u32>),
+    Protocol(Protocol),
     Wait(u64),
 }
 
@@ -83,6 +89,7 @@ impl Change {
             Self::Body(bytes) => http.body = bytes,
             Self::InFlight(count) => http.in_flight = count,
             Self::Rate(count) => http.rate = count,
+            Self::Protocol(protocol) => http.protocol = protocol,
             Self::Wait(seconds) => http.wait = seconds,
         }
     }
@@ -92,7 +99,7 @@ impl Change {
 type Read = fn(&str) -> Option<Change>;
 
 /// Each setting: its name, what it may be, and how that is read.
-const SETTINGS: [(&str, &str, Read); 10] = [
+const SETTINGS: [(&str, &str, Read); 11] = [
     ("https", "redirect, both or auto", |value| https(value).map(Change::Https)),
     ("hsts", "a time such as 365d, or off", |value| or_off(value, hsts).map(Change::Hsts)),
     ("wait", "a time up to 5m such as 10s, or off", |value| {
@@ -102,6 +109,7 @@ const SETTINGS: [(&str, &str, Read); 10] = [
     ("body", "a size such as 100M, or off", |value| or_off(value, parse_bytes).map(Change::Body)),
     ("in-flight", "a number above 0, or off", |value| or_off(value, count).map(Change::InFlight)),
     ("rate", "a number of requests a second for one address, or off", |value| or_off(value, count).map(Change::Rate)),
+    ("protocol", "http1 or h2c", |value| protocol(value).map(Change::Protocol)),
     ("access-log", "json, common or off", |value| or_off(value, format).map(Change::AccessLog)),
     ("compress", "on or off", |value| switch(value).map(Change::Compress)),
     ("server-timing", "on or off", |value| switch(value).map(Change::ServerTiming)),
@@ -135,6 +143,10 @@ fn switch(value: &str) -> Option<bool> {
 
 fn https(value: &str) -> Option<HttpsMode> {
     [HttpsMode::Auto, HttpsMode::Redirect, HttpsMode::Both].into_iter().find(|mode| mode.as_str() == value)
+}
+
+fn protocol(value: &str) -> Option<Protocol> {
+    [Protocol::Http1, Protocol::H2c].into_iter().find(|protocol| protocol.as_str() == value)
 }
 
 fn format(value: &str) -> Option<AccessFormat> {
@@ -180,6 +192,7 @@ mod tests {
             ("body=100M", Change::Body(Some(100 << 20))),
             ("in-flight=1", Change::InFlight(Some(1))),
             ("rate=off", Change::Rate(None)),
+            ("protocol=h2c", Change::Protocol(Protocol::H2c)),
             ("access-log=json", Change::AccessLog(Some(AccessFormat::Json))),
             ("access-log=off", Change::AccessLog(None)),
             ("compress=off", Change::Compress(false)),
@@ -209,10 +222,11 @@ mod tests {
             "sticky=yes",
             "sticky",
             "https=on",
+            "protocol=h2",
         ] {
             assert!(bad.parse::<HttpSetting>().is_err(), "{bad}");
         }
         insta::assert_snapshot!("rate=many".parse::<HttpSetting>().unwrap_err(), @r#""rate=many": rate is a number of requests a second for one address, or off"#);
-        insta::assert_snapshot!("speed=10".parse::<HttpSetting>().unwrap_err(), @r#""speed" is no setting: known are https, hsts, wait, sticky, body, in-flight, rate, access-log, compress, server-timing"#);
+        insta::assert_snapshot!("speed=10".parse::<HttpSetting>().unwrap_err(), @r#""speed" is no setting: known are https, hsts, wait, sticky, body, in-flight, rate, protocol, access-log, compress, server-timing"#);
     }
 }

@@ -3,14 +3,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::Response;
+use hyper::{Response, Version};
+use router::Protocol;
 use router::health::{Check, wait};
 use tokio::net::TcpListener;
 
-use crate::support::{Direct, header, http_app, raw_app, read_head, silent_app, soon, text};
+use crate::http2::h2c_app;
+use crate::support::{Direct, bytes_app, header, http_app, raw_app, read_head, silent_app, soon, text};
 
 fn check(path: Option<&str>) -> Check {
-    Check { path: path.map(str::to_owned), host: "blog.localhost".to_owned(), attempt: Duration::from_millis(100) }
+    Check {
+        path: path.map(str::to_owned),
+        host: "blog.localhost".to_owned(),
+        protocol: Protocol::Http1,
+        attempt: Duration::from_millis(100),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,6 +98,47 @@ async fn each_way_to_fail_has_a_reason_of_its_own() {
         tokio::select! {
             () = wait(&dial, &check, &mut seen) => panic!("healthy"),
             seen = soon(reasons.recv()) => assert!(seen.as_ref().unwrap().starts_with(reason), "{seen:?}"),
+        }
+    }
+}
+
+fn h2c(path: Option<&str>) -> Check {
+    Check { protocol: Protocol::H2c, ..check(path) }
+}
+
+#[tokio::test]
+async fn an_app_in_http2_is_asked_in_http2() {
+    let (app, _target) = h2c_app(|request| async move {
+        assert_eq!(request.uri().to_string(), "http://blog.localhost/up");
+        assert_eq!(request.headers()["user-agent"], "airstrip-health");
+        Response::builder().status(if request.version() == Version::HTTP_2 { 204 } else { 500 }).body(text("")).unwrap()
+    })
+    .await;
+    for path in [None, Some("/up")] {
+        let mut failures = Vec::new();
+        soon(wait(&Direct(app.address), &h2c(path), &mut |failure| failures.push(failure))).await;
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+}
+
+/// Even where anything else would do: not a request could be sent.
+#[tokio::test]
+async fn what_speaks_the_other_version_is_not_healthy() {
+    let (only_http2, _target) = h2c_app(|_| async move { Response::new(text("")) }).await;
+    let only_http1 = bytes_app("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+    let silent = silent_app().await;
+    for (app, check, reason) in [
+        (&only_http2, check(None), "it speaks HTTP/2 without TLS (h2c), not HTTP/1.1"),
+        (&only_http1, h2c(None), "it does not speak HTTP/2 without TLS (h2c)"),
+        (&silent, h2c(None), "no answer within 100ms"),
+    ] {
+        let (told, mut reasons) = tokio::sync::mpsc::unbounded_channel();
+        let mut seen = |reason| drop(told.send(reason));
+        let dial = Direct(app.address);
+        let three = async { [reasons.recv().await, reasons.recv().await, reasons.recv().await] };
+        tokio::select! {
+            () = wait(&dial, &check, &mut seen) => panic!("healthy"),
+            seen = soon(three) => assert_eq!(seen, [(); 3].map(|()| Some(reason.to_owned()))),
         }
     }
 }

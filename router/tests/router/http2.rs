@@ -44,7 +44,7 @@ async fn body(response: Response<Incoming>) -> String {
 }
 
 /// An app that speaks HTTP/2 and nothing else.
-async fn h2c_app<F, Fut>(answer: F) -> (App, Arc<Target>)
+pub(crate) async fn h2c_app<F, Fut>(answer: F) -> (App, Arc<Target>)
 where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Response<AppBody>> + Send + 'static,

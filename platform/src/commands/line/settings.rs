@@ -51,7 +51,7 @@ pub(in crate::commands) enum Settings {
         #[command(flatten)]
         form: Form,
     },
-    /// Change how requests are handled: https, hsts, wait, sticky, body, in-flight, rate, access-log, compress, server-timing
+    /// Change how requests are handled: https, hsts, wait, sticky, body, in-flight, rate, protocol, access-log, compress, server-timing
     #[command(name = "http:set")]
     SetHttp {
         app: AppName,
@@ -60,6 +60,7 @@ pub(in crate::commands) enum Settings {
         /// wait=10s|off: how long a request waits for an instance while there is none, instead of failing at once.
         /// sticky=on|off: a browser's requests go to the same instance. body=100M|off: longer ones are answered with 413.
         /// in-flight=500|off: more requests at once are answered with 503. rate=20|off: more of one client address in a second with 429.
+        /// protocol=http1|h2c: what the app speaks, h2c for gRPC; for instances that start from then on, by a push or `restart`.
         /// access-log=json|common|off: a line for each request in the app's log, as JSON or in the Common Log Format (`logs APP -p router`).
         /// compress=on|off: by gzip, brotli or zstd, what the app sent uncompressed and shrinks.
         /// server-timing=on|off: answers say how long the app took, and the router
