@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gitd::Output;
+use router::Target;
 use tokio_util::sync::CancellationToken;
 
 use crate::diagnosis::{FailedStart, behind_shell, explain};
@@ -17,7 +18,7 @@ use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::{App, Scale};
 
-/// How long requests in flight have to end when their instance is replaced.
+/// How long requests in flight have to end when their instance is replaced; upgraded connections, too, unless the app is set otherwise.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(30);
@@ -32,6 +33,21 @@ pub struct Change {
     pub wanted: Scale,
     /// Which places are to get a new instance even if they have one.
     pub renew: Renew,
+}
+
+/// How long what was replaced may live on.
+pub struct Leave {
+    /// Upgraded connections to it.
+    pub upgraded: Duration,
+    /// Cancelled if they are to end sooner.
+    pub hurry: CancellationToken,
+}
+
+impl Leave {
+    /// For upgraded connections no longer than for requests.
+    pub fn soon(formation: &Formation) -> Self {
+        Self { upgraded: DRAIN, hurry: formation.hurry() }
+    }
 }
 
 /// Which places are to get a new instance even if they have one.
@@ -87,11 +103,12 @@ impl Platform {
         self.note_awake(app);
         self.route_of(app.id);
         let (old_webs, old_workers) = retired.into_iter().partition(|kept: &Kept| kept.place.process.kind.is_web());
-        self.retire(old_workers).await;
+        self.retire(old_workers, Leave::soon(&formation)).await;
         self.start_workers(&formation, &change.release, workers, output).await;
         let platform = self.clone();
+        let leave = Leave { upgraded: Duration::from_secs(app.http.drain), hurry: formation.hurry() };
         self.tasks.spawn(self.endings.track_future(async move {
-            platform.retire(old_webs).await;
+            platform.retire(old_webs, leave).await;
             platform.uses.idle.notify_one();
         }));
         Ok(())
@@ -155,22 +172,36 @@ impl Platform {
         output.line(&format!(" !     {process} {how} at once; it will be tried again. See `logs {app}`")).await;
     }
 
-    /// Waits for the keepers, lets requests in flight end, and ends the instances.
-    pub async fn retire(&self, kept: Vec<Kept>) {
-        futures_util::future::join_all(kept.into_iter().map(|kept| self.retire_one(kept))).await;
+    /// Waits for the keepers, lets what is in flight end, and ends the instances.
+    pub async fn retire(&self, kept: Vec<Kept>, leave: Leave) {
+        futures_util::future::join_all(kept.into_iter().map(|kept| self.retire_one(kept, &leave))).await;
     }
 
-    async fn retire_one(&self, kept: Kept) {
+    async fn retire_one(&self, kept: Kept, leave: &Leave) {
         kept.stop.cancel();
         let _ended = kept.keeper.await;
-        if let Some(instance) = kept.place.occupancy().instance {
-            if let Some(target) = &instance.target {
-                // A daemon that this one replaced may have requests in there, too; it has the same time for them.
-                let others = tokio::time::timeout(DRAIN, self.alone.cancelled());
-                let ((), _alone_or_late) = tokio::join!(target.drain(DRAIN), others);
-            }
-            self.end_instance(&instance, GRACE).await;
+        let Some(instance) = kept.place.occupancy().instance else { return };
+        if let Some(target) = &instance.target {
+            self.let_end(target, leave).await;
         }
+        self.end_instance(&instance, GRACE).await;
+        if let Some(target) = &instance.target {
+            // What an app does not close when it is told to end leads nowhere now.
+            target.drain(Duration::ZERO).await;
+        }
+    }
+
+    /// A daemon that this one replaced may have requests and upgraded connections in there, too; it has the same time for them.
+    async fn let_end(&self, target: &Target, leave: &Leave) {
+        let requests = async {
+            let others = tokio::time::timeout(DRAIN, self.alone.cancelled());
+            let ((), _alone_or_late) = tokio::join!(target.drain_requests(DRAIN), others);
+        };
+        let upgraded = async {
+            let all = async { tokio::join!(target.emptied(), self.alone.cancelled()) };
+            let _all_or_late = leave.hurry.run_until_cancelled(tokio::time::timeout(leave.upgraded, all)).await;
+        };
+        tokio::join!(requests, upgraded);
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::change::Leave;
 use crate::instance::Instance;
 use crate::keeper::{Place, keep};
 use crate::line::Line;
@@ -30,6 +31,8 @@ pub struct Formation {
     /// One change of what runs at a time.
     pub changes: Arc<Semaphore>,
     kept: Mutex<BTreeMap<Process, Kept>>,
+    /// Cancelled, and made anew, when upgraded connections to what was replaced are to end.
+    hurry: Mutex<CancellationToken>,
 }
 
 /// A place and the task that keeps it filled.
@@ -106,6 +109,11 @@ impl Formations {
             .collect()
     }
 
+    /// Has upgraded connections to what was replaced so far end, of every app.
+    pub fn close_upgraded(&self) {
+        self.all().iter().for_each(|(_, formation)| formation.close_upgraded());
+    }
+
     /// Forgets an app's formation.
     pub fn remove(&self, app: AppId) {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner).remove(&app);
@@ -114,7 +122,12 @@ impl Formations {
 
 impl Default for Formation {
     fn default() -> Self {
-        Self { builds: Arc::default(), changes: Arc::new(Semaphore::new(1)), kept: Mutex::default() }
+        Self {
+            builds: Arc::default(),
+            changes: Arc::new(Semaphore::new(1)),
+            kept: Mutex::default(),
+            hurry: Mutex::default(),
+        }
     }
 }
 
@@ -122,6 +135,16 @@ impl Formation {
     /// Every place, in order.
     pub fn places(&self) -> Vec<Arc<Place>> {
         self.kept().values().map(|kept| kept.place.clone()).collect()
+    }
+
+    /// For those who retire something now.
+    pub fn hurry(&self) -> CancellationToken {
+        self.hurry.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has upgraded connections to what was replaced so far end.
+    pub fn close_upgraded(&self) {
+        std::mem::take(&mut *self.hurry.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeMap<Process, Kept>> {
@@ -161,7 +184,8 @@ impl Platform {
         let formation = self.formations.of(app);
         let kept: Vec<Kept> = std::mem::take(&mut *formation.kept()).into_values().collect();
         self.route_of(app);
-        self.retire(kept).await;
+        formation.close_upgraded();
+        self.retire(kept, Leave::soon(&formation)).await;
     }
 
     /// Ends every instance of every app, and lets none start any more: the server is to end next. What is wanted stays as

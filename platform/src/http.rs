@@ -34,6 +34,8 @@ pub struct HttpSettings {
     pub protocol: Protocol,
     /// For so many seconds a request waits for an instance, instead of failing at once; 0: it does not.
     pub wait: u64,
+    /// For so many seconds upgraded connections to an instance that was replaced live on; then it is told to end, and closes them.
+    pub drain: u64,
 }
 
 /// Most requests of an app that wait at once.
@@ -55,6 +57,7 @@ impl Default for HttpSettings {
             rate: None,
             protocol: Protocol::Http1,
             wait: 10,
+            drain: 30,
         }
     }
 }

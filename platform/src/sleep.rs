@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use crate::change::Leave;
 use crate::failure::Result;
 use crate::keeper::Place;
 use crate::logs;
@@ -110,8 +111,8 @@ impl Platform {
         let asleep = webs.iter().map(|place| Place::asleep(place.release.clone(), place.process.clone())).collect();
         let stopped = formation.replace(self, &[], asleep);
         self.route_of(id);
-        let platform = self.clone();
-        self.tasks.spawn(self.endings.track_future(async move { platform.retire(stopped).await }));
+        let (platform, leave) = (self.clone(), Leave::soon(&formation));
+        self.tasks.spawn(self.endings.track_future(async move { platform.retire(stopped, leave).await }));
     }
 
     /// False if this machine, or what they run in, cannot.

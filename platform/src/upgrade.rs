@@ -104,8 +104,9 @@ impl Platform {
         })
     }
 
-    /// Another daemon would end at once what is on its way out here.
+    /// Another daemon would end at once what is on its way out here. That is not held up by who stays connected to it.
     async fn let_replaced_end(&self, output: &Output) -> Result<()> {
+        self.formations.close_upgraded();
         self.endings.close();
         if tokio::time::timeout(MOMENT, self.endings.wait()).await.is_ok() {
             return Ok(());

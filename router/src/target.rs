@@ -40,10 +40,14 @@ pub struct Target {
     /// How many are in flight, and in the highest bit whether it drains: one word, so that whoever enters either is
     /// seen by the drain or sees it.
     load: AtomicUsize,
-    /// Told when a draining target has nothing in flight.
-    empty: Notify,
-    /// Ends every connection to it.
+    /// How many of these are upgraded connections.
+    upgraded: AtomicUsize,
+    /// Told when less is in flight to a draining target.
+    fewer: Notify,
+    /// Ends every connection to it that carries requests.
     cut: CancellationToken,
+    /// Ends upgraded connections.
+    hang_up: CancellationToken,
     pool: Pool,
     circuit: Circuit,
 }
@@ -59,8 +63,10 @@ impl Target {
             dial: Box::new(dial),
             protocol: Protocol::default(),
             load: AtomicUsize::new(0),
-            empty: Notify::new(),
+            upgraded: AtomicUsize::new(0),
+            fewer: Notify::new(),
             cut: CancellationToken::new(),
+            hang_up: CancellationToken::new(),
             pool: Pool::default(),
             circuit: Circuit::default(),
         }
@@ -96,9 +102,20 @@ impl Target {
     /// Waits until nothing is in flight; after `limit` cuts what is left (upgraded connections too). Idle pooled connections are closed.
     /// Call it after a table without this target has been swapped in. A drained target takes no request any more.
     pub async fn drain(&self, limit: Duration) {
+        self.drain_until(limit, |target| target.in_flight() == 0).await;
+        self.hang_up.cancel();
+    }
+
+    /// The same, but upgraded connections are neither waited for nor cut: wait for [`emptied`](Self::emptied). An app that is told to end
+    /// closes them with a word.
+    pub async fn drain_requests(&self, limit: Duration) {
+        self.drain_until(limit, Self::has_no_request).await;
+    }
+
+    async fn drain_until(&self, limit: Duration, done: impl Fn(&Self) -> bool) {
         self.load.fetch_or(DRAINING, Ordering::SeqCst);
         self.pool.clear();
-        if tokio::time::timeout(limit, self.emptied()).await.is_err() {
+        if tokio::time::timeout(limit, self.become_so(done)).await.is_err() {
             tracing::info!(
                 target = self.name,
                 in_flight = self.in_flight(),
@@ -109,20 +126,31 @@ impl Target {
         self.pool.clear();
     }
 
-    async fn emptied(&self) {
+    /// Waits until nothing is in flight to a target that drains.
+    pub async fn emptied(&self) {
+        self.become_so(|target| target.in_flight() == 0).await;
+    }
+
+    async fn become_so(&self, done: impl Fn(&Self) -> bool) {
         loop {
-            let told = self.empty.notified();
-            if self.in_flight() == 0 {
+            let told = self.fewer.notified();
+            if done(self) {
                 return;
             }
             told.await;
         }
     }
 
+    /// An upgraded connection counts among the upgraded ones only while it is in flight, so there are never too many of these here.
+    fn has_no_request(&self) -> bool {
+        let upgraded = self.upgraded.load(Ordering::SeqCst);
+        self.in_flight() <= upgraded
+    }
+
     /// Counts one more in flight; None if the target drains or has been drained.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.load.fetch_add(1, Ordering::SeqCst);
-        let entered = InFlight { target: Arc::clone(self), place: None };
+        let entered = InFlight { target: Arc::clone(self), place: None, upgraded: false };
         (before & DRAINING == 0).then_some(entered)
     }
 
@@ -140,6 +168,16 @@ impl Target {
 
     pub(crate) fn cut(&self) -> &CancellationToken {
         &self.cut
+    }
+
+    pub(crate) fn hang_up(&self) -> &CancellationToken {
+        &self.hang_up
+    }
+
+    fn tell_if_draining(&self, load: usize) {
+        if load & DRAINING != 0 {
+            self.fewer.notify_waiters();
+        }
     }
 
     pub(crate) fn circuit(&self) -> &Circuit {
@@ -162,6 +200,7 @@ pub(crate) struct InFlight {
     target: Arc<Target>,
     /// Its place in the count of the service.
     place: Option<Place>,
+    upgraded: bool,
 }
 
 impl InFlight {
@@ -172,13 +211,22 @@ impl InFlight {
     pub(crate) fn hold(&mut self, place: Place) {
         self.place = Some(place);
     }
+
+    /// It is an upgraded connection from now on.
+    pub(crate) fn upgraded(mut self) -> Self {
+        self.upgraded = true;
+        self.target.upgraded.fetch_add(1, Ordering::SeqCst);
+        self.target.tell_if_draining(self.target.load.load(Ordering::SeqCst));
+        self
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.target.load.fetch_sub(1, Ordering::SeqCst) == DRAINING | 1 {
-            self.target.empty.notify_waiters();
+        if self.upgraded {
+            self.target.upgraded.fetch_sub(1, Ordering::SeqCst);
         }
+        self.target.tell_if_draining(self.target.load.fetch_sub(1, Ordering::SeqCst));
     }
 }
 
@@ -207,6 +255,24 @@ mod tests {
         drop(early);
         drain.await;
         assert!(target.enter().is_none());
+        assert_eq!(target.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_drain_of_requests_leaves_upgraded_connections_alone() {
+        let target = Arc::new(Target::new("old", Nowhere));
+        let (request, socket) = (target.enter().unwrap(), target.enter().unwrap());
+        let mut drain = std::pin::pin!(target.drain_requests(Duration::from_secs(60)));
+        assert!(futures_util::poll!(&mut drain).is_pending());
+        let socket = socket.upgraded();
+        assert!(futures_util::poll!(&mut drain).is_pending(), "the other is one still");
+        drop(request);
+        drain.await;
+        assert!(target.cut().is_cancelled() && !target.hang_up().is_cancelled() && target.enter().is_none());
+        let mut emptied = std::pin::pin!(target.emptied());
+        assert!(futures_util::poll!(&mut emptied).is_pending());
+        drop(socket);
+        emptied.await;
         assert_eq!(target.in_flight(), 0);
     }
 

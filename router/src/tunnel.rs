@@ -12,8 +12,9 @@ use crate::target::InFlight;
 
 /// Copies both ways, beginning with what the app has already said; the target counts it as in flight until the end.
 pub(crate) async fn run(client: OnUpgrade, app: TcpStream, said: Bytes, in_flight: InFlight) {
-    let cut = in_flight.target().cut().clone();
-    cut.run_until_cancelled(copy(client, app, said)).await;
+    let in_flight = in_flight.upgraded();
+    let hang_up = in_flight.target().hang_up();
+    hang_up.run_until_cancelled(copy(client, app, said)).await;
 }
 
 async fn copy(client: OnUpgrade, mut app: TcpStream, said: Bytes) {

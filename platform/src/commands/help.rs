@@ -268,7 +268,7 @@ mod tests {
           domains:add APP DOMAIN…            Let an app answer at more host names
           domains:remove APP DOMAIN…         Take host names from an app
           http APP                           Show how an app's requests are handled
-          http:set APP SETTING…              Change how requests are handled: https, hsts, wait, sticky, body, in-flight, rate, protocol, access-log, compress, server-timing
+          http:set APP SETTING…              Change how requests are handled: https, hsts, wait, drain, sticky, body, in-flight, rate, protocol, access-log, compress, server-timing
           maintenance:on APP                 Answer with a page that says so instead of the app
           maintenance:off APP                Let the app answer again
 

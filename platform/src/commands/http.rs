@@ -18,6 +18,7 @@ pub(super) async fn show(call: &mut Call<'_>, name: &AppName, form: Form) -> Res
         .with("https", http.https.as_str())
         .with("hsts", http.hsts.map(Cell::Seconds))
         .with("wait", Cell::Seconds(http.wait))
+        .with("drain", Cell::Seconds(http.drain))
         .with("sticky", http.sticky)
         .with("body", http.body.map(Cell::Size))
         .with("in_flight", http.in_flight)
@@ -75,6 +76,7 @@ enum Change {
     Rate(Option<u32>),
     Protocol(Protocol),
     Wait(u64),
+    Drain(u64),
 }
 
 impl Change {
@@ -91,6 +93,7 @@ impl Change {
             Self::Rate(count) => http.rate = count,
             Self::Protocol(protocol) => http.protocol = protocol,
             Self::Wait(seconds) => http.wait = seconds,
+            Self::Drain(seconds) => http.drain = seconds,
         }
     }
 }
@@ -99,11 +102,14 @@ impl Change {
 type Read = fn(&str) -> Option<Change>;
 
 /// Each setting: its name, what it may be, and how that is read.
-const SETTINGS: [(&str, &str, Read); 11] = [
+const SETTINGS: [(&str, &str, Read); 12] = [
     ("https", "redirect, both or auto", |value| https(value).map(Change::Https)),
     ("hsts", "a time such as 365d, or off", |value| or_off(value, hsts).map(Change::Hsts)),
     ("wait", "a time up to 5m such as 10s, or off", |value| {
-        or_off(value, waiting).map(|wait| Change::Wait(wait.unwrap_or(0)))
+        or_off(value, |value| seconds(value, 300)).map(|wait| Change::Wait(wait.unwrap_or(0)))
+    }),
+    ("drain", "a time up to 1h such as 5m, or off", |value| {
+        or_off(value, |value| seconds(value, 3600)).map(|drain| Change::Drain(drain.unwrap_or(0)))
     }),
     ("sticky", "on or off", |value| switch(value).map(Change::Sticky)),
     ("body", "a size such as 100M, or off", |value| or_off(value, parse_bytes).map(Change::Body)),
@@ -161,8 +167,8 @@ fn count(value: &str) -> Option<u32> {
     value.parse().ok().filter(|count| *count > 0)
 }
 
-fn waiting(value: &str) -> Option<u64> {
-    parse_seconds(value).filter(|seconds| (1..=300).contains(seconds))
+fn seconds(value: &str, most: u64) -> Option<u64> {
+    parse_seconds(value).filter(|seconds| (1..=most).contains(seconds))
 }
 
 /// `365d`: in days, hours or minutes, at most ten years.
@@ -188,6 +194,8 @@ mod tests {
             ("hsts=3650d", Change::Hsts(Some(3650 * 86400))),
             ("wait=5m", Change::Wait(300)),
             ("wait=off", Change::Wait(0)),
+            ("drain=1h", Change::Drain(3600)),
+            ("drain=off", Change::Drain(0)),
             ("sticky=on", Change::Sticky(true)),
             ("body=100M", Change::Body(Some(100 << 20))),
             ("in-flight=1", Change::InFlight(Some(1))),
@@ -216,6 +224,7 @@ mod tests {
             "wait=0s",
             "wait=6m",
             "wait=5",
+            "drain=61m",
             "body=0.5M",
             "in-flight=0",
             "rate=-1",
@@ -227,6 +236,6 @@ mod tests {
             assert!(bad.parse::<HttpSetting>().is_err(), "{bad}");
         }
         insta::assert_snapshot!("rate=many".parse::<HttpSetting>().unwrap_err(), @r#""rate=many": rate is a number of requests a second for one address, or off"#);
-        insta::assert_snapshot!("speed=10".parse::<HttpSetting>().unwrap_err(), @r#""speed" is no setting: known are https, hsts, wait, sticky, body, in-flight, rate, protocol, access-log, compress, server-timing"#);
+        insta::assert_snapshot!("speed=10".parse::<HttpSetting>().unwrap_err(), @r#""speed" is no setting: known are https, hsts, wait, drain, sticky, body, in-flight, rate, protocol, access-log, compress, server-timing"#);
     }
 }
