@@ -18,6 +18,7 @@ mod harness;
 
 mod bad_input;
 mod bounds;
+mod browser;
 mod buildpacks;
 mod clients;
 mod commands;
