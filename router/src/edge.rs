@@ -102,8 +102,9 @@ impl Edge {
 
     /// Closes connections to apps that have been idle for too long.
     pub(crate) fn sweep(&self) {
+        let round = self.clock().now();
         for service in self.shared.table.load().hosts.values() {
-            service.targets().iter().for_each(|target| target.pool().sweep(self.upstream.thread));
+            service.targets().iter().for_each(|target| target.pool().sweep(self.upstream.thread, round));
         }
     }
 

@@ -26,6 +26,8 @@ struct Shelf {
     idle: Vec<Idle>,
     /// How often it has been swept.
     sweeps: usize,
+    /// The round in which it was last.
+    round: u64,
 }
 
 struct Idle {
@@ -63,9 +65,12 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle for too long on this thread's shelf.
-    pub(crate) fn sweep(&self, thread: usize) {
+    /// Closes what has been idle for too long on this thread's shelf. A round counts once, however many hosts lead here.
+    pub(crate) fn sweep(&self, thread: usize, round: u64) {
         let mut here = self.shelf(thread % SHELVES);
+        if std::mem::replace(&mut here.round, round) == round {
+            return;
+        }
         here.sweeps = here.sweeps.wrapping_add(1);
         let now = here.sweeps;
         here.idle.retain(|idle| now.wrapping_sub(idle.since) < IDLE_SWEEPS && idle.connection.is_ready());
@@ -90,5 +95,29 @@ impl Pool {
 
     fn shelf(&self, index: usize) -> MutexGuard<'_, Shelf> {
         self.shelves[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_hosts_do_not_make_a_connection_older() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_app, _) = listener.accept().await.unwrap();
+        let pool = Pool::default();
+        pool.put(Connection::over(stream, 0));
+        for host in 0..100 {
+            pool.sweep(0, 1);
+            assert_eq!(pool.shelf(0).idle.len(), 1, "after host {host}");
+        }
+        for round in 2..=IDLE_SWEEPS as u64 {
+            pool.sweep(0, round);
+        }
+        assert!(pool.take(0).is_none());
     }
 }

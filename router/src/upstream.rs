@@ -38,6 +38,11 @@ enum Kind {
 }
 
 impl Connection {
+    #[cfg(test)]
+    pub(crate) fn over(stream: TcpStream, thread: usize) -> Self {
+        Self { kind: Kind::Http1(http1::Idle::new(stream)), thread }
+    }
+
     /// Whether it can take a request now, as far as its own thread knows.
     pub(crate) fn is_ready(&self) -> bool {
         match &self.kind {
