@@ -30,6 +30,7 @@ fn settings_that_make_no_sense_are_named() {
     refused(&server, &[("AIRSTRIP_HTTP", "nowhere")], &["--home", home]).says(&["nowhere"]);
     refused(&server, &[], &["--home", home, "--trusted-proxies", "10.0.0.1/8"]).says(&["10.0.0.1/8"]);
     refused(&server, &[], &["--home", home, "--proxy-protocol", "on"]).says(&["trusted-proxies"]);
+    refused(&server, &[], &["--home", home, "--connections-per-address", "0"]).says(&["connections-per-address"]);
     refused(&server, &[], &["--home", home, "--git", "pack=much"]).says(&["pack=much", "512M"]);
     std::fs::write(&file, "[git]\npakc = \"1G\"\n").unwrap();
     refused(&server, &[], &["--home", home, "--config", path]).says(&["pakc", "refs-per-push"]);

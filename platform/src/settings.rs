@@ -5,6 +5,7 @@ mod proxies;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub https: Option<SocketAddr>,
     /// Proxies before this server that are believed.
     pub proxies: router::Proxies,
+    /// Most HTTP connections from one client address.
+    pub connections_per_address: usize,
     /// The authority that is asked for certificates; None: none but the server's own.
     pub acme: Option<AcmeSettings>,
     /// Where Prometheus asks, on loopback; None: nowhere.
@@ -60,6 +63,9 @@ pub struct Flags {
     /// on: they say so in the PROXY protocol, not in headers [default: off]
     #[arg(long, env = "AIRSTRIP_PROXY_PROTOCOL", value_name = "on|off")]
     pub proxy_protocol: Option<String>,
+    /// Most HTTP connections from one client address [default: 2500]
+    #[arg(long, env = "AIRSTRIP_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER")]
+    pub connections_per_address: Option<NonZeroUsize>,
     /// on: certificates by ACME, whose authority's terms of service are agreed to [default: on, unless DOMAIN is localhost]
     #[arg(long, env = "AIRSTRIP_ACME", value_name = "on|off")]
     pub acme: Option<String>,
@@ -108,6 +114,7 @@ struct FileSettings {
     https: Option<String>,
     trusted_proxies: Option<String>,
     proxy_protocol: Option<String>,
+    connections_per_address: Option<NonZeroUsize>,
     acme: Option<String>,
     acme_email: Option<String>,
     acme_directory: Option<String>,
@@ -173,6 +180,10 @@ impl Settings {
                 flags.trusted_proxies.or(file.trusted_proxies).as_deref(),
                 flags.proxy_protocol.or(file.proxy_protocol).as_deref(),
             )?,
+            connections_per_address: flags
+                .connections_per_address
+                .or(file.connections_per_address)
+                .map_or(router::Limits::default().connections_per_address, NonZeroUsize::get),
             acme: acme.checked(&domain)?,
             metrics: flags.metrics.or(file.metrics).map(loopback).transpose()?,
             statsd: flags.statsd.or(file.statsd).map(|value| parsed("statsd", value)).transpose()?,

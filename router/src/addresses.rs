@@ -34,6 +34,14 @@ impl Addresses {
     }
 }
 
+impl Open {
+    /// Counts it at another address from now on; false if that has `most` already.
+    pub(crate) fn becomes(&mut self, address: IpAddr, most: usize) -> bool {
+        let place = self.addresses.enter(address, most);
+        place.map(|place| *self = place).is_some()
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         let mut open = self.addresses.open();
@@ -58,6 +66,19 @@ mod tests {
         assert!(first.is_some() && second.is_some());
         assert!(addresses.enter(one, 2).is_none());
         drop((first, second));
+        assert!(addresses.open().is_empty());
+    }
+
+    #[test]
+    fn a_place_can_be_anothers() {
+        let addresses = Arc::new(Addresses::default());
+        let (proxy, client) = ("10.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        let [mut first, mut second] = [(); 2].map(|()| addresses.enter(proxy, usize::MAX).unwrap());
+        assert!(first.becomes(client, 1));
+        assert!(!second.becomes(client, 1));
+        drop(second);
+        assert_eq!(addresses.open().iter().collect::<Vec<_>>(), [(&client, &1)]);
+        drop(first);
         assert!(addresses.open().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use crate::addresses::Open;
 use crate::conduct::{Conduct, Watched};
 use crate::edge::Edge;
 use crate::head::Client;
@@ -49,8 +50,14 @@ enum Version {
 }
 
 /// Serves one client connection; once told to stop it ends after the answers in progress.
-pub(crate) async fn serve(edge: Arc<Edge>, door: Arc<Door>, mut stream: TcpStream, peer: SocketAddr, stop: Stop) {
-    let ended = match announced(&edge, &door, &mut stream, peer, &stop).await {
+pub(crate) async fn serve(
+    edge: Arc<Edge>,
+    door: Arc<Door>,
+    mut stream: TcpStream,
+    (peer, mut open): (SocketAddr, Open),
+    stop: Stop,
+) {
+    let ended = match announced(&edge, &door, &mut stream, (peer, &mut open), &stop).await {
         Ok(client) => converse(Arc::new(Conversation { edge, client, stop }), &door, stream).await,
         Err(error) => Err(error),
     };
@@ -59,12 +66,12 @@ pub(crate) async fn serve(edge: Arc<Edge>, door: Arc<Door>, mut stream: TcpStrea
     }
 }
 
-/// Who it is: the peer, or whoever a trusted proxy says.
+/// Who it is: the peer, or whoever a trusted proxy says, who then must have a place of their own.
 async fn announced(
     edge: &Edge,
     door: &Door,
     stream: &mut TcpStream,
-    peer: SocketAddr,
+    (peer, open): (SocketAddr, &mut Open),
     stop: &Stop,
 ) -> Result<Client, Error> {
     let scheme = HeaderValue::from_static(if door.tls.is_some() { "https" } else { "http" });
@@ -76,6 +83,9 @@ async fn announced(
     let read = Box::pin(timeout(limits.head, proxy_protocol::read(stream)));
     let read = stop.now().run_until_cancelled(read).await.unwrap_or(Ok(Ok(None)));
     Ok(match read.map_err(|_| Error::Slow)?? {
+        Some(origin) if !open.becomes(origin.client.ip(), limits.connections_per_address) => {
+            return Err(Error::Crowded(origin.client.ip()));
+        }
         Some(origin) => Client::new(origin.client, HeaderValue::from(origin.to.port()), scheme),
         None => Client::new(peer, door.port.clone(), scheme),
     })
@@ -290,6 +300,8 @@ impl Stirs for Box<TlsStream<TcpStream>> {
 /// Why a connection ended otherwise than by agreement.
 #[derive(Debug, thiserror::Error)]
 enum Error {
+    #[error("{0} has as many connections as it may")]
+    Crowded(IpAddr),
     #[error("it did not begin in time")]
     Slow,
     #[error("it took back too many requests")]

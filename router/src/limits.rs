@@ -50,12 +50,14 @@ pub struct Limits {
     pub threads: usize,
     /// Most client connections served at once; more wait. Default: 10 000.
     pub connections: usize,
-    /// Most of them from one address, a trusted proxy's apart; more are closed at once. Default: 2 500.
+    /// Most of them from one address, a trusted proxy's apart; more are closed at once. Behind the PROXY protocol the
+    /// address is the one that it says. Default: 2 500.
     pub connections_per_address: usize,
     /// A request's head must be complete this long after the connection opened or the previous answer ended; so this
     /// is how long an idle connection is kept, too. Default: 30 s.
     pub head: Duration,
-    /// A client must send some of its body, and take some of the answer, within this time. Default: 60 s.
+    /// A client must send some of its body, and take some of the answer, within this time. To the kernel, which
+    /// watches the latter, some is about as much as it sends at once: 64 kB. Default: 60 s.
     pub stall: Duration,
     /// Connecting to a target. Default: 5 s.
     pub connect: Duration,

@@ -93,7 +93,7 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Accepted connections inherit these options. The user timeout makes the kernel end a connection whose client takes
-/// nothing of an answer; keepalive, one whose client has vanished.
+/// nothing of an answer, or less than the next packet in all that time; keepalive, one whose client has vanished.
 fn activate(socket: &TcpListener, limits: &Limits) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;

@@ -130,9 +130,9 @@ impl Worker {
                 let Some(open) = self.addresses.enter(peer.ip(), most) else { return };
                 let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
                 let stop = self.shutdown.stop.clone();
-                let connection = front::serve(Arc::clone(&self.edge), Arc::clone(door), stream, peer, stop);
+                let connection = front::serve(Arc::clone(&self.edge), Arc::clone(door), stream, (peer, open), stop);
                 // Not an async block: that would have room for the connection twice.
-                self.shutdown.open.spawn(connection.map(move |()| drop((slot, open))));
+                self.shutdown.open.spawn(connection.map(move |()| drop(slot)));
             }
             // The client gave up before it was accepted.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {

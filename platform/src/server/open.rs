@@ -24,7 +24,11 @@ pub(super) fn open_http(
     https: Option<Listeners>,
 ) -> Result<String> {
     let failed = |e: RouterError| Failure::plain(e.to_string());
-    let limits = router::Limits { proxies: settings.proxies.clone(), ..router::Limits::default() };
+    let limits = router::Limits {
+        proxies: settings.proxies.clone(),
+        connections_per_address: settings.connections_per_address,
+        ..router::Limits::default()
+    };
     let listen = |address, inherited: Option<Listeners>| {
         inherited.map_or_else(|| Listeners::bind(address, &limits), Ok).map_err(failed)
     };

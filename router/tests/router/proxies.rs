@@ -45,6 +45,25 @@ async fn a_connection_of_a_trusted_proxy_begins_with_whose_it_is() {
 }
 
 #[tokio::test]
+async fn connections_are_counted_at_the_address_that_a_proxy_says() {
+    let app = crate::support::says("hello").await;
+    let proxies = Proxies { trusted: vec!["127.0.0.1".parse().unwrap()], protocol: true };
+    let router =
+        router_within(vec![app.target()], &Limits { proxies, connections_per_address: 1, ..Limits::default() });
+    let from = async |address: &str| {
+        let mut client = Client::new(&router).await;
+        client.send(format!("PROXY TCP4 {address} 203.0.113.1 5000 443\r\nGET / HTTP/1.1\r\nHost: app\r\n\r\n")).await;
+        let answer = client.try_answer().await;
+        answer.map(|answer| (client, answer))
+    };
+    let first = from("198.51.100.1").await.unwrap();
+    assert!(from("198.51.100.1").await.is_none(), "it has its one");
+    assert!(from("198.51.100.2").await.is_some(), "the proxy may have more");
+    drop(first);
+    crate::support::soon(async { while from("198.51.100.1").await.is_none() {} }).await;
+}
+
+#[tokio::test]
 async fn without_its_header_a_proxy_is_not_served_and_with_it_nobody_else() {
     let (_app, near) = telling(true, "127.0.0.1").await;
     let mut client = Client::new(&near).await;

@@ -11,7 +11,7 @@ use router::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
-    Client, SOON, http_app, raw_app, read_head, router, router_within, says, silent_app, text, until,
+    App, Client, SOON, http_app, raw_app, read_head, router, router_within, says, silent_app, soon, text, until,
 };
 
 const MIB: usize = 1 << 20;
@@ -243,15 +243,20 @@ async fn a_client_that_stops_sending_is_cut() {
     assert_eq!(target.in_flight(), 0);
 }
 
-#[tokio::test]
-async fn a_client_that_stops_reading_is_cut() {
-    let app = http_app(|_| async move {
+/// An app whose answer never ends.
+async fn endless() -> App {
+    http_app(|_| async move {
         let chunk = Bytes::from(vec![b'x'; MIB]);
         Response::new(
             StreamBody::new(futures_util::stream::repeat_with(move || Ok(Frame::data(chunk.clone())))).boxed(),
         )
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut() {
+    let app = endless().await;
     let target = app.target();
     let router =
         router_within(vec![target.clone()], &Limits { stall: Duration::from_millis(300), ..Limits::default() });
@@ -259,6 +264,27 @@ async fn a_client_that_stops_reading_is_cut() {
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
     read_head(&mut client.0).await.unwrap();
     until("the stalled client is cut", || target.in_flight() == 0).await;
+}
+
+/// Some of the answer at a time, but never as much as there is for it to take at once.
+#[tokio::test]
+async fn a_client_that_reads_a_little_now_and_then_is_cut() {
+    let app = endless().await;
+    let target = app.target();
+    let router = router_within(vec![target.clone()], &Limits { stall: Duration::from_secs(1), ..Limits::default() });
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket2::SockRef::from(&socket).set_tcp_mss(536).unwrap();
+    let mut client = Client(socket.connect(router.address()).await.unwrap());
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
+    read_head(&mut client.0).await.unwrap();
+    soon(async {
+        while target.in_flight() > 0 {
+            let _ = client.0.read(&mut [0; 512]).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
