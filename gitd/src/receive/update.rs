@@ -185,7 +185,7 @@ fn leads_to(incoming: &Incoming, new: ObjectId, now: ObjectId) -> Result<bool, B
     if tree::kind(&objects, new) != Some(Kind::Commit) || tree::kind(&objects, now) != Some(Kind::Commit) {
         return Ok(false);
     }
-    Ok(History::new(&objects).between(&[now], &[new], &HashSet::new())?.is_empty())
+    Ok(History::new(&objects).leads_to(new, now)?)
 }
 
 /// Whether the ref may move as far as git is concerned.

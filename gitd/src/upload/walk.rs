@@ -39,6 +39,21 @@ impl<'a> History<'a> {
         ids.iter().copied().filter(|id| tree::kind(self.objects, *id) == Some(Kind::Commit)).collect()
     }
 
+    /// Whether one commit is the other, or comes after it. Whatever their dates say.
+    pub(crate) fn leads_to(&mut self, from: ObjectId, to: ObjectId) -> Result<bool, gix::Error> {
+        // The newest first: mostly it is not far away.
+        let (mut queue, mut seen) = (BinaryHeap::from([(i64::MAX, from)]), HashSet::from([from]));
+        while let Some((_, id)) = queue.pop() {
+            if id == to {
+                return Ok(true);
+            }
+            let commit = self.commit(id)?;
+            let parents = commit.parents.into_iter().filter(|parent| seen.insert(*parent));
+            queue.extend(parents.map(|parent| (commit.seconds, parent)));
+        }
+        Ok(false)
+    }
+
     /// What `tips` lead to and `hidden` do not, where those in `cut` lead nowhere. The newest first: where dates
     /// deceive, a commit too many is found.
     pub(crate) fn between(
@@ -54,13 +69,15 @@ impl<'a> History<'a> {
         for id in tips {
             walk.enqueue(*id, false)?;
         }
-        let mut found = Vec::new();
-        while !walk.wanted.is_empty()
-            && let Some((_, id, parents)) = walk.queue.pop()
+        let (mut found, mut oldest) = (Vec::new(), i64::MAX);
+        // Those of the same second may be each other's parents.
+        while let Some((seconds, id, parents)) = walk.queue.pop()
+            && (!walk.wanted.is_empty() || seconds >= oldest)
         {
             let hidden = walk.hidden.get(&id).copied().unwrap_or_default();
             if walk.wanted.remove(&id) {
                 found.push(id);
+                oldest = seconds;
             }
             for parent in parents.into_iter().filter(|_| !cut.contains(&id)) {
                 walk.enqueue(parent, hidden)?;
@@ -97,5 +114,48 @@ impl Walk<'_, '_> {
         let commit = self.history.commit(id)?;
         self.queue.push((commit.seconds, id, commit.parents));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Commits of the same second, whose names stand in any order.
+    #[test]
+    fn dates_do_not_decide_what_comes_after_what() {
+        let home = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let mut command = Command::new("git");
+            command.arg("-C").arg(home.path()).args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null");
+            for role in ["AUTHOR", "COMMITTER"] {
+                command.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@example.org");
+                command.env(format!("GIT_{role}_DATE"), "1700000000 +0000");
+            }
+            let done = command.output().unwrap();
+            assert!(done.status.success(), "{arguments:?}");
+            String::from_utf8(done.stdout).unwrap().trim().to_owned()
+        };
+        git(&["init", "-q", "--bare"]);
+        let tree = git(&["hash-object", "-wt", "tree", "/dev/null"]);
+        let mut ids: Vec<ObjectId> = Vec::new();
+        for number in 0..10 {
+            let parent = ids.last().map(ToString::to_string);
+            let mut arguments = vec!["commit-tree", "-m", "x", &tree];
+            arguments.extend(parent.iter().flat_map(|parent| ["-p", parent]));
+            assert_eq!(ids.len(), number);
+            ids.push(git(&arguments).parse().unwrap());
+        }
+        let objects = crate::objects::open(&home.path().join("objects"), None).unwrap();
+        let mut history = History::new(&objects);
+        for (older, newer) in (0..10).flat_map(|older| (older..10).map(move |newer| (older, newer))) {
+            assert!(history.leads_to(ids[newer], ids[older]).unwrap());
+            assert_eq!(history.leads_to(ids[older], ids[newer]).unwrap(), older == newer);
+            assert!(history.between(&[ids[older]], &[ids[newer]], &HashSet::new()).unwrap().is_empty());
+            let between = history.between(&[ids[newer]], &[ids[older]], &HashSet::new()).unwrap();
+            assert_eq!(between.len(), newer - older);
+        }
     }
 }
