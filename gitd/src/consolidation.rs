@@ -5,15 +5,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gix_pack::Bundle;
-use gix_pack::bundle::write::Options;
 use gix_pack::index::File as Index;
 
+use crate::index_pack::{Bounds, KEPT, index_pack};
 use crate::packing::{self, Contents, PackingError};
 use crate::quarantine::{self, Quarantine};
 use crate::{ObjectId, crash};
@@ -93,11 +92,9 @@ fn all_ids(indexes: &[PathBuf]) -> Result<Vec<ObjectId>, PackingError> {
 }
 
 fn index(pack: &Path, quarantine: &Quarantine, limit: usize, interrupt: &AtomicBool) -> Result<(), PackingError> {
-    let options = Options { thread_limit: Some(2), alloc_limit_bytes: Some(limit), ..Options::default() };
-    let bases = None::<gix::odb::Handle>;
-    let progress = &mut gix::progress::Discard;
-    let mut input = BufReader::new(File::open(pack)?);
-    let outcome =
-        Bundle::write_to_directory(&mut input, Some(&quarantine.pack()), progress, interrupt, bases, SHA1, options)?;
-    outcome.keep_path.map_or(Ok(()), |keep| Ok(fs::remove_file(keep)?))
+    // What is here has been let in: only what it takes of memory at a time is bounded.
+    let bounds = Bounds { bytes: u64::MAX, objects: u32::MAX, object: limit as u64, unpacked: u64::MAX, kept: KEPT };
+    let input = File::open(pack)?;
+    index_pack(input, &quarantine.pack(), None, bounds, &mut (), interrupt).map_err(io::Error::other)?;
+    Ok(())
 }

@@ -2,10 +2,13 @@
 //! promised holds. The tests here run each over the corpus in the repository, and over what chance makes of it.
 
 use std::future::Future;
+use std::io::Read;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 
 use crate::git_command::GitCommand;
+use crate::index_pack::{Bounds, index_pack};
 use crate::limits::PACKET;
 use crate::pktline::{self, Packet};
 use crate::{Limits, receive, upload};
@@ -14,8 +17,28 @@ use crate::{Limits, receive, upload};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] =
-    [("packets", packets), ("push", push), ("exec", exec), ("fetch_v2", fetch_v2), ("fetch_v0", fetch_v0)];
+pub const TARGETS: [Target; 6] = [
+    ("packets", packets),
+    ("push", push),
+    ("exec", exec),
+    ("fetch_v2", fetch_v2),
+    ("fetch_v0", fetch_v0),
+    ("pack", pack),
+];
+
+/// A pack: what is taken has an index with all of its objects, and of what is refused nothing is left. Its checksum is made right, or
+/// chance would hardly get beyond it.
+pub fn pack(bytes: &[u8]) {
+    let Ok(directory) = tempfile::tempdir() else { return };
+    let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
+    hash.update(bytes);
+    let checksum = hash.try_finalize().map(|id| id.as_slice().to_vec()).unwrap_or_default();
+    let bounds = Bounds { bytes: 1 << 20, objects: 1000, object: 1 << 20, unpacked: 8 << 20, kept: 1 << 10 };
+    let never = AtomicBool::new(false);
+    let indexed = index_pack(&mut bytes.chain(checksum.as_slice()), directory.path(), None, bounds, &mut (), &never);
+    let files = directory.path().read_dir().map_or(0, Iterator::count);
+    assert_eq!(files, if indexed.is_ok_and(|objects| objects > 0) { 2 } else { 0 });
+}
 
 /// Small enough for a fuzzer to come to them.
 fn limits() -> Limits {
@@ -122,6 +145,11 @@ mod tests {
         #[test]
         fn what_chance_makes_of_commands(bytes in mutated("exec")) {
             exec(&bytes);
+        }
+
+        #[test]
+        fn what_chance_makes_of_packs(bytes in mutated("pack")) {
+            pack(&bytes);
         }
 
         #[test]

@@ -22,6 +22,7 @@ mod git_command;
 mod handler;
 mod host_key;
 mod incoming;
+mod index_pack;
 mod inlet;
 mod journal;
 mod limits;

@@ -10,7 +10,11 @@ pub(crate) const PACKET: usize = 65520;
 pub struct Limits {
     /// Bytes of one pack.
     pub pack_bytes: u64,
-    /// Bytes of one object, unpacked. What a push takes of memory follows from it: at most a few objects are there at a time.
+    /// Objects of one pack. While it is taken in, each takes some 100 bytes of memory.
+    pub pack_objects: u32,
+    /// Bytes of all objects of one pack, unpacked.
+    pub unpacked_bytes: u64,
+    /// Bytes of one object, unpacked. What a push takes of memory follows from it: at most a few large objects are there at a time.
     pub object_bytes: usize,
     /// Packs of one repository: when there are more, they become one.
     pub packs: usize,
@@ -35,11 +39,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 2 GiB, 256 MiB, 50 packs, 250 000 refs, 1000 commands, 65520 bytes, 10 minutes; 256 connections, 128 of an address, 128
+    /// 2 GiB, 5 million objects, 64 GiB of them unpacked, 256 MiB, 50 packs, 250 000 refs, 1000 commands, 65520 bytes, 10 minutes; 256 connections, 128 of an address, 128
     /// without a key, 20 tries in 20 s.
     fn default() -> Self {
         Self {
             pack_bytes: 2 << 30,
+            pack_objects: 5_000_000,
+            unpacked_bytes: 64 << 30,
             object_bytes: 256 << 20,
             packs: 50,
             refs: 250_000,

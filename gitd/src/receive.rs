@@ -5,7 +5,6 @@
 //! the other: the command is checked, the [`Session`] asked, the objects made permanent, the ref moved.
 
 mod advertisement;
-mod bounded_pack;
 mod connectivity;
 mod fsck;
 mod progress;
@@ -31,9 +30,11 @@ use crate::pktline::Band;
 use crate::serve::{CLEANUP, within};
 use crate::server::Service;
 use crate::{
-    Access, Channel, Ended, Incoming, Output, RefUpdate, Refusal, Session, consolidation, crash, pktline, stall,
+    Access, Channel, Ended, Incoming, ObjectId, Output, RefUpdate, Refusal, Session, consolidation, crash, pktline,
+    stall,
 };
-use connectivity::ConnectivityError;
+use connectivity::{ConnectivityError, Links};
+use fsck::Problem;
 use report::Report;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use request::PushRequest as FuzzedRequest;
@@ -109,6 +110,9 @@ impl Failure {
 
 type Input = Box<dyn AsyncRead + Send + Unpin>;
 
+/// What has come, and what it names.
+type Received = Result<(Incoming, Links), UnpackError>;
+
 /// A push whose commands are known.
 struct Push<'a> {
     service: &'a Service,
@@ -145,10 +149,11 @@ impl Push<'_> {
         let commands = &self.request.commands;
         let (received, rest) = self.receive(input, output.cancelled()).await;
         match received {
-            Ok(incoming) => {
+            Ok((incoming, links)) => {
                 crash::point("pack received");
-                (self.take(incoming, output).await, None)
+                (self.take(incoming, links, output).await, None)
             }
+            Err(UnpackError::Unsound(id, problem)) => (self.unsound(id, problem, output).await, rest),
             Err(error) => {
                 tracing::info!(repository = %self.repository.display(), %error, "pack refused");
                 output.line(&format!("fatal: {error}")).await;
@@ -158,9 +163,10 @@ impl Push<'_> {
     }
 
     /// Takes the pack, if there is one.
-    async fn receive(&self, input: Input, gone: &CancellationToken) -> (Result<Incoming, UnpackError>, Option<Input>) {
+    async fn receive(&self, input: Input, gone: &CancellationToken) -> (Received, Option<Input>) {
         if !self.request.has_pack() {
-            return (Ok(Incoming::new(&self.repository, None, self.service.limits.object_bytes)), None);
+            let incoming = Incoming::new(&self.repository, None, self.service.limits.object_bytes);
+            return (Ok((incoming, Links::new(0))), None);
         }
         let (repository, limits) = (self.repository.clone(), self.service.limits.clone());
         let received = interruptible(gone, move |interrupt| {
@@ -175,22 +181,25 @@ impl Push<'_> {
     }
 
     /// Checks what came and does what is asked for with it.
-    async fn take(&self, incoming: Incoming, output: &Output) -> Report {
+    async fn take(&self, incoming: Incoming, links: Links, output: &Output) -> Report {
         let commands = &self.request.commands;
-        let Err(error) = self.check(&incoming, output.cancelled()).await else {
+        let Err(error) = self.check(&incoming, links, output.cancelled()).await else {
             return Report::new(commands, self.update(incoming, output).await);
         };
         tracing::info!(repository = %self.repository.display(), %error, "objects refused");
         let reason = match error {
-            ConnectivityError::Unsound(..) => {
-                output.line(&format!("error: {error}")).await;
-                output.line("fatal: fsck error in packed object").await;
-                return Report::unpack_failed(commands, "index-pack abnormal exit");
-            }
+            ConnectivityError::Unsound(id, problem) => return self.unsound(id, problem, output).await,
             ConnectivityError::Missing if self.request.shallow => SHALLOW.to_owned(),
             error => error.to_string(),
         };
         Report::new(commands, vec![Err(reason); commands.len()])
+    }
+
+    async fn unsound(&self, id: ObjectId, problem: Problem, output: &Output) -> Report {
+        tracing::info!(repository = %self.repository.display(), %id, %problem, "object refused");
+        output.line(&format!("error: object {id}: {problem}")).await;
+        output.line("fatal: fsck error in packed object").await;
+        Report::unpack_failed(&self.request.commands, "index-pack abnormal exit")
     }
 
     /// Does one command after the other.
@@ -242,12 +251,17 @@ impl Push<'_> {
         });
     }
 
-    async fn check(&self, incoming: &Incoming, gone: &CancellationToken) -> Result<(), ConnectivityError> {
+    async fn check(
+        &self,
+        incoming: &Incoming,
+        links: Links,
+        gone: &CancellationToken,
+    ) -> Result<(), ConnectivityError> {
         if !self.request.has_pack() {
             return Ok(());
         }
         let (objects, limit) = (incoming.objects(), self.service.limits.object_bytes);
-        interruptible(gone, move |interrupt| connectivity::check(&objects, limit, interrupt))
+        interruptible(gone, move |interrupt| connectivity::check(&links, &objects, limit, interrupt))
             .await
             .unwrap_or_else(|error| Err(ConnectivityError::Failed(error.to_string())))
     }

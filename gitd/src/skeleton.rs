@@ -84,7 +84,9 @@ mod tests {
             let path = home.path().join("repo.git");
             thread::scope(|scope| {
                 let made: Vec<_> = (0..8).map(|_| scope.spawn(|| Repository::init(&path).map(drop))).collect();
-                made.into_iter().for_each(|made| made.join().unwrap().unwrap());
+                for made in made {
+                    made.join().unwrap().unwrap();
+                }
             });
             assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
         }

@@ -1,21 +1,24 @@
 //! The check that nothing is missing: every object that came names only objects that are here.
 //!
 //! All of them are looked at, not only those that the pushed refs lead to. So whatever the repository has is complete,
-//! and for an object that it has already nothing needs to be walked. Each is also checked by itself ([`super::fsck`]). Blocking.
+//! and for an object that it has already nothing needs to be walked. Each is also checked by itself ([`super::fsck`]), while it is
+//! unpacked ([`Links`] is what remains of it). Blocking.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gix::objs::{CommitRefIter, Exists, Find, Kind, TreeRefIter};
 use gix::odb::{Handle, Header};
-use gix_pack::index::File as Index;
 
 use super::fsck::{self, Problem, Special};
+use crate::index_pack::Inspect;
 use crate::{ObjectId, objects};
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
+/// Objects that may be there beside those in packs.
+const LOOSE: usize = 1 << 20;
 
 /// Why the check failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,93 +33,135 @@ pub(crate) enum ConnectivityError {
     Failed(String),
 }
 
-/// Checks every object of the packs in `directory`; what they name may also be in the directories it borrows from.
-pub(crate) fn check(directory: &Path, limit: usize, interrupt: &AtomicBool) -> Result<(), ConnectivityError> {
-    let objects = objects::open(directory, Some(limit)).map_err(failed)?;
-    let mut checker = Checker { objects, content: Vec::new(), special: BTreeSet::new() };
-    for entry in directory.join("pack").read_dir().map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "idx") {
-            checker.check_pack(&path, interrupt)?;
-        }
-    }
-    checker.check_special()
-}
-
-struct Checker {
-    objects: Handle,
-    content: Vec<u8>,
+/// What the objects of a pack name, and what is known of that.
+#[derive(Debug, Clone)]
+pub(crate) struct Links {
+    any: HashSet<ObjectId>,
+    /// Targets of tags.
+    typed: BTreeSet<(ObjectId, ObjectId, Kind)>,
     /// Files of trees that git itself reads.
     special: BTreeSet<(ObjectId, Special)>,
+    /// There are no more objects than these, in the pack and before.
+    most: usize,
 }
 
-impl Checker {
-    fn check_pack(&mut self, index: &Path, interrupt: &AtomicBool) -> Result<(), ConnectivityError> {
-        let index = Index::at(index, SHA1).map_err(failed)?;
-        let mut entries: Vec<_> = index.iter().collect();
-        // In the order of the pack, deltas find their bases in the cache.
-        entries.sort_by_key(|entry| entry.pack_offset);
-        for entry in entries {
-            if interrupt.load(Ordering::Relaxed) {
-                return Err(ConnectivityError::Interrupted);
+impl Links {
+    /// None yet, where so many objects are known.
+    pub(crate) fn new(known: u64) -> Self {
+        let most = usize::try_from(known).unwrap_or(usize::MAX).saturating_add(LOOSE);
+        Self { any: HashSet::new(), typed: BTreeSet::new(), special: BTreeSet::new(), most }
+    }
+
+    /// More names than objects: some are missing, and more of them need not be kept.
+    fn too_many(&self) -> bool {
+        self.any.len().max(self.typed.len()).max(self.special.len()) > self.most
+    }
+
+    fn tree(&mut self, content: &[u8]) -> Result<(), Problem> {
+        fsck::check_tree(content, &mut |id, kind| _ = self.special.insert((id, kind)))?;
+        for entry in TreeRefIter::from_bytes(content, SHA1) {
+            let entry = entry.map_err(|_| MALFORMED)?;
+            // The commit of a submodule is in another repository.
+            if !entry.mode.is_commit() {
+                self.any.insert(entry.oid.to_owned());
             }
-            self.check_object(entry.oid)?;
         }
         Ok(())
     }
 
-    fn check_object(&mut self, id: ObjectId) -> Result<(), ConnectivityError> {
-        let header = self.objects.try_header(&id).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
-        if header.kind() == Kind::Blob {
+    fn commit(&mut self, content: &[u8]) -> Result<(), Problem> {
+        fsck::check_commit(content)?;
+        self.any.insert(CommitRefIter::from_bytes(content, SHA1).tree_id().map_err(|_| MALFORMED)?);
+        self.any.extend(CommitRefIter::from_bytes(content, SHA1).parent_ids());
+        Ok(())
+    }
+}
+
+impl Inspect for Links {
+    type Problem = Problem;
+
+    fn expect(&mut self, objects: u32) {
+        self.most = self.most.saturating_add(objects as usize);
+    }
+
+    fn another(&self) -> Self {
+        Self { most: self.most, ..Self::new(0) }
+    }
+
+    fn look(&mut self, id: ObjectId, kind: Kind, content: &[u8]) -> Result<(), Problem> {
+        if self.too_many() {
             return Ok(());
         }
-        let object =
-            self.objects.try_find(&id, &mut self.content).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
-        let objects = &self.objects;
-        let exists = |id: ObjectId| if objects.exists(&id) { Ok(()) } else { Err(ConnectivityError::Missing) };
-        let unsound = |problem| ConnectivityError::Unsound(id, problem);
-        let malformed = |_| unsound(Problem::new("badTree", "cannot be parsed"));
-        match object.kind {
-            Kind::Commit => {
-                fsck::check_commit(object.data).map_err(unsound)?;
-                exists(CommitRefIter::from_bytes(object.data, SHA1).tree_id().map_err(malformed)?)?;
-                CommitRefIter::from_bytes(object.data, SHA1).parent_ids().try_for_each(exists)
-            }
-            Kind::Tree => {
-                let special = &mut self.special;
-                fsck::check_tree(object.data, &mut |id, kind| _ = special.insert((id, kind))).map_err(unsound)?;
-                TreeRefIter::from_bytes(object.data, SHA1).try_for_each(|entry| {
-                    let entry = entry.map_err(malformed)?;
-                    // The commit of a submodule is in another repository.
-                    if entry.mode.is_commit() { Ok(()) } else { exists(entry.oid.to_owned()) }
-                })
-            }
+        match kind {
+            Kind::Commit => self.commit(content),
+            Kind::Tree => self.tree(content),
             Kind::Tag => {
-                let (target, kind) = fsck::check_tag(object.data).map_err(unsound)?;
-                let header = objects.try_header(&target).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
-                if header.kind() == kind { Ok(()) } else { Err(unsound(WRONG_TYPE)) }
+                let (target, kind) = fsck::check_tag(content)?;
+                self.typed.insert((target, id, kind));
+                Ok(())
             }
             Kind::Blob => Ok(()),
         }
     }
 
-    /// Looks at the files that the trees have shown.
-    fn check_special(mut self) -> Result<(), ConnectivityError> {
-        for (id, kind) in std::mem::take(&mut self.special) {
-            let object =
-                self.objects.try_find(&id, &mut self.content).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
-            let checked = match (object.kind, kind) {
-                (Kind::Blob, Special::Submodules) => fsck::check_submodules(object.data),
-                (Kind::Blob, Special::Attributes) => fsck::check_attributes(object.data),
-                (_, Special::Submodules) => Err(Problem::new("gitmodulesBlob", "non-blob found at .gitmodules")),
-                (_, Special::Attributes) => Err(Problem::new("gitattributesBlob", "non-blob found at .gitattributes")),
-            };
-            checked.map_err(|problem| ConnectivityError::Unsound(id, problem))?;
-        }
-        Ok(())
+    fn join(&mut self, mut other: Self) {
+        self.any.extend(other.any);
+        self.typed.append(&mut other.typed);
+        self.special.append(&mut other.special);
     }
 }
 
+/// Checks that all of that is in `directory`, or in the directories it borrows from.
+pub(crate) fn check(
+    links: &Links,
+    directory: &Path,
+    limit: usize,
+    interrupt: &AtomicBool,
+) -> Result<(), ConnectivityError> {
+    if links.too_many() {
+        return Err(ConnectivityError::Missing);
+    }
+    let mut checker = Checker { objects: objects::open(directory, Some(limit)).map_err(failed)?, content: Vec::new() };
+    for id in &links.any {
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(ConnectivityError::Interrupted);
+        }
+        checker.exists(id)?;
+    }
+    links.typed.iter().try_for_each(|(target, tag, kind)| checker.is(target, *kind, *tag))?;
+    links.special.iter().try_for_each(|(id, kind)| checker.special(*id, *kind))
+}
+
+struct Checker {
+    objects: Handle,
+    content: Vec<u8>,
+}
+
+impl Checker {
+    fn exists(&self, id: &ObjectId) -> Result<(), ConnectivityError> {
+        if self.objects.exists(id) { Ok(()) } else { Err(ConnectivityError::Missing) }
+    }
+
+    fn is(&self, target: &ObjectId, kind: Kind, tag: ObjectId) -> Result<(), ConnectivityError> {
+        let header = self.objects.try_header(target).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
+        if header.kind() == kind { Ok(()) } else { Err(ConnectivityError::Unsound(tag, WRONG_TYPE)) }
+    }
+
+    /// Looks at a file that a tree has shown.
+    fn special(&mut self, id: ObjectId, kind: Special) -> Result<(), ConnectivityError> {
+        let object =
+            self.objects.try_find(&id, &mut self.content).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
+        let checked = match (object.kind, kind) {
+            (Kind::Blob, Special::Submodules) => fsck::check_submodules(object.data),
+            (Kind::Blob, Special::Attributes) => fsck::check_attributes(object.data),
+            (_, Special::Submodules) => Err(Problem::new("gitmodulesBlob", "non-blob found at .gitmodules")),
+            (_, Special::Attributes) => Err(Problem::new("gitattributesBlob", "non-blob found at .gitattributes")),
+        };
+        checked.map_err(|problem| ConnectivityError::Unsound(id, problem))
+    }
+}
+
+const MALFORMED: Problem = Problem::new("badTree", "cannot be parsed");
 const WRONG_TYPE: Problem = Problem::new("badType", "the object is not of the type that the tag says");
 
 fn failed(error: impl Into<Failure>) -> ConnectivityError {

@@ -244,6 +244,33 @@ async fn an_object_over_the_bound_is_refused_with_the_reason() {
     world.stop().await;
 }
 
+/// Each object is within the bound, and packed they are next to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_objects_over_the_bounds_are_refused_with_the_reason() {
+    for (limits, reason) in [
+        (
+            Limits { unpacked_bytes: 8 << 20, ..Limits::default() },
+            "pack exceeds maximum allowed size when unpacked (8388608 bytes)",
+        ),
+        (
+            Limits { pack_objects: 10, ..Limits::default() },
+            "a pack of 12 objects exceeds the maximum allowed number (10)",
+        ),
+    ] {
+        let world = World::with_limits(limits).await;
+        let work = world.work_tree("blog").await;
+        for number in 0..9 {
+            std::fs::write(work.join(format!("zeros{number}")), vec![0; (1 << 20) + number]).unwrap();
+        }
+        world.git_ok(&work, &["add", "--all"]).await;
+        world.git_ok(&work, &["commit", "-q", "--amend", "-m", "zeros"]).await;
+        let output = world.git_fails(&work, &["push", "origin", "main"]).await;
+        assert!(output.contains(reason), "{output}");
+        world.assert_clean("blog").await;
+        world.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_and_leaves_nothing() {
     let world = World::new().await;

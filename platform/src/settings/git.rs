@@ -37,6 +37,11 @@ pub(super) fn limits(flag: Option<&str>, file: BTreeMap<String, Value>) -> Resul
 fn set(limits: &mut Limits, name: &str, value: &str) -> Result<(), SettingsError> {
     match name {
         "pack" => limits.pack_bytes = bytes(name, value)?,
+        "objects" => {
+            let objects = u32::try_from(count(name, value)?);
+            limits.pack_objects = objects.map_err(|_| wrong_value(name, value, TOO_MUCH))?;
+        }
+        "unpacked" => limits.unpacked_bytes = bytes(name, value)?,
         "object" => limits.object_bytes = small(name, value, bytes(name, value)?)?,
         "line" => limits.packet_bytes = small(name, value, bytes(name, value)?)?,
         "packs" => limits.packs = count(name, value)?,
@@ -53,7 +58,8 @@ fn set(limits: &mut Limits, name: &str, value: &str) -> Result<(), SettingsError
     Ok(())
 }
 
-const KNOWN: &str = "known are pack, object, line, packs, refs, refs-per-push, stall, connections, connections-per-address, \
+const TOO_MUCH: &str = "that is too much";
+const KNOWN: &str = "known are pack, objects, unpacked, object, line, packs, refs, refs-per-push, stall, connections, connections-per-address, \
                      unauthenticated, tries and login";
 
 fn bytes(name: &str, value: &str) -> Result<u64, SettingsError> {
@@ -72,7 +78,7 @@ fn count(name: &str, value: &str) -> Result<usize, SettingsError> {
 }
 
 fn small(name: &str, value: &str, bytes: u64) -> Result<usize, SettingsError> {
-    usize::try_from(bytes).map_err(|_| wrong_value(name, value, "that is too much"))
+    usize::try_from(bytes).map_err(|_| wrong_value(name, value, TOO_MUCH))
 }
 
 fn wrong_value(name: &str, value: &str, reason: &str) -> SettingsError {
@@ -89,10 +95,15 @@ mod tests {
 
     #[test]
     fn flag_over_file_over_default() {
-        let file = toml::from_str("pack = \"1G\"\nobject = \"16M\"\ntries = 3\nstall = \"2m\"").unwrap();
+        let file = toml::from_str(
+            "pack = \"1G\"\nobjects = 1000\nunpacked = \"8G\"\nobject = \"16M\"\ntries = 3\nstall = \"2m\"",
+        )
+        .unwrap();
         let set = limits(Some("pack=4G, connections=512"), file).unwrap();
         let expected = Limits {
             pack_bytes: 4 << 30,
+            pack_objects: 1000,
+            unpacked_bytes: 8 << 30,
             object_bytes: 16 << 20,
             tries: 3,
             stall: Duration::from_secs(120),
