@@ -2,17 +2,52 @@
 
 use std::process::Stdio;
 
-use crate::exec::talk;
-use crate::harness::{Conversation, Decision, World, printed, run};
+use tokio::io::{AsyncBufReadExt, BufReader, copy, sink};
+use tokio::time::timeout;
 
-/// A new key after so many bytes; each takes a while in a debug build.
+use crate::exec::talk;
+use crate::harness::{Conversation, Decision, PATIENCE, World, printed, run};
+
+/// A new key after so many bytes; each takes 10 ms or more in a debug build.
 const OFTEN: &str = "RekeyLimit=2M";
+/// OpenSSH looks ahead: with less than four of its packets it asks after each of them.
+const EACH_PACKET: &str = "RekeyLimit=128K";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_survive_new_keys_both_ways() {
     let world = World::new().await;
     let bytes: Vec<u8> = (0..=255).cycle().take(20_000_000).collect();
     assert!(talk(world.ssh().args(["-o", OFTEN, "echo"]), bytes.clone()).await == bytes);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_survive_a_new_key_for_each_packet() {
+    let world = World::new().await;
+    let bytes: Vec<u8> = (0..=255).cycle().take(2_000_000).collect();
+    assert!(talk(world.ssh().args(["-o", EACH_PACKET, "echo"]), bytes.clone()).await == bytes);
+    world.stop().await;
+}
+
+/// The client asks for new keys while nobody reads what comes, so that the windows are exhausted.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_keys_do_not_wait_for_readers() {
+    let world = World::new().await;
+    let mut client = world.ssh();
+    client.args(["-v", "-o", "LogLevel=DEBUG1", "-o", "RekeyLimit=1G 1s", "zeros 20000000"]);
+    let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(client.stderr.take().unwrap()).lines();
+    let mut keys = 0;
+    while keys < 4 {
+        let line = timeout(PATIENCE, log.next_line()).await.unwrap().unwrap().unwrap();
+        keys += usize::from(line.contains("SSH2_MSG_NEWKEYS received"));
+    }
+    let mut stdout = client.stdout.take().unwrap();
+    let rest = async { while log.next_line().await.unwrap().is_some() {} };
+    let mut zeros = sink();
+    let (count, ()) = timeout(PATIENCE, async { tokio::join!(copy(&mut stdout, &mut zeros), rest) }).await.unwrap();
+    assert_eq!(count.unwrap(), 20_000_000);
+    assert!(timeout(PATIENCE, client.wait()).await.unwrap().unwrap().success());
     world.stop().await;
 }
 
