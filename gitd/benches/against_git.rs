@@ -67,6 +67,7 @@ struct Bench {
 
 impl Bench {
     fn push(&self, peer: &Peer, round: usize) -> f64 {
+        peer.make(&self.name(round));
         let url = peer.url(&self.name(round));
         timed(
             git(&self.source)

@@ -7,10 +7,19 @@ use russh::keys::ssh_key::{Algorithm, Error, HashAlg, PublicKey};
 
 use crate::Login;
 
-/// SHA-1 signatures (`ssh-rsa`) can be forged for money; clients of the last ten years sign with SHA-2.
-pub(crate) fn acceptable(algorithm: &Algorithm) -> bool {
-    !matches!(algorithm, Algorithm::Rsa { hash: None } | Algorithm::Dsa)
+/// Why signatures of this kind are not accepted, if they are not.
+pub(crate) fn objection(algorithm: &Algorithm) -> Option<&'static str> {
+    match algorithm {
+        // They can be forged for money; clients of the last ten years sign with SHA-2.
+        Algorithm::Rsa { hash: None } | Algorithm::Dsa => Some("signatures with SHA-1 and DSA are not accepted"),
+        // The signature says so, but russh checks nothing of that and does not hand it over.
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Some(UNTOUCHED),
+        _ => None,
+    }
 }
+
+/// Of keys on FIDO tokens: whoever has got into the owner's machine can have a token sign that is plugged in there.
+const UNTOUCHED: &str = "it cannot be checked that the security key was touched";
 
 /// Who asks to come in with this key.
 pub(crate) fn login(user: &str, key: &PublicKey, peer: SocketAddr) -> Result<Login, Error> {
@@ -77,17 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sha1_and_dsa_are_refused() {
+    fn only_sha1_and_dsa_and_what_may_be_untouched_are_refused() {
         for (name, expected) in [
             ("ssh-ed25519", true),
             ("rsa-sha2-512", true),
             ("rsa-sha2-256", true),
             ("ecdsa-sha2-nistp256", true),
-            ("sk-ssh-ed25519@openssh.com", true),
+            ("sk-ssh-ed25519@openssh.com", false),
+            ("sk-ecdsa-sha2-nistp256@openssh.com", false),
             ("ssh-rsa", false),
             ("ssh-dss", false),
         ] {
-            assert_eq!(acceptable(&Algorithm::new(name).unwrap()), expected, "{name}");
+            assert_eq!(objection(&Algorithm::new(name).unwrap()).is_none(), expected, "{name}");
         }
     }
 

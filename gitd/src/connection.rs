@@ -145,8 +145,8 @@ impl Connection {
         algorithm: &Algorithm,
     ) -> Option<Arc<dyn crate::Session>> {
         let login = authentication::login(user, key, self.peer).ok()?;
-        if !authentication::acceptable(algorithm) {
-            self.refusals.note(&login, "signatures with SHA-1 and DSA are not accepted");
+        if let Some(reason) = authentication::objection(algorithm) {
+            self.refusals.note(&login, reason);
             return None;
         }
         let session = self.service.handler.authenticate(&login).await;

@@ -2,7 +2,7 @@
 
 use russh::keys::ssh_key::{self, HashAlg};
 
-use crate::authentication::{acceptable, without_comment};
+use crate::authentication::{objection, without_comment};
 
 /// A public key that this server would accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub enum InvalidPublicKey {
     #[error("this is a private key: keep it to yourself, and give the content of the .pub file beside it")]
     Private,
     /// An algorithm that is not accepted.
-    #[error("{0} keys are not accepted: make one with `ssh-keygen -t ed25519`")]
-    Algorithm(String),
+    #[error("{0} keys are not accepted ({1}): make one with `ssh-keygen -t ed25519`")]
+    Algorithm(String, &'static str),
 }
 
 impl PublicKey {
@@ -36,8 +36,8 @@ impl PublicKey {
         }
         let key = ssh_key::PublicKey::from_openssh(line).map_err(|_| InvalidPublicKey::Malformed)?;
         // A key has no signature yet: RSA keys sign with SHA-2 later.
-        if !key.algorithm().is_rsa() && !acceptable(&key.algorithm()) {
-            return Err(InvalidPublicKey::Algorithm(key.algorithm().to_string()));
+        if let Some(reason) = objection(&key.algorithm()).filter(|_| !key.algorithm().is_rsa()) {
+            return Err(InvalidPublicKey::Algorithm(key.algorithm().to_string(), reason));
         }
         let text = without_comment(&key).map_err(|_| InvalidPublicKey::Malformed)?;
         Ok(Self { text, fingerprint: key.fingerprint(HashAlg::Sha256).to_string() })
@@ -64,6 +64,15 @@ mod tests {
             assert_eq!(PublicKey::parse(bad), Err(InvalidPublicKey::Malformed), "{bad:?}");
         }
         assert_eq!(PublicKey::parse("-----BEGIN OPENSSH PRIVATE KEY-----\n"), Err(InvalidPublicKey::Private));
+    }
+
+    #[test]
+    fn security_keys_are_refused_with_the_reason() {
+        let line = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAHmHVGXyr/hQPzWzNRKJ3QO0lNfJIjGzW9f3YBrRnm4AAAABHNzaDo=";
+        let error = PublicKey::parse(line).unwrap_err().to_string();
+        let said = "sk-ssh-ed25519@openssh.com keys are not accepted (it cannot be checked that the security key was touched): \
+                    make one with `ssh-keygen -t ed25519`";
+        assert_eq!(error, said);
     }
 
     proptest::proptest! {

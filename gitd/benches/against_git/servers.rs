@@ -11,6 +11,8 @@ use gitd::{Server, Session};
 use tokio::io::{AsyncWriteExt, copy};
 use tokio::runtime::Runtime;
 
+const OPENSSH: &str = "OpenSSH";
+
 /// A way to a repository.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
@@ -38,6 +40,14 @@ impl Peer {
 
     pub(crate) fn repository(&self, name: &str) -> PathBuf {
         self.repositories.join(name)
+    }
+
+    /// OpenSSH's server serves what is there; the others make it.
+    pub(crate) fn make(&self, name: &str) {
+        let path = self.repository(name);
+        if self.name == OPENSSH && !path.exists() {
+            crate::run(Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).arg(path));
+        }
     }
 
     pub(crate) fn ssh(&self) -> String {
@@ -73,7 +83,7 @@ impl Servers {
             vec![peer("airstrip", "airstrip", port, "git-"), peer("spawned git", "airstrip", port, "spawn-")];
         let sshd = sshd(home);
         match &sshd {
-            Some((_, port)) => peers.push(peer("OpenSSH", &user(), *port, "git-")),
+            Some((_, port)) => peers.push(peer(OPENSSH, &user(), *port, "git-")),
             None => println!(
                 "OpenSSH's server is not installed here (openssh-server), or does not start: it is not measured"
             ),

@@ -2,9 +2,11 @@
 
 use std::process::Stdio;
 
+use russh::keys::ssh_key::{HashAlg, LineEnding, PrivateKey, private, public};
 use tokio::net::TcpStream;
 
 use crate::harness::{Conversation, World, printed, run};
+use crate::log;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_key_gets_nothing() {
@@ -28,6 +30,26 @@ async fn other_kinds_of_keys_and_no_sha1() {
     let sha1 = ["-o", "PubkeyAcceptedAlgorithms=ssh-rsa"];
     let finished = run(world.ssh_with("rsa").args(sha1).arg("true")).await;
     assert_eq!(finished.status.code(), Some(255));
+    world.stop().await;
+}
+
+/// Both kinds, however they are used: the signature would say whether somebody touched the key, but nobody here gets to see that.
+#[tokio::test(flavor = "multi_thread")]
+async fn security_keys_are_refused_and_the_log_says_why() {
+    let world = World::new().await;
+    for (name, flags) in [("touched", 1), ("untouched", 0)] {
+        let public = public::SkEd25519::new(public::Ed25519PublicKey([flags; 32]), "ssh:");
+        let pair = private::SkEd25519::new(public, flags, [7; 64]).unwrap();
+        let key = PrivateKey::new(private::KeypairData::SkEd25519(pair), "a token").unwrap();
+        key.write_openssh_file(&world.path(name), LineEnding::LF).unwrap();
+        key.public_key().write_openssh_file(&world.path(&format!("{name}.pub"))).unwrap();
+        world.allow(name);
+        let finished = run(world.ssh_with(name).arg("true")).await;
+        assert_eq!(finished.status.code(), Some(255));
+        assert!(printed(&finished).contains("Permission denied (publickey)"), "{}", printed(&finished));
+        let lines = log::lines_with(&key.public_key().fingerprint(HashAlg::Sha256).to_string());
+        assert!(lines.iter().any(|line| line.contains("that the security key was touched")), "{lines:?}");
+    }
     world.stop().await;
 }
 
