@@ -41,8 +41,8 @@ async fn security_keys_are_refused_and_the_log_says_why() {
         let public = public::SkEd25519::new(public::Ed25519PublicKey([flags; 32]), "ssh:");
         let pair = private::SkEd25519::new(public, flags, [7; 64]).unwrap();
         let key = PrivateKey::new(private::KeypairData::SkEd25519(pair), "a token").unwrap();
-        key.write_openssh_file(&world.path(name), LineEnding::LF).unwrap();
-        key.public_key().write_openssh_file(&world.path(&format!("{name}.pub"))).unwrap();
+        key.write_openssh_file(world.path(name), LineEnding::LF).unwrap();
+        key.public_key().write_openssh_file(world.path(&format!("{name}.pub"))).unwrap();
         world.allow(name);
         let finished = run(world.ssh_with(name).arg("true")).await;
         assert_eq!(finished.status.code(), Some(255));
