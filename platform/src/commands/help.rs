@@ -104,7 +104,11 @@ fn details(name: &str) -> Option<String> {
     let command = definition().find_subcommand(name)?.clone();
     let arguments: Vec<(String, String)> = command.get_arguments().filter_map(described).collect();
     let width = arguments.iter().map(|(argument, _)| argument.len()).max().unwrap_or(0);
-    let lines = arguments.iter().map(|(argument, about)| format!("  {argument:<width$}  {about}\n"));
+    let next_line = format!("\n{:width$}    ", "");
+    let lines = arguments.iter().map(|(argument, about)| {
+        let about = about.replace('\n', &next_line);
+        format!("  {argument:<width$}  {about}\n")
+    });
     let gap = if arguments.is_empty() { "" } else { "\n" };
     let head = format!("Usage: {}\n\n{}\n{gap}", full_usage(&command), about(&command));
     Some(std::iter::once(head).chain(lines).collect())
@@ -322,6 +326,9 @@ mod tests {
           --app APP    Only this app; without it the key is admin of everything
           --role ROLE  deploy: push, logs, ps, releases, rollback, restart; admin: everything of the app
         ");
+        let settings = details("http:set").unwrap();
+        assert!(settings.contains("\n  SETTING  https=auto|redirect|both  who"), "{settings}");
+        assert!(settings.contains("\n           rate=20|off               more"), "{settings}");
         assert_eq!(details("nonsense"), None);
     }
 

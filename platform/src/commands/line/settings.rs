@@ -55,17 +55,19 @@ pub(in crate::commands) enum Settings {
     #[command(name = "http:set")]
     SetHttp {
         app: AppName,
-        /// https=redirect: visitors without TLS are sent to it once there is a certificate; auto (as it is unless set): once there is one that
-        /// browsers trust; both: never. hsts=365d|off: for so long browsers come with TLS alone, whatever is set later.
-        /// wait=10s|off: how long a request waits for an instance while there is none, instead of failing at once.
-        /// drain=30s|off: how long a WebSocket to an instance that was replaced lives on, before that is told to end, and closes it.
-        /// sticky=on|off: a browser's requests go to the same instance. body=100M|off: longer ones are answered with 413.
-        /// in-flight=500|off: more requests at once are answered with 503. rate=20|off: more of one client address in a second with 429.
-        /// protocol=http1|h2c: what the app speaks, h2c for gRPC; for instances that start from then on, by a push or `restart`.
-        /// access-log=json|common|off: a line for each request in the app's log, as JSON or in the Common Log Format (`logs APP -p router`).
-        /// compress=on|off: by gzip, brotli or zstd, what the app sent uncompressed and shrinks.
-        /// server-timing=on|off: answers say how long the app took, and the router
-        #[arg(value_name = "SETTING", required = true)]
+        /// https=auto|redirect|both  who comes without TLS is sent to it: once browsers trust the certificate, once there is one, never
+        /// hsts=365d|off             for so long browsers come with TLS alone, whatever is set later
+        /// wait=10s|off              how long a request waits for an instance while there is none, instead of failing at once
+        /// drain=30s|off             how long a WebSocket to an instance that was replaced lives on, before that is told to end, and closes it
+        /// sticky=on|off             a browser's requests go to the same instance
+        /// body=100M|off             longer ones are answered with 413
+        /// in-flight=500|off         more requests at once are answered with 503
+        /// rate=20|off               more of one client address in a second are answered with 429
+        /// protocol=http1|h2c        what the app speaks, h2c for gRPC; for instances that start from then on, by a push or `restart`
+        /// access-log=json|common|off  a line for each request in the app's log (`logs APP -p router`)
+        /// compress=on|off           by gzip, brotli or zstd, what the app sent uncompressed and shrinks
+        /// server-timing=on|off      answers say how long the app took, and the router
+        #[arg(value_name = "SETTING", required = true, verbatim_doc_comment)]
         settings: Vec<HttpSetting>,
     },
     /// Answer with a page that says so instead of the app
