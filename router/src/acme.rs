@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use instant_acme::{Account, NewAccount};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,9 @@ use schedule::{Budget, Kind, Refusals};
 
 /// Most time that one order takes.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Most orders at once: a name whose order hangs holds few others up.
+const AT_ONCE: usize = 4;
 
 /// How long to sleep at most: clocks are set, and machines sleep.
 const NAP: Duration = Duration::from_secs(3600);
@@ -116,6 +121,8 @@ pub struct Acme {
     names: Mutex<Names>,
     /// Told when names have changed.
     changed: Notify,
+    /// Held by who looks for the account, or makes it.
+    registering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -141,7 +148,8 @@ struct Domain {
 impl Acme {
     /// Nothing is asked yet.
     pub fn new(settings: AcmeSettings, store: Arc<dyn Store>, certificates: Arc<Certificates>) -> Self {
-        Self { settings, store, certificates, names: Mutex::default(), changed: Notify::new() }
+        let registering = tokio::sync::Mutex::default();
+        Self { settings, store, certificates, names: Mutex::default(), changed: Notify::new(), registering }
     }
 
     /// From now on certificates are asked for these names and no others, and shown to clients; `own` are shown, too, and
@@ -179,32 +187,36 @@ impl Acme {
         Ok(true)
     }
 
-    /// Asks whenever it is time, for one name after the other.
+    /// Asks whenever it is time, for a few names at once.
     pub async fn run(&self, cancel: CancellationToken) {
         cancel.run_until_cancelled(self.work()).await;
     }
 
     async fn work(&self) {
-        let mut budget = Budget::default();
+        let (budget, mut asked, mut orders) = (Budget::default(), BTreeSet::new(), FuturesUnordered::new());
         loop {
             self.load().await;
             let now = SystemTime::now();
-            match self.next(now) {
-                Some((name, due)) if due <= now => {
-                    self.renew(&name, &mut budget).await;
+            let nap = match self.next(now, &asked) {
+                Some((name, due)) if due <= now && asked.len() < AT_ONCE => {
+                    asked.insert(name.clone());
+                    orders.push(self.renew(name, &budget));
+                    continue;
                 }
-                next => {
-                    let nap = next.map_or(NAP, |(_, due)| due.duration_since(now).unwrap_or_default().min(NAP));
-                    let _changed = tokio::time::timeout(nap, self.changed.notified()).await;
-                }
+                Some((_, due)) if asked.len() < AT_ONCE => due.duration_since(now).unwrap_or_default().min(NAP),
+                _ => NAP,
+            };
+            tokio::select! {
+                Some(name) = orders.next() => drop(asked.remove(&name)),
+                _changed_or_time = tokio::time::timeout(nap, self.changed.notified()) => {}
             }
         }
     }
 
-    /// The name whose time comes first. Of those whose time has come, what has failed less is more likely to succeed.
-    fn next(&self, now: SystemTime) -> Option<(HostName, SystemTime)> {
+    /// Of the names that are not being asked for, the one whose time comes first. Of those whose time has come, what has failed less is more likely to succeed.
+    fn next(&self, now: SystemTime, asked: &BTreeSet<HostName>) -> Option<(HostName, SystemTime)> {
         let names = self.names();
-        let next = names.domains.iter().map(|(name, domain)| {
+        let next = names.domains.iter().filter(|(name, _)| !asked.contains(*name)).map(|(name, domain)| {
             let failures = domain.failure.as_ref().map_or(0, |failure| failure.count);
             (domain.next(name, now), failures, name)
         });
@@ -267,20 +279,21 @@ impl Acme {
         }
     }
 
-    async fn renew(&self, name: &HostName, budget: &mut Budget) {
+    async fn renew(&self, name: HostName, budget: &Budget) -> HostName {
         budget.spend().await;
-        let Some(first) = self.begin(name) else { return };
-        let mut ended = self.order(name, first).await;
+        let Some(first) = self.begin(&name) else { return name };
+        let mut ended = self.order(&name, first).await;
         // An authority that cannot come one way may come the other.
         if matches!(ended, Err(order::Failed::Refused(_))) {
             budget.spend().await;
-            ended = self.order(name, first.other()).await;
+            ended = self.order(&name, first.other()).await;
         }
-        if let Some(failure) = self.end(name, ended)
-            && let Err(error) = self.store.keep_failure(name, &failure).await
+        if let Some(failure) = self.end(&name, ended)
+            && let Err(error) = self.store.keep_failure(&name, &failure).await
         {
             tracing::warn!(%name, %error, "what failed cannot be kept");
         }
+        name
     }
 
     /// Marks that a name is being asked for; how the authority may prove it.
@@ -326,6 +339,7 @@ impl Acme {
 
     /// The account of before, or a new one, which is kept.
     async fn account(&self) -> Result<Account, order::Failed> {
+        let _only_one_is_made = self.registering.lock().await;
         let directory = &self.settings.directory;
         let builder = match &self.settings.root {
             Some(root) => Account::builder_with_root(root)?,

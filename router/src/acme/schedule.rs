@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -91,20 +92,21 @@ impl Refusals {
 /// The orders of the last while.
 #[derive(Default)]
 pub(super) struct Budget {
-    begun: VecDeque<Instant>,
+    begun: Mutex<VecDeque<Instant>>,
 }
 
 impl Budget {
     /// Takes one, and waits until it may be used.
-    pub(super) async fn spend(&mut self) {
+    pub(super) async fn spend(&self) {
         tokio::time::sleep(self.take(Instant::now())).await;
     }
 
     /// Takes one; how long to wait before it may be used.
-    fn take(&mut self, now: Instant) -> Duration {
-        let oldest = if self.begun.len() < ORDERS { None } else { self.begun.pop_front() };
+    fn take(&self, now: Instant) -> Duration {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = if begun.len() < ORDERS { None } else { begun.pop_front() };
         let wait = oldest.map_or(Duration::ZERO, |oldest| (oldest + SPAN).saturating_duration_since(now));
-        self.begun.push_back(now + wait);
+        begun.push_back(now + wait);
         wait
     }
 }
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn orders_are_spread() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
+        let (budget, now) = (Budget::default(), Instant::now());
         assert!((0..ORDERS).all(|_| budget.take(now).is_zero()));
         assert_eq!(budget.take(now), SPAN);
         assert_eq!(budget.take(now + SPAN), Duration::ZERO);

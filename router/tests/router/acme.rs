@@ -29,6 +29,8 @@ struct Memory {
     certificates: Mutex<HashMap<HostName, (String, String)>>,
     failures: Mutex<HashMap<HostName, Failure>>,
     writes: Mutex<Vec<&'static str>>,
+    /// A name whose order never comes to its end.
+    hangs: Option<HostName>,
 }
 
 #[async_trait]
@@ -49,6 +51,9 @@ impl Store for Memory {
     }
 
     async fn keep_certificate(&self, name: &HostName, issued: &Issued) -> Result<(), StoreError> {
+        if self.hangs.as_ref() == Some(name) {
+            std::future::pending::<()>().await;
+        }
         self.writes.lock().unwrap().push("certificate");
         self.certificates.lock().unwrap().insert(name.clone(), (issued.chain.clone(), issued.key.clone()));
         self.failures.lock().unwrap().remove(name);
@@ -227,6 +232,22 @@ async fn a_name_gets_a_certificate_and_keeps_it() {
     until("both have certificates", || is_valid(&acme, "a.test") && is_valid(&acme, "c.test")).await;
     assert_eq!(*store.writes.lock().unwrap(), ["account", "certificate", "certificate", "certificate"]);
     assert!(edge.shows("c.test", &chain).await && !edge.shows("b.test", &chain).await);
+}
+
+#[tokio::test]
+async fn a_name_whose_order_hangs_does_not_hold_the_others_up() {
+    let edge = Edge::new();
+    let (http, https) = edge.ports();
+    let Some(pebble) = Pebble::start(http, https).await else { return skip() };
+    let store = Arc::new(Memory { hangs: Some(HostName::new("a.test").unwrap()), ..Memory::default() });
+    let (acme, _running) = edge.acme(&pebble, &store);
+    // The first in line.
+    acme.want(names(&["a.test"]), BTreeMap::new());
+    let hangs = || acme.states().values().next() == Some(&CertificateState::Ordering);
+    until("it is asked for", hangs).await;
+    acme.want(names(&["a.test", "b.test", "c.test"]), BTreeMap::new());
+    until("the others have certificates", || is_valid(&acme, "b.test") && is_valid(&acme, "c.test")).await;
+    assert!(hangs());
 }
 
 #[tokio::test]
