@@ -100,11 +100,20 @@ impl Platform {
             return Ok(Vec::new());
         }
         let (release, wanted) = self.desired(app)?;
-        self.naps.of(app.id).set(app.asleep);
+        let wanted: Vec<Process> = wanted.iter().flat_map(places).collect();
+        let found = |process: &Process| listed.iter().find_map(|one| self.running_at(one, &release, process));
+        // The daemon that this one replaces has thawed what was frozen, because it may be answering for it.
+        let thawed = !self.alone.is_cancelled()
+            && wanted.iter().any(|process| process.kind.is_web() && found(process).is_some());
+        let sleeps = app.asleep && !thawed;
+        self.naps.of(app.id).set(sleeps);
+        if app.asleep && thawed {
+            self.store.note_asleep(app.id, false)?;
+        }
         let mut taken = Vec::new();
-        for process in wanted.iter().flat_map(places) {
-            let asleep = app.asleep && process.kind.is_web();
-            match listed.iter().find_map(|one| self.running_at(one, &release, &process)) {
+        for process in wanted {
+            let asleep = sleeps && process.kind.is_web();
+            match found(&process) {
                 Some(instance) => {
                     taken.push(instance.id.clone());
                     if !asleep {

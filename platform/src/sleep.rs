@@ -62,7 +62,9 @@ impl Platform {
         watched.retain(|app, _| sleepers.contains_key(app));
         for (app, after) in sleepers {
             let (nap, now) = (self.naps.of(app), Instant::now());
-            let seen = nap.activity(&self.traffic.meter(app));
+            let mut seen = nap.activity(&self.traffic.meter(app));
+            // A daemon that this one replaced may still be answering for it, and could not wake it.
+            seen.busy |= !self.alone.is_cancelled();
             let idle = watched.entry(app).or_insert_with(|| Idle::new(seen, now));
             let depth = idle.look(seen, now, after);
             if depth > self.depth_of(app, &nap) {
@@ -166,7 +168,8 @@ impl Platform {
         }
     }
 
-    /// Another server is to take over, and this one to go on answering: it could not wake what is frozen.
+    /// Another server is to take over, and this one to go on answering: it could not wake what is frozen. Once this one has ended the
+    /// other lets it sleep again, when it is time.
     pub async fn thaw_sleepers(&self) {
         for (app, _) in self.naps.asleep() {
             self.thaw_sleeper(app).await;
