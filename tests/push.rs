@@ -140,6 +140,27 @@ fn the_first_branch_pushed_becomes_the_deploy_branch() {
 }
 
 #[test]
+fn of_all_branches_main_is_deployed_or_master_or_one_is_asked_for() {
+    let server = Server::start();
+    let app = App::probe(server.client(), "blog");
+    app.git(&["branch", "-q", "-m", "main", "zebra"]).ok();
+    app.git(&["branch", "-q", "idea"]).ok();
+    app.push_with(&["airstrip", "--all"]).rejected(&["2 branches, and none of them is main or master"]);
+    assert_eq!((app.branch_on_server("idea"), app.branch_on_server("zebra")), (None, None));
+    app.git(&["branch", "-q", "master"]).ok();
+    // By name `idea` comes first.
+    app.push_with(&["airstrip", "--all"]).rejected(&["idea is not the deploy branch of blog, which is master"]);
+    assert_eq!((app.branch_on_server("idea"), app.branch_on_server("master")), (None, Some(app.head())));
+    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "one");
+
+    let other = App::probe(server.client(), "shop");
+    other.git(&["branch", "-q", "idea"]).ok();
+    other.git(&["branch", "-q", "master"]).ok();
+    other.push_with(&["airstrip", "--all"]).rejected(&["which is main"]);
+    assert_eq!((other.branch_on_server("main"), other.branch_on_server("master")), (Some(other.head()), None));
+}
+
+#[test]
 fn a_failed_first_push_leaves_the_app_without_release_and_without_deploy_branch() {
     let server = Server::start();
     let app = App::new(server.client(), "blog", &[("README", "nothing to run")]);

@@ -29,6 +29,8 @@ pub struct Push<'a> {
     pub receive: Duration,
     /// The turn to build, if it was to deploy when it stood in line.
     pub turn: Option<&'a Turn>,
+    /// Of the branches of an app's first push the one that deploys.
+    pub first: Option<&'a str>,
 }
 
 const DRY_RUN: &str = "dry-run";
@@ -42,7 +44,8 @@ impl Platform {
         actor: &str,
         output: &Output,
     ) -> Result<Option<Turn>> {
-        let deployed = |update| deployed_branch(app, update).ok().flatten();
+        let first = first_branch(app, updates)?;
+        let deployed = |update| deployed_branch(app, first, update).ok().flatten();
         let Some((_, commit)) = updates.iter().find_map(deployed) else { return Ok(None) };
         let dry_run = updates.iter().any(|update| asks_for(update, DRY_RUN));
         let (commit, verb) = (commit.to_string(), if dry_run { "Check" } else { "Deploy" });
@@ -54,7 +57,7 @@ impl Platform {
     /// Decides what a pushed ref means: the deploy branch deploys, tags are stored, everything else is refused.
     pub async fn push(self: &Arc<Self>, app: &App, push: &Push<'_>) -> Result<()> {
         let name = push.update.name.as_str();
-        let Some((branch, commit)) = deployed_branch(app, push.update)? else { return Ok(()) };
+        let Some((branch, commit)) = deployed_branch(app, push.first, push.update)? else { return Ok(()) };
         let changed = || Failure::new("the deploy branch was changed meanwhile", "push again");
         let (turn, text) = (push.turn.ok_or_else(changed)?, commit.to_string());
         let deployment = Deployment {
@@ -185,8 +188,29 @@ fn asks_for(update: &RefUpdate, option: &str) -> bool {
     update.options.iter().any(|asked| asked == option)
 }
 
-/// What a pushed ref deploys; None for a tag.
-pub fn deployed_branch<'a>(app: &App, update: &'a RefUpdate) -> Result<Option<(&'a str, ObjectId)>> {
+/// The branch of an app's first push that is to deploy, where there are several to choose from; None if the app has one already.
+pub fn first_branch<'a>(app: &App, updates: &'a [RefUpdate]) -> Result<Option<&'a str>> {
+    let created = updates.iter().filter(|update| update.new.is_some());
+    let branches: Vec<&str> = created.filter_map(|update| update.name.strip_prefix("refs/heads/")).collect();
+    if app.deploy_branch.is_some() || branches.is_empty() {
+        return Ok(None);
+    }
+    let known = ["main", "master"].into_iter().find_map(|name| branches.iter().find(|branch| **branch == name));
+    match (known, branches.as_slice()) {
+        (Some(branch), _) | (None, [branch]) => Ok(Some(branch)),
+        (None, _) => Err(Failure::new(
+            format!("{} branches, and none of them is main or master", branches.len()),
+            "push the one that is to be deployed by itself: git push REMOTE BRANCH",
+        )),
+    }
+}
+
+/// What a pushed ref deploys; None for a tag. `first` is the one of an app's first push that does.
+pub fn deployed_branch<'a>(
+    app: &App,
+    first: Option<&str>,
+    update: &'a RefUpdate,
+) -> Result<Option<(&'a str, ObjectId)>> {
     let name = update.name.as_str();
     if name.starts_with("refs/tags/") {
         return Ok(None);
@@ -194,7 +218,7 @@ pub fn deployed_branch<'a>(app: &App, update: &'a RefUpdate) -> Result<Option<(&
     let branch = name
         .strip_prefix("refs/heads/")
         .ok_or_else(|| Failure::new(format!("{name} is not stored here"), "push a branch or a tag"))?;
-    if let Some(deploy_branch) = app.deploy_branch.as_deref().filter(|known| *known != branch) {
+    if let Some(deploy_branch) = app.deploy_branch.as_deref().or(first).filter(|known| *known != branch) {
         return Err(other_branch(app, branch, deploy_branch));
     }
     match update.new {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Actor, Need};
 use crate::commands::{self, Console};
-use crate::deploy::{Push, deployed_branch};
+use crate::deploy::{Push, deployed_branch, first_branch};
 use crate::failure::{Failure, Result};
 use crate::gate::Pass;
 use crate::inside::{Program, client_terminal};
@@ -66,6 +66,8 @@ struct Held {
     turn: Weak<Turn>,
     /// How long receiving had taken before it waited.
     receive: Duration,
+    /// Of several branches the one that deploys.
+    first: Option<String>,
 }
 
 enum Purpose {
@@ -95,7 +97,7 @@ impl Session for Visit {
         let app = self.app_of(repository).map_err(|failure| (0, refusal(&failure)))?;
         let mut deploys = None;
         for (index, update) in updates.iter().enumerate() {
-            let branch = deployed_branch(&app, update).map_err(|failure| (index, refusal(&failure)))?;
+            let branch = deployed_branch(&app, None, update).map_err(|failure| (index, refusal(&failure)))?;
             if branch.is_some() && deploys.replace(index).is_some() {
                 return Err((index, Refusal::new("only one branch can be deployed: push one")));
             }
@@ -112,11 +114,12 @@ impl Session for Visit {
         let receive = self.receiving().take().map(|began| began.elapsed()).unwrap_or_default();
         let turn = async {
             let app = self.app_of(repository)?;
-            self.platform.turn_of_push(&app, updates, &self.actor.name, output).await
+            let first = first_branch(&app, updates)?.map(ToOwned::to_owned);
+            Ok(self.platform.turn_of_push(&app, updates, &self.actor.name, output).await?.map(|turn| (turn, first)))
         };
-        let Some(turn) = told(turn.await, output).await? else { return Ok(None) };
+        let Some((turn, first)) = told(turn.await, output).await? else { return Ok(None) };
         let turn = Arc::new(turn);
-        self.turns().insert(repository.to_owned(), Held { turn: Arc::downgrade(&turn), receive });
+        self.turns().insert(repository.to_owned(), Held { turn: Arc::downgrade(&turn), receive, first });
         Ok(Some(Box::new(turn)))
     }
 
@@ -131,8 +134,9 @@ impl Session for Visit {
         incoming: &Incoming,
         output: &Output,
     ) -> std::result::Result<(), Refusal> {
-        let (turn, receive) = self.held(repository);
-        let push = Push { update, incoming, actor: &self.actor.name, receive, turn: turn.as_deref() };
+        let (turn, receive, first) = self.held(repository);
+        let (turn, first) = (turn.as_deref(), first.as_deref());
+        let push = Push { update, incoming, actor: &self.actor.name, receive, turn, first };
         let result = match self.app_of(repository) {
             Ok(app) => self.platform.push(&app, &push).await,
             Err(failure) => Err(failure),
@@ -194,10 +198,11 @@ impl Visit {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The turn of the push that is asked about, and how long receiving it had taken.
-    fn held(&self, repository: &Path) -> (Option<Arc<Turn>>, Duration) {
+    /// The turn of the push that is asked about, how long receiving it had taken, and which of its branches deploys.
+    fn held(&self, repository: &Path) -> (Option<Arc<Turn>>, Duration, Option<String>) {
         let turns = self.turns();
-        turns.get(repository).map_or((None, Duration::ZERO), |held| (held.turn.upgrade(), held.receive))
+        let held = turns.get(repository).map(|held| (held.turn.upgrade(), held.receive, held.first.clone()));
+        held.unwrap_or_default()
     }
 
     /// The repository of an app; a push to an app that does not exist makes it.
