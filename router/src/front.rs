@@ -156,7 +156,10 @@ impl Conversation {
     fn run<I: Stirs>(self: Arc<Self>, stream: I, first: Bytes, version: Version) -> Serving {
         let pulse = Arc::new(Pulse::default());
         match version {
-            Version::Http1 => Box::pin(self.http1(Strict::new(stream, first, Arc::clone(&pulse)), pulse)),
+            Version::Http1 => {
+                let promises = Arc::clone(&self.client.promises);
+                Box::pin(self.http1(Strict::new(stream, first, Arc::clone(&pulse), promises), pulse))
+            }
             Version::Http2 => Box::pin(self.http2(Strict::unchecked(stream, first))),
         }
     }

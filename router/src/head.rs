@@ -5,11 +5,13 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 
+use crate::promises::Promises;
 use crate::table::normal;
 use crate::{strict, switch};
 
@@ -24,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) port: HeaderValue,
     /// `http` or `https`.
     pub(crate) scheme: HeaderValue,
+    /// For what is sent to it before an answer.
+    pub(crate) promises: Arc<Promises>,
 }
 
 impl Client {
@@ -31,7 +35,7 @@ impl Client {
         // Digits, dots and colons are always a header value.
         let ip = peer.ip().to_canonical();
         let address = HeaderValue::from_str(&ip.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { ip, address, port, scheme }
+        Self { ip, address, port, scheme, promises: Arc::default() }
     }
 
     /// Whether it came with TLS.

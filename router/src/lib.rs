@@ -12,7 +12,7 @@
 //! `proxy_protocol`; `proxies` are those) and HTTP/1.1 (through `strict`) or HTTP/2
 //! over it, `edge` finds the service, `admit` asks its settings, `head` checks the headers, `onward`
 //! says what the app gets of them, `upstream` chooses a target and sends over a connection of its `pool`, in HTTP/1.1 of its own or in HTTP/2,
-//! `body` carries both bodies, `switch` what a client wants to speak instead, `tunnel` an upgraded connection, `compress` may pack an answer, `page` says what went wrong,
+//! `body` carries both bodies, `promises` what an app says before its answer, `switch` what a client wants to speak instead, `tunnel` an upgraded connection, `compress` may pack an answer, `page` says what went wrong,
 //! and `sight` what happened, to the log and to `counts`. `pulse` and `conduct` watch how a connection is used, in ticks of the
 //! thread's `clock` or by timers of their own.
 
@@ -41,6 +41,7 @@ mod meter;
 mod onward;
 mod page;
 mod pool;
+mod promises;
 mod proxies;
 mod proxy_protocol;
 mod pulse;

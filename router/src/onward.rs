@@ -8,7 +8,7 @@ use hyper::Version;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, Scheme, Uri};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use memchr::memchr;
 
 use crate::body::RequestBody;
@@ -60,6 +60,11 @@ impl<'a> Onward<'a> {
 
     pub(crate) fn host(&self) -> &HeaderValue {
         &self.host
+    }
+
+    /// Passes on an answer that only promises another one.
+    pub(crate) fn promise(&self, status: StatusCode, headers: &HeaderMap) {
+        self.asked.client.promises.add(self.asked.parts.version, status, headers);
     }
 
     /// Whether it may be sent twice: it has no body, and doing it twice is doing it once (RFC 9110, 9.2.2).

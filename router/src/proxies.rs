@@ -138,7 +138,8 @@ impl Said {
     fn about(self, proxy: &Client) -> Client {
         let mut client = proxy.clone();
         if let Some(address) = self.address {
-            client = Client::new(SocketAddr::new(address, 0), client.port, client.scheme);
+            let promises = client.promises;
+            client = Client { promises, ..Client::new(SocketAddr::new(address, 0), client.port, client.scheme) };
         }
         if let Some(secure) = self.secure {
             client.scheme = HeaderValue::from_static(if secure { "https" } else { "http" });

@@ -13,11 +13,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_write_buf;
 
 use crate::limits::BUFFER_BYTES;
+use crate::promises::Promises;
 use crate::pulse::Pulse;
 
 /// Most bytes of the line before a chunk, with its extensions.
@@ -32,17 +34,24 @@ pub(crate) struct Strict<I> {
     reading: Option<Reading>,
     broken: bool,
     pulse: Arc<Pulse>,
+    promises: Arc<Promises>,
+    /// Those that are being written.
+    begun: BytesMut,
+    /// All that hyper had to write has been written.
+    flushed: bool,
 }
 
 impl<I> Strict<I> {
     /// Checks everything, beginning with what was read `first`.
-    pub(crate) fn new(stream: I, first: Bytes, pulse: Arc<Pulse>) -> Self {
-        Self { stream, first, reading: Some(Reading::default()), broken: false, pulse }
+    pub(crate) fn new(stream: I, first: Bytes, pulse: Arc<Pulse>, promises: Arc<Promises>) -> Self {
+        Self { reading: Some(Reading::default()), pulse, promises, ..Self::unchecked(stream, first) }
     }
 
     /// Checks nothing.
     pub(crate) fn unchecked(stream: I, first: Bytes) -> Self {
-        Self { stream, first, reading: None, broken: false, pulse: Arc::default() }
+        let (pulse, promises) = (Arc::default(), Arc::default());
+        let begun = BytesMut::new();
+        Self { stream, first, reading: None, broken: false, pulse, promises, begun, flushed: true }
     }
 
     /// The connection itself.
@@ -83,9 +92,36 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
     }
 }
 
+impl<I: AsyncWrite + Unpin> Strict<I> {
+    /// Writes promises, if hyper has written answers to their ends. Whatever it writes next is the answer that was promised, or what
+    /// comes before that; and when that has begun, it is too late.
+    fn poll_promises(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(promises) = self.promises.take()
+            && self.flushed
+        {
+            self.begun.extend_from_slice(&promises);
+        }
+        while !self.begun.is_empty() {
+            let Self { stream, begun, .. } = &mut *self;
+            if ready!(poll_write_buf(Pin::new(stream), cx, begun))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Before each write of hyper's.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_promises(cx))?;
+        self.flushed = false;
+        self.pulse.wrote(false);
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.pulse.wrote(false);
+        ready!(self.poll_begin(cx))?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -94,7 +130,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.pulse.wrote(false);
+        ready!(self.poll_begin(cx))?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -104,7 +140,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
 
     /// Asked for when there is nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_promises(cx))?;
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.flushed = true;
         self.pulse.wrote(true);
         Poll::Ready(Ok(()))
     }

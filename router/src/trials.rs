@@ -15,7 +15,6 @@ use crate::body::RequestBody;
 use crate::head::{self, Asked, Client, Has};
 use crate::onward::Onward;
 use crate::proxies::{Network, Proxies};
-use crate::pulse::Pulse;
 use crate::strict::Strict;
 use crate::table::HostName;
 use crate::{proxy_protocol, upstream};
@@ -43,7 +42,7 @@ pub fn strict(data: &[u8]) {
 }
 
 fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
-    let mut strict = Strict::new(bytes, Bytes::new(), Arc::new(Pulse::default()));
+    let mut strict = Strict::new(bytes, Bytes::new(), Arc::default(), Arc::default());
     let mut all = Vec::new();
     let mut part = vec![0; size];
     while let Some(Ok(length @ 1..)) = strict.read(&mut part).now_or_never() {

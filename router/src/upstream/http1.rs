@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -104,7 +104,7 @@ impl Idle {
             reading: Reading { source: Source::Whole(self.stream), input: BytesMut::new(), eof: false },
             sent: false,
         };
-        let head = exchange.answer(&onward.parts().method, cut).await?;
+        let head = exchange.answer(onward, cut).await?;
         Ok(exchange.into_response(head, cut))
     }
 }
@@ -116,14 +116,15 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// The first head that is not a promise. Promises are not passed on: hyper gives no way to.
-    async fn answer(&mut self, method: &Method, cut: &CancellationToken) -> Result<Head, Broken> {
+    /// The first head that is not a promise. Those are passed on.
+    async fn answer(&mut self, onward: &Onward<'_>, cut: &CancellationToken) -> Result<Head, Broken> {
         for _ in 0..PROMISES {
             let bytes = self.head(cut).await?;
-            let head = head::parse(&bytes, method).map_err(Broken::Garbled)?;
+            let head = head::parse(&bytes, &onward.parts().method).map_err(Broken::Garbled)?;
             if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(head);
             }
+            onward.promise(head.status, &head.headers);
         }
         Err(Broken::Garbled(Garbled::Promises))
     }
