@@ -20,7 +20,7 @@ pub(crate) const FIRST_READ: usize = 4 * 1024;
 const STREAMS: u32 = 128;
 
 /// Bytes that an HTTP/2 client may send ahead of what an app takes: for one request, and for all of a connection.
-pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Requests that an HTTP/2 client has reset before anybody looked at them, and faults it has made: more end the

@@ -8,8 +8,16 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::RequestBody;
-use crate::limits::{BUFFER_BYTES, HEAD_BYTES, STREAM_WINDOW as WINDOW};
+use crate::limits::{BUFFER_BYTES, HEAD_BYTES};
 use crate::onward::Onward;
+
+/// Bytes that an app may send ahead of what a client takes, for one request.
+const WINDOW: u32 = 64 * 1024;
+
+/// The same for a connection: room for two thousand clients that take nothing, so that these hold no other up. Half of it is what h2
+/// lets the overhead of small frames be that wait (up to 256 bytes each): a gRPC stream has one for each message, and an app that
+/// passes the bound loses its connection with all that is on it.
+const CONNECTION_WINDOW: u32 = 2048 * WINDOW;
 
 /// A handle of a connection.
 #[derive(Clone)]
@@ -45,7 +53,7 @@ fn protocol() -> Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(8 * WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
         .max_send_buf_size(BUFFER_BYTES);
     builder

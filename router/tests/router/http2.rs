@@ -4,6 +4,7 @@ mod malformed;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -235,6 +236,40 @@ async fn a_client_that_takes_nothing_is_cut() {
     assert!(soon(connection).await.unwrap().is_err());
     drop(answer);
     until("the app's answer is let go", || target.in_flight() == 0).await;
+}
+
+/// An app sends as much ahead as it may, a few bytes at a time, to clients that take nothing yet.
+#[tokio::test]
+async fn many_small_messages_may_wait_for_their_clients() {
+    const MESSAGES: usize = 12_000;
+    const CLIENTS: usize = 12;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = sent.clone();
+    let (_app, target) = h2c_app(move |_| {
+        let counter = counter.clone();
+        async move {
+            let messages = futures_util::stream::iter((0..MESSAGES).map(move |_| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                Ok(Frame::data(Bytes::from_static(b"small")))
+            }));
+            Response::new(StreamBody::new(messages).boxed())
+        }
+    })
+    .await;
+    let router = router_within(vec![target], &Limits { threads: 1, ..Limits::default() });
+    let mut answers = Vec::new();
+    for _ in 0..CLIENTS {
+        let stream = TcpStream::connect(router.address()).await.unwrap();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let handshake = builder.initial_stream_window_size(100).handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.unwrap();
+        let connection = tokio::spawn(connection);
+        answers.push((soon(sender.send_request(get("/"))).await.unwrap(), sender, connection));
+    }
+    until("all is sent", || sent.load(Ordering::SeqCst) == CLIENTS * MESSAGES).await;
+    for (answer, _sender, _connection) in answers {
+        assert_eq!(body(answer).await.len(), MESSAGES * 5);
+    }
 }
 
 /// A stream of events with long pauses is not stalled: it is the app that has nothing to say.
