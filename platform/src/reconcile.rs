@@ -102,14 +102,8 @@ impl Platform {
         let (release, wanted) = self.desired(app)?;
         let wanted: Vec<Process> = wanted.iter().flat_map(places).collect();
         let found = |process: &Process| listed.iter().find_map(|one| self.running_at(one, &release, process));
-        // The daemon that this one replaces has thawed what was frozen, because it may be answering for it.
-        let thawed = !self.alone.is_cancelled()
-            && wanted.iter().any(|process| process.kind.is_web() && found(process).is_some());
-        let sleeps = app.asleep && !thawed;
-        self.naps.of(app.id).set(sleeps);
-        if app.asleep && thawed {
-            self.store.note_asleep(app.id, false)?;
-        }
+        let runs = wanted.iter().any(|process| process.kind.is_web() && found(process).is_some());
+        let sleeps = self.sleeps_on(app, runs)?;
         let mut taken = Vec::new();
         for process in wanted {
             let asleep = sleeps && process.kind.is_web();
@@ -129,6 +123,18 @@ impl Platform {
             }
         }
         Ok(taken)
+    }
+
+    /// Whether an app goes on sleeping. What was frozen does not if this daemon replaces another, which has thawed it because it may be
+    /// answering for it.
+    fn sleeps_on(&self, app: &App, runs: bool) -> Result<bool> {
+        let thawed = runs && !self.alone.is_cancelled();
+        if app.asleep && thawed {
+            self.store.note_asleep(app.id, false)?;
+        }
+        let sleeps = app.asleep && !thawed;
+        self.naps.of(app.id).set(sleeps);
+        Ok(sleeps)
     }
 
     /// Whoever froze it is gone. In the background: a shim that hangs keeps nothing else from starting.
