@@ -4,7 +4,8 @@
 //! behind, so they run in parallel. A story that cannot run on this machine says so on standard output.
 //!
 //! `AIRSTRIP_TEST_POST_MB` sets the size of the large upload (64; the figure of the contract is 1024). With `AIRSTRIP_TEST_FETCH` set the
-//! stories also tell what fetches more than 50 MB.
+//! stories also tell what fetches more than 50 MB. `AIRSTRIP_TEST_PYTHON` is the interpreter that has the clients of gRPC and WebSocket (`grpcio`,
+//! `websockets`; `python3`).
 
 #![expect(
     clippy::unwrap_used,
