@@ -31,8 +31,14 @@ fn chromium(server: &Server) -> Option<Command> {
     };
     certutil(&["-N", "--empty-password"]);
     certutil(&["-A", "-n", "development", "-t", "C,,", "-i", authority.to_str().unwrap()]);
+    let temporary = home.join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
     let mut chromium = Command::new("/usr/bin/chromium");
-    chromium.env("HOME", &home).env("XDG_CONFIG_HOME", home.join("config")).env("XDG_CACHE_HOME", home.join("cache"));
+    chromium
+        .env("HOME", &home)
+        .env("TMPDIR", temporary)
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_CACHE_HOME", home.join("cache"));
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"]);
     chromium.args(["--disable-component-update", "--disable-background-networking", "--no-first-run"]);
     // Else it loads the page and ends.
