@@ -7,7 +7,7 @@ use gix::odb::Handle;
 use gix::odb::store::init::Options;
 
 /// Unpacked bytes kept to rebuild deltas from.
-const DELTA_BASES: usize = 16 << 20;
+const DELTA_BASES: usize = 32 << 20;
 
 /// Opens an object directory (and those it borrows from). Objects above `limit` bytes are errors.
 pub(crate) fn open(directory: &Path, limit: Option<usize>) -> io::Result<Handle> {

@@ -1,6 +1,8 @@
 //! How each object of a pack is to be written: as it is stored, if that is possible. Blocking.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use gix::hashtable::HashMap;
 
 use super::Contents;
 use super::search::Made;

@@ -1,8 +1,9 @@
 //! Which objects a client lacks. Blocking.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
+use gix::hashtable::HashSet;
 use gix::objs::{CommitRefIter, FindExt, Kind, TagRefIter, TreeRefIter};
 use gix::odb::{Handle, HeaderExt};
 
@@ -32,7 +33,8 @@ pub(super) fn peel(objects: &Handle, id: ObjectId) -> Result<Vec<ObjectId>, gix:
 /// Everything that `plan` needs. `tags` are all tags, for those that follow their commits.
 pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Contents, gix::Error> {
     let blob_limit = plan.asked.blob_limit;
-    let mut collector = Collector { objects, blob_limit, seen: HashSet::new(), found: Vec::new(), content: Vec::new() };
+    let mut collector =
+        Collector { objects, blob_limit, seen: HashSet::default(), found: Vec::new(), content: Vec::new() };
     for commit in plan.common.iter().chain(&plan.shallow.no_longer) {
         let tree = collector.tree_of(*commit)?;
         collector.add_tree(tree)?;
