@@ -1,4 +1,4 @@
-//! Compares the router with nginx, and with `HAProxy` if that is there, doing the same routing:
+//! Compares the router with nginx, and with `HAProxy` and Caddy if they are there, doing the same routing:
 //!
 //!     cargo run --release -p router --example load [CONNECTIONS [SECONDS [WHAT]]]
 //!
@@ -91,8 +91,11 @@ fn compare(connections: &str, seconds: &str, what: What) -> Outcome<()> {
         ("nginx", nginx(directory.path(), "proxy", PROXY_CORE, |port| forwarding(port, app.address, what))?),
         ("router", router(app.address, what)?),
     ];
-    if let Some(haproxy) = haproxy(directory.path(), app.address, what)? {
-        proxies.push(("HAProxy", haproxy));
+    if is_there("haproxy", "-v") {
+        proxies.push(("HAProxy", haproxy(directory.path(), app.address, what)?));
+    }
+    if is_there("caddy", "version") {
+        proxies.push(("Caddy", caddy(directory.path(), app.address, what)?));
     }
     println!("{:8} {:>10} {:>9} {:>9} {:>14}", "", "requests/s", "p50", "p99", "CPU/request");
     let mut sums = vec![0.0; proxies.len()];
@@ -153,11 +156,11 @@ fn listening(command: &mut Command, address: SocketAddr) -> Outcome<Server> {
     Err(format!("nothing listens on {address}").into())
 }
 
-/// None if it is not installed.
-fn haproxy(directory: &Path, app: SocketAddr, what: What) -> Outcome<Option<Server>> {
-    if Command::new("haproxy").arg("-v").stdout(Stdio::null()).status().is_err() {
-        return Ok(None);
-    }
+fn is_there(program: &str, version: &str) -> bool {
+    Command::new(program).arg(version).stdout(Stdio::null()).status().is_ok()
+}
+
+fn haproxy(directory: &Path, app: SocketAddr, what: What) -> Outcome<Server> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let tls = if what.is_secure() {
         format!("ssl crt {}/both.pem alpn http/1.1", directory.display())
@@ -171,12 +174,31 @@ fn haproxy(directory: &Path, app: SocketAddr, what: What) -> Outcome<Option<Serv
          balance leastconn\n server app {app}\n"
     );
     std::fs::write(&file, configuration)?;
-    Ok(Some(listening(pinned(PROXY_CORE, "haproxy").arg("-db").arg("-f").arg(&file), address)?))
+    listening(pinned(PROXY_CORE, "haproxy").arg("-db").arg("-f").arg(&file), address)
+}
+
+fn caddy(directory: &Path, app: SocketAddr, what: What) -> Outcome<Server> {
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let (scheme, tls) = if what.is_secure() { ("https", "tls cert.pem key.pem") } else { ("http", "") };
+    let file = directory.join("Caddyfile");
+    let configuration = format!(
+        "{{\n admin off\n auto_https off\n log {{\n level ERROR\n }}\n}}\n{scheme}://{address} {{\n {tls}\n reverse_proxy {app} {{\n \
+         lb_policy least_conn\n transport http {{\n keepalive_idle_conns_per_host 1024\n }}\n }}\n}}\n"
+    );
+    std::fs::write(&file, configuration)?;
+    let mut command = pinned(PROXY_CORE, "caddy");
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file).current_dir(directory);
+    let homes = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"].map(|name| (name, directory));
+    listening(command.envs(homes).env("GOMAXPROCS", "1"), address)
 }
 
 /// What nginx needs to do the same: least busy upstream, kept connections, the forwarded headers.
 fn forwarding(port: u16, app: SocketAddr, what: What) -> String {
-    let tls = if what.is_secure() { "ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem" } else { "" };
+    let tls = if what.is_secure() {
+        "ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate cert.pem; ssl_certificate_key key.pem"
+    } else {
+        ""
+    };
     format!(
         "keepalive_requests 100000000; upstream app {{ least_conn; server {app}; keepalive 256; keepalive_requests 100000000; }} \
          server {{ listen 127.0.0.1:{port} {tls}; server_name 127.0.0.1; location / {{ proxy_pass http://app; proxy_http_version 1.1; \
