@@ -1,8 +1,11 @@
-//! Clients other than git and OpenSSH: git over Dropbear's and PuTTY's SSH, libgit2, dulwich, `JGit`; paramiko and asyncssh.
+//! Clients other than git and OpenSSH: git over Dropbear's and PuTTY's SSH, libgit2, dulwich, gitoxide, `JGit`; paramiko and asyncssh.
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use gitd::ObjectId;
+use gix::remote::Direction;
 use tokio::process::Command;
 
 use crate::harness::{World, printed, run};
@@ -49,6 +52,45 @@ async fn dulwich_pushes_and_fetches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn asyncssh_and_paramiko_run_commands() {
     by_python("sessions.py", "asyncssh, paramiko").await;
+}
+
+/// It has no push.
+#[tokio::test(flavor = "multi_thread")]
+async fn gitoxide_clones_and_fetches() {
+    let world = World::new().await;
+    let work = world.work_tree("blog").await;
+    world.commit(&work, "large", &"0123456789\n".repeat(300_000)).await;
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    let options = gix::open::Options::isolated()
+        .config_overrides([format!("core.sshCommand=ssh {}", world.ssh_options("key").join(" "))]);
+    let (url, copy) = (world.url("blog"), world.path("copy"));
+    let tip = async |update: fn(&str, &Path, gix::open::Options) -> gix::Result<ObjectId>| {
+        let (url, copy, options) = (url.clone(), copy.clone(), options.clone());
+        let updated = tokio::task::spawn_blocking(move || update(&url, &copy, options)).await.unwrap();
+        updated.unwrap_or_else(|error| panic!("{error:?}")).to_string()
+    };
+    assert_eq!(tip(clone_by_gitoxide).await, world.head(&work).await);
+    let head = world.commit(&work, "file", "two\n").await;
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    assert_eq!(tip(fetch_by_gitoxide).await, head);
+    world.git_ok(&copy, &["fsck", "--strict"]).await;
+    world.stop().await;
+}
+
+fn clone_by_gitoxide(url: &str, copy: &Path, options: gix::open::Options) -> gix::Result<ObjectId> {
+    let (kind, creation) = (gix::create::Kind::Bare, gix::create::Options::default());
+    let mut clone = gix::clone::PrepareFetch::new(url, copy, kind, creation, options)?;
+    let (repository, _) = clone.fetch_only(gix::progress::Discard, &AtomicBool::new(false))?;
+    Ok(repository.find_reference("refs/heads/main")?.id().detach())
+}
+
+fn fetch_by_gitoxide(url: &str, copy: &Path, options: gix::open::Options) -> gix::Result<ObjectId> {
+    let repository = gix::open_opts(copy, options)?;
+    let remote = repository.remote_at(url)?.with_refspecs(["+refs/heads/*:refs/heads/*"], Direction::Fetch)?;
+    let connection = remote.connect(Direction::Fetch)?;
+    let fetch = connection.prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())?;
+    fetch.receive(gix::progress::Discard, &AtomicBool::new(false))?;
+    Ok(repository.find_reference("refs/heads/main")?.id().detach())
 }
 
 /// Pushes, clones, pushes again and fetches, with `ssh` (its name to git: `variant`) and its arguments.
