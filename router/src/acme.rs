@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Most orders at once: a name whose order hangs holds few others up.
 const AT_ONCE: usize = 4;
 
+/// How often an order is begun anew that got out of step with the authority.
+const OUT_OF_STEP: usize = 2;
+
 /// How long to sleep at most: clocks are set, and machines sleep.
 const NAP: Duration = Duration::from_secs(3600);
 
@@ -124,6 +127,9 @@ pub struct Acme {
     /// Held by who looks for the account, or makes it.
     registering: tokio::sync::Mutex<()>,
 }
+
+/// What has become of an order.
+type Ordered = Result<(Certificate, Challenge), order::Failed>;
 
 #[derive(Default)]
 struct Names {
@@ -304,7 +310,18 @@ impl Acme {
         Some(domain.challenge)
     }
 
-    async fn order(&self, name: &HostName, challenge: Challenge) -> Result<(Certificate, Challenge), order::Failed> {
+    async fn order(&self, name: &HostName, challenge: Challenge) -> Ordered {
+        let mut ended = self.order_once(name, challenge).await;
+        for _ in 0..OUT_OF_STEP {
+            if !matches!(&ended, Err(failed) if failed.is_out_of_step()) {
+                break;
+            }
+            ended = self.order_once(name, challenge).await;
+        }
+        ended
+    }
+
+    async fn order_once(&self, name: &HostName, challenge: Challenge) -> Ordered {
         let ordered = async {
             let account = self.account().await?;
             let issued = order::order(&account, &self.certificates, name, challenge).await?;
@@ -317,7 +334,7 @@ impl Acme {
     }
 
     /// Marks that it is over; gives what failed.
-    fn end(&self, name: &HostName, ended: Result<(Certificate, Challenge), order::Failed>) -> Option<Failure> {
+    fn end(&self, name: &HostName, ended: Ordered) -> Option<Failure> {
         let mut names = self.names();
         let domain = names.domains.get_mut(name)?;
         domain.ordering = false;

@@ -21,6 +21,9 @@ const OF_THE_NAME: [&str; 6] = ["caa", "connection", "dns", "incorrectResponse",
 /// What the authority says when it has been asked too much.
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 
+/// A number that the authority gave was not taken back (RFC 8555, 6.5). The library asks three times.
+const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+
 /// How it is proved that a name is ours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -77,11 +80,19 @@ fn in_full(error: &dyn std::error::Error) -> String {
 }
 
 impl Failed {
+    /// Nothing is wrong but the order of what was asked: it may be asked again at once.
+    pub(super) fn is_out_of_step(&self) -> bool {
+        self.is_problem(BAD_NONCE)
+    }
+
+    fn is_problem(&self, kind: &str) -> bool {
+        matches!(self, Self::Protocol(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(kind))
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match self {
-            Self::Protocol(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(RATE_LIMITED) => {
-                Kind::TooMuch
-            }
+            Self::Protocol(_) if self.is_problem(RATE_LIMITED) => Kind::TooMuch,
+            Self::Protocol(_) if self.is_out_of_step() => Kind::Trouble,
             Self::Refused(_) | Self::Protocol(instant_acme::Error::Api(_)) | Self::Certificate(_) => Kind::Refused,
             Self::Protocol(_) | Self::Account(_) | Self::Store(_) | Self::Late => Kind::Trouble,
         }
@@ -202,5 +213,19 @@ mod tests {
             assert_eq!(is_of_the_name(&serde_json::from_str(&problem).unwrap()), of_the_name, "{kind}");
         }
         assert!(!is_of_the_name(&serde_json::from_str(r#"{"detail": "no"}"#).unwrap()));
+    }
+
+    #[test]
+    fn what_counts_as_a_refusal() {
+        for (kind, counts_as) in [
+            ("badNonce", Kind::Trouble),
+            ("rateLimited", Kind::TooMuch),
+            ("malformed", Kind::Refused),
+            ("dns", Kind::Refused),
+        ] {
+            let problem = serde_json::from_str(&format!(r#"{{"type": "{ERRORS}{kind}"}}"#)).unwrap();
+            let failed = Failed::from(instant_acme::Error::Api(problem));
+            assert_eq!((failed.kind(), failed.is_out_of_step()), (counts_as, kind == "badNonce"), "{kind}");
+        }
     }
 }
