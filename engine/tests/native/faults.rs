@@ -194,7 +194,7 @@ async fn a_stopped_shim_does_not_hang_the_engine(world: Arc<World>) {
     }
     let well = world.launch("b", "exit 4").await;
     assert_eq!(other.wait(&well).await.unwrap(), Exit::Status(4));
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     let nothing = command("true");
     let (refused, ended) =
         tokio::join!(other.exec(&stopped, &nothing, None), world.engine.stop(&stopped, Duration::from_millis(10)),);
@@ -226,7 +226,7 @@ async fn a_stopped_first_process_delays_every_connection_once(world: Arc<World>)
     // Twice as many as there are sockets made beforehand: the later ones have to ask.
     let kinds = join_all((0..40).map(|_| refused())).await;
     assert!(kinds.contains(&ErrorKind::TimedOut), "{kinds:?}");
-    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     send(first, Signal::SIGCONT);
     assert_eq!(refused().await, ErrorKind::ConnectionRefused);
 }

@@ -65,7 +65,7 @@ async fn whoever_trickles_in_without_a_key_is_sent_away() {
         };
         timeout(PATIENCE, trickle).await.unwrap();
         let time = start.elapsed();
-        assert!(time >= Duration::from_secs(2) && time < Duration::from_secs(4), "{time:?}");
+        assert!(time >= Duration::from_secs(2) && time < Duration::from_secs(20), "{time:?}");
     }
     world.stop().await;
 }
