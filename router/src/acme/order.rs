@@ -124,7 +124,13 @@ pub(super) async fn order(
 ) -> Result<Issued, Failed> {
     let mut order = account.new_order(&NewOrder::new(&[Identifier::Dns(name.as_str().to_owned())])).await?;
     let mut answered = Answered { certificates, name, tokens: Vec::new() };
-    prove(&mut order, &mut answered, challenge).await?;
+    if let Err(failed) = prove(&mut order, &mut answered, challenge).await {
+        return Err(match failed {
+            // The answer to "ready" may be what the authority has found by then, in whatever words.
+            Failed::Protocol(error @ instant_acme::Error::Api(_)) => refused(&mut order, Err(error)).await,
+            other => other,
+        });
+    }
     let status = order.poll_ready(&RetryPolicy::default()).await;
     if !matches!(status, Ok(OrderStatus::Ready)) {
         return Err(refused(&mut order, status).await);
