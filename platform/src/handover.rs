@@ -1,12 +1,14 @@
 //! How one daemon takes the place of another: what the two say to each other.
 //!
-//!     old                                 new
-//!      │  starts it ───────────────────────▶ reads its settings, looks around
-//!      │ ◀───────────────────────── Prepared │
-//!      │  lets changes end, gives the home up│
-//!      │  Take, with the sockets ──────────▶ │ takes the home, serves
-//!      │ ◀──────────────────────────── Ready │
-//!      │  answers what it has begun, ends    │ notices that it is alone
+//! ```text
+//! old                                 new
+//!  │  starts it ───────────────────────▶ reads its settings, looks around
+//!  │ ◀───────────────────────── Prepared │
+//!  │  lets changes end, gives the home up│
+//!  │  Take, with the sockets ──────────▶ │ takes the home, serves
+//!  │ ◀──────────────────────────── Ready │
+//!  │  answers what it has begun, ends    │ notices that it is alone
+//! ```
 //!
 //! They say it over a socket that is the new one's standard input. Whichever goes away, the other sees that.
 
