@@ -3,6 +3,9 @@
 //! `AIRSTRIP_TEST_STEADY` sets how many restarts and deaths there are, and a fifth of it how many deploys and rollbacks (5; the
 //! figure of the long suite is 100).
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -58,29 +61,37 @@ fn scaling_up_and_down_loses_no_request() {
     assert_none_lost(load, "scaling from 1 to 6 and back, twice");
 }
 
-/// Every request of this load may be asked twice: the router asks another instance.
+/// One a second. Every request of this load may be asked twice: the router asks another instance.
 #[test]
-fn a_killed_instance_takes_no_request_with_it() {
+fn killed_instances_take_no_request_with_them() {
     let server = Server::start();
     App::probe(server.client(), "blog").push().ok();
     server.client().airstrip("ps:scale blog web=6").ok();
     let load = Load::start(server.http, "blog.localhost", "/instance", 8);
-    for round in 0..rounds() {
-        let victim = wait_for_instance(server.client(), round);
-        kill(victim, Signal::SIGKILL).unwrap();
+    for _ in 0..rounds() {
+        let next = Instant::now() + Duration::from_secs(1);
+        let victim = longest_up(server.client());
+        kill(Pid::from_raw(victim.try_into().unwrap()), Signal::SIGKILL).unwrap();
+        wait_until("the death is seen", PATIENCE, || up(server.client()).iter().all(|(_, pid)| *pid != victim));
         load.goes_on();
+        sleep(next.saturating_duration_since(Instant::now()));
     }
     assert_none_lost(load, &format!("{} deaths", rounds()));
 }
 
-/// One of those that are up, when there are others.
-fn wait_for_instance(client: &Client, number: usize) -> Pid {
-    let mut up = Vec::new();
+/// The one that has been up for longest, when there are others.
+fn longest_up(client: &Client) -> i64 {
+    let mut instances = Vec::new();
     wait_until("several instances are up", PATIENCE, || {
-        let listed = client.airstrip("ps blog --json").ok().json();
-        let listed = listed.as_array().unwrap().iter();
-        up = listed.filter(|one| one["state"] == "up").map(|one| one["pid"].as_i64().unwrap()).collect();
-        up.len() >= 3
+        instances = up(client);
+        instances.len() >= 3
     });
-    Pid::from_raw(up[number % up.len()].try_into().unwrap())
+    instances.into_iter().min().unwrap().1
+}
+
+/// Since when each instance is up, and its process. One that has just died has none.
+fn up(client: &Client) -> Vec<(String, i64)> {
+    let listed = client.airstrip("ps blog --json").ok().json();
+    let up = listed.as_array().unwrap().iter().filter(|one| one["state"] == "up");
+    up.filter_map(|one| Some((one["since"].as_str()?.to_owned(), one["pid"].as_i64()?))).collect()
 }

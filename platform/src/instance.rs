@@ -44,7 +44,7 @@ pub struct Instance {
     pub labels: Labels,
     /// How the router reaches it (web only).
     pub target: Option<Arc<Target>>,
-    /// When it was started.
+    /// When it was started; of web, when it first answered, as far as this daemon knows.
     pub started: jiff::Timestamp,
 }
 
@@ -140,7 +140,7 @@ impl Platform {
         self.engines.named(engine).await?.launch(&id, &spec, &labels.to_text()).await?;
         let instance = self.instance(id, labels, jiff::Timestamp::now());
         match self.wait_healthy(release, &instance, cancel).await {
-            Ok(()) => Ok(instance),
+            Ok(()) => Ok(Instance { started: jiff::Timestamp::now(), ..instance }),
             Err(failure) => {
                 self.end_instance(&instance, Duration::from_secs(5)).await;
                 Err(failure)

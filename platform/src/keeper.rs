@@ -14,7 +14,9 @@ use crate::names::Process;
 use crate::platform::Platform;
 use crate::release::Runnable;
 
-/// An instance that lived shorter than this died quickly.
+/// A web instance that died sooner than this after its first answer died quickly.
+const QUICK_WEB: Duration = Duration::from_secs(3);
+/// Any other that lived shorter than this: nobody knows when it was done with starting.
 const QUICK: Duration = Duration::from_secs(10);
 /// So many quick deaths in a row are a crash.
 const CRASHED_AFTER: u32 = 5;
@@ -126,7 +128,7 @@ pub async fn keep(platform: Arc<Platform>, place: Arc<Place>, stop: Cancellation
     loop {
         if let Some(instance) = place.occupancy().instance {
             let Some(death) = watch(&platform, &place, &instance, &stop).await else { return };
-            deaths = if death.lived < QUICK { deaths + 1 } else { 1 };
+            deaths = if is_quick(place.is_web(), death.lived) { deaths + 1 } else { 1 };
             note(&place, &format!("{}; {}", death.how, outlook(deaths)));
             leave(&platform, &place, &instance, deaths).await;
         }
@@ -187,6 +189,11 @@ fn note(place: &Place, text: &str) {
     logs::note(&place.release.home, place.release.version, &place.process, text);
 }
 
+/// Whether it is to be started again more slowly if this goes on. What serves for a while is worth having back at once.
+fn is_quick(web: bool, lived: Duration) -> bool {
+    lived < if web { QUICK_WEB } else { QUICK }
+}
+
 /// What will be done about it.
 fn outlook(deaths: u32) -> String {
     let crashed =
@@ -216,6 +223,13 @@ mod tests {
         let [early, late] = [1_000, 4_000].map(|ms| jiff::Timestamp::from_millisecond(ms).unwrap());
         assert_eq!(age(early, late), Duration::from_secs(3));
         assert_eq!(age(late, early), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_has_served_for_a_while_did_not_die_quickly() {
+        for (web, seconds, quick) in [(true, 2, true), (true, 3, false), (false, 9, true), (false, 10, false)] {
+            assert_eq!(is_quick(web, Duration::from_secs(seconds)), quick, "web: {web}, after {seconds} s");
+        }
     }
 
     #[test]
