@@ -1,7 +1,7 @@
 //! What serves is replaced, moved, multiplied and killed under a load that never pauses, and no request is lost.
 //!
-//! `AIRSTRIP_TEST_STEADY` sets how many restarts and deaths there are, and a fifth of it how many deploys and rollbacks (5; the
-//! figure of the long suite is 100).
+//! `AIRSTRIP_TEST_STEADY` sets how many restarts and deaths there are, a fifth of it how many deploys and rollbacks, a tenth how
+//! many upgrades of the server (5, with 3 upgrades; the figure of the long suite is 100).
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -59,6 +59,34 @@ fn scaling_up_and_down_loses_no_request() {
         load.goes_on();
     }
     assert_none_lost(load, "scaling from 1 to 6 and back, twice");
+}
+
+/// The instances stay the same.
+#[test]
+fn upgrades_lose_no_request() {
+    let mut server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    server.client().airstrip("ps:scale blog web=2").ok();
+    let before = up(server.client());
+    let load = Load::start(server.http, "blog.localhost", "/instance", 8);
+    let rounds = (rounds() / 10).max(3);
+    for round in 1..=rounds {
+        let daemon = server.daemon_pid();
+        load.goes_on();
+        server.upgrade().ok();
+        assert_ne!(server.daemon_pid(), daemon);
+        let now = up(server.client());
+        assert!(
+            now.iter().map(|one| one.1).eq(before.iter().map(|one| one.1)),
+            "{before:?} {now:?} in upgrade {round}"
+        );
+    }
+    load.goes_on();
+    server.client().airstrip("restart blog").ok();
+    assert_none_lost(load, &format!("{rounds} upgrades"));
+    App::opened(server.client(), "blog").push_file("message", "two").ok();
+    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "two");
+    server.wait_for_replaced();
 }
 
 /// One a second. Every request of this load may be asked twice: the router asks another instance.

@@ -1,6 +1,4 @@
-//! The server is replaced by another, and nobody notices.
-//!
-//! `AIRSTRIP_TEST_UPGRADES` sets how often under load (3; the figure of the long suite is 10).
+//! The server is replaced by another, and nobody notices. See [`steady`](crate::steady) for upgrades under load.
 
 use std::fs;
 
@@ -9,35 +7,6 @@ use nix::unistd::Pid;
 
 use crate::harness::{App, Live, Load, PATIENCE, Server, wait_until};
 use crate::router;
-
-#[test]
-fn upgrades_under_load_lose_no_request() {
-    let mut server = Server::start();
-    App::probe(server.client(), "blog").push().ok();
-    server.client().airstrip("ps:scale blog web=2").ok();
-    let instances = |server: &Server| {
-        let listed = server.client().airstrip("ps blog --json").ok().json();
-        listed.as_array().unwrap().iter().map(|one| one["pid"].as_u64().unwrap()).collect::<Vec<_>>()
-    };
-    let before = instances(&server);
-    let load = Load::start(server.http, "blog.localhost", "/instance", 8);
-    let rounds: usize = std::env::var("AIRSTRIP_TEST_UPGRADES").map_or(3, |count| count.parse().unwrap());
-    for round in 1..=rounds {
-        let daemon = server.daemon_pid();
-        load.goes_on();
-        server.upgrade().ok();
-        assert_ne!(server.daemon_pid(), daemon);
-        assert_eq!(instances(&server), before, "the instances are the same after upgrade {round}");
-    }
-    load.goes_on();
-    server.client().airstrip("restart blog").ok();
-    let tally = load.stop();
-    assert_eq!(tally.failures, Vec::<String>::new(), "{} were served", tally.served);
-    App::opened(server.client(), "blog").push_file("message", "two").ok();
-    assert_eq!(server.http.get("blog.localhost", "/").ok().body, "two");
-    server.wait_for_replaced();
-    println!("{} requests during {rounds} upgrades", tally.served);
-}
 
 #[test]
 fn what_was_begun_before_an_upgrade_goes_on_after_it() {
