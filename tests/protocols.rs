@@ -115,6 +115,24 @@ fn a_websocket_to_what_was_replaced_ends_in_time() {
     socket.wait_for("closed 1001 after ", PATIENCE);
 }
 
+/// Its client comes again by itself; so it does not hold what was replaced for as long as requests do.
+#[test]
+fn a_stream_of_events_to_what_was_replaced_ends_in_time() {
+    let server = Server::start();
+    App::probe(server.client(), "blog").push().ok();
+    server.client().airstrip("http:set blog drain=2s").ok();
+    let mut curl = Command::new("curl");
+    curl.args(["-qsSN", "--noproxy", "*", "-H", "Host: blog.localhost", &format!("http://{}/events", server.http.0)]);
+    let mut events = Live::start(&mut curl);
+    events.wait_for("data: ", PATIENCE);
+    let begin = Instant::now();
+    server.client().airstrip("restart blog").ok();
+    events.wait_for("data: ", PATIENCE);
+    events.finish(PATIENCE);
+    let lived = begin.elapsed();
+    assert!(lived >= Duration::from_secs(2) && lived < Duration::from_secs(25), "it lived for {lived:?}");
+}
+
 /// h2load's own count of what went wrong.
 fn h2load(server: &Server, https: bool) {
     let address = if https { Https::of_development(server).address } else { server.http.0 };

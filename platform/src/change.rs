@@ -18,7 +18,7 @@ use crate::platform::Platform;
 use crate::release::Runnable;
 use crate::store::{App, Scale};
 
-/// How long requests in flight have to end when their instance is replaced; upgraded connections, too, unless the app is set otherwise.
+/// How long requests in flight have to end when their instance is replaced; what lasts, too, unless the app is set otherwise.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(30);
@@ -37,16 +37,16 @@ pub struct Change {
 
 /// How long what was replaced may live on.
 pub struct Leave {
-    /// Upgraded connections to it.
-    pub upgraded: Duration,
+    /// What lasts until somebody ends it: upgraded connections to it, and streams of events.
+    pub lasting: Duration,
     /// Cancelled if they are to end sooner.
     pub hurry: CancellationToken,
 }
 
 impl Leave {
-    /// For upgraded connections no longer than for requests.
+    /// For what lasts no longer than for requests.
     pub fn soon(formation: &Formation) -> Self {
-        Self { upgraded: DRAIN, hurry: formation.hurry() }
+        Self { lasting: DRAIN, hurry: formation.hurry() }
     }
 }
 
@@ -106,7 +106,7 @@ impl Platform {
         self.retire(old_workers, Leave::soon(&formation)).await;
         self.start_workers(&formation, &change.release, workers, output).await;
         let platform = self.clone();
-        let leave = Leave { upgraded: Duration::from_secs(app.http.drain), hurry: formation.hurry() };
+        let leave = Leave { lasting: Duration::from_secs(app.http.drain), hurry: formation.hurry() };
         self.tasks.spawn(self.endings.track_future(async move {
             platform.retire(old_webs, leave).await;
             platform.uses.idle.notify_one();
@@ -191,17 +191,18 @@ impl Platform {
         }
     }
 
-    /// A daemon that this one replaced may have requests and upgraded connections in there, too; it has the same time for them.
+    /// A daemon that this one replaced may have requests and what lasts in there, too; it has the same time for them.
     async fn let_end(&self, target: &Target, leave: &Leave) {
         let requests = async {
             let others = tokio::time::timeout(DRAIN, self.alone.cancelled());
             let ((), _alone_or_late) = tokio::join!(target.drain_requests(DRAIN), others);
         };
-        let upgraded = async {
+        let lasting = async {
             let all = async { tokio::join!(target.emptied(), self.alone.cancelled()) };
-            let _all_or_late = leave.hurry.run_until_cancelled(tokio::time::timeout(leave.upgraded, all)).await;
+            let _all_or_late = leave.hurry.run_until_cancelled(tokio::time::timeout(leave.lasting, all)).await;
+            target.cut_streams();
         };
-        tokio::join!(requests, upgraded);
+        tokio::join!(requests, lasting);
     }
 }
 

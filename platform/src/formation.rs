@@ -31,7 +31,7 @@ pub struct Formation {
     /// One change of what runs at a time.
     pub changes: Arc<Semaphore>,
     kept: Mutex<BTreeMap<Process, Kept>>,
-    /// Cancelled, and made anew, when upgraded connections to what was replaced are to end.
+    /// Cancelled, and made anew, when upgraded connections to what was replaced, and streams of events, are to end.
     hurry: Mutex<CancellationToken>,
 }
 

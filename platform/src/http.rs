@@ -34,7 +34,7 @@ pub struct HttpSettings {
     pub protocol: Protocol,
     /// For so many seconds a request waits for an instance, instead of failing at once; 0: it does not.
     pub wait: u64,
-    /// For so many seconds upgraded connections to an instance that was replaced live on; then it is told to end, and closes them.
+    /// For so many seconds upgraded connections and streams of events to an instance that was replaced live on; then it is told to end.
     pub drain: u64,
 }
 

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::limits::LINGER;
 use crate::meter::Meter;
@@ -29,6 +30,10 @@ pub(crate) enum AnswerBody {
 pub(crate) struct Passing {
     /// None: given back.
     incoming: Option<(Incoming, Lease)>,
+    /// The end of the target's patience, listened to once something has to be waited for.
+    cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Why it ends early, until that is told.
+    broken: Option<AnswerError>,
     ended: bool,
 }
 
@@ -46,6 +51,8 @@ pub(crate) enum AnswerError {
     Http1(#[from] BodyBroken),
     #[error(transparent)]
     Http2(#[from] hyper::Error),
+    #[error("the instance was replaced, and the time to end is over")]
+    Cut,
 }
 
 impl AnswerBody {
@@ -58,7 +65,7 @@ impl AnswerBody {
     }
 
     pub(crate) fn passing(incoming: Incoming, lease: Lease) -> Self {
-        Self::Passing(Passing { incoming: Some((incoming, lease)), ended: false })
+        Self::Passing(Passing { incoming: Some((incoming, lease)), cut: None, broken: None, ended: false })
     }
 }
 
@@ -91,10 +98,28 @@ impl Body for AnswerBody {
 
 impl Passing {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
-        let Some((incoming, _)) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(incoming.poll_frame(cx));
-        self.ended |= frame.is_none();
-        Poll::Ready(frame)
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = ready!(self.poll_uncut(cx));
+        let Some(Err(error)) = frame else {
+            self.ended |= frame.is_none();
+            return Poll::Ready(frame);
+        };
+        // hyper throws away what it has not written when it is told of an error: let it write first.
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// What comes, unless the target is cut first.
+    fn poll_uncut(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let Some((incoming, lease)) = &mut self.incoming else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = incoming.poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let cut = self.cut.get_or_insert_with(|| Box::pin(lease.cut().clone().cancelled_owned()));
+        cut.as_mut().poll(cx).map(|()| Some(Err(AnswerError::Cut)))
     }
 
     fn is_end(&self) -> bool {

@@ -235,11 +235,14 @@ impl Edge {
         &self,
         service: &Service,
         response: Response<Incoming>,
-        lease: Lease,
+        mut lease: Lease,
         switch: Option<Switch>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let garbled = || Refusal::Garbled { app: service.name.clone() };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if head::is_stream(response.headers()) {
+                lease.lasts();
+            }
             let misunderstood = switch.is_some_and(|switch| switch.wanted.misunderstands(response.status()));
             let answer = (!misunderstood).then(|| response.map(|body| AnswerBody::passing(body, lease)));
             return answer.ok_or_else(garbled);

@@ -192,6 +192,13 @@ pub(crate) fn announce_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderVa
     }
 }
 
+/// Whether an answer is a stream of events: it lasts until somebody ends it, and its client comes again by itself then.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+}
+
 /// Removes the headers that are for one hop, and those that `Connection` lists.
 fn remove(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();

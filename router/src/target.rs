@@ -40,12 +40,14 @@ pub struct Target {
     /// How many are in flight, and in the highest bit whether it drains: one word, so that whoever enters either is
     /// seen by the drain or sees it.
     load: AtomicUsize,
-    /// How many of these are upgraded connections.
-    upgraded: AtomicUsize,
+    /// How many of these last for as long as somebody lets them: upgraded connections, and streams of events.
+    lasting: AtomicUsize,
     /// Told when less is in flight to a draining target.
     fewer: Notify,
     /// Ends every connection to it that carries requests.
     cut: CancellationToken,
+    /// Ends streams of events.
+    cut_streams: CancellationToken,
     /// Ends upgraded connections.
     hang_up: CancellationToken,
     pool: Pool,
@@ -63,9 +65,10 @@ impl Target {
             dial: Box::new(dial),
             protocol: Protocol::default(),
             load: AtomicUsize::new(0),
-            upgraded: AtomicUsize::new(0),
+            lasting: AtomicUsize::new(0),
             fewer: Notify::new(),
             cut: CancellationToken::new(),
+            cut_streams: CancellationToken::new(),
             hang_up: CancellationToken::new(),
             pool: Pool::default(),
             circuit: Circuit::default(),
@@ -99,15 +102,16 @@ impl Target {
         self.load.load(Ordering::SeqCst) & !DRAINING
     }
 
-    /// Waits until nothing is in flight; after `limit` cuts what is left (upgraded connections too). Idle pooled connections are closed.
+    /// Waits until nothing is in flight; after `limit` cuts what is left (streams and upgraded connections too). Idle pooled connections are closed.
     /// Call it after a table without this target has been swapped in. A drained target takes no request any more.
     pub async fn drain(&self, limit: Duration) {
         self.drain_until(limit, |target| target.in_flight() == 0).await;
+        self.cut_streams();
         self.hang_up.cancel();
     }
 
-    /// The same, but upgraded connections are neither waited for nor cut: wait for [`emptied`](Self::emptied). An app that is told to end
-    /// closes them with a word.
+    /// The same, but streams of events and upgraded connections are neither waited for nor cut: wait for [`emptied`](Self::emptied),
+    /// and [cut](Self::cut_streams) the streams. An app that is told to end closes upgraded connections with a word.
     pub async fn drain_requests(&self, limit: Duration) {
         self.drain_until(limit, Self::has_no_request).await;
     }
@@ -126,6 +130,11 @@ impl Target {
         self.pool.clear();
     }
 
+    /// Ends streams of events, whose clients come again by themselves.
+    pub fn cut_streams(&self) {
+        self.cut_streams.cancel();
+    }
+
     /// Waits until nothing is in flight to a target that drains.
     pub async fn emptied(&self) {
         self.become_so(|target| target.in_flight() == 0).await;
@@ -141,16 +150,16 @@ impl Target {
         }
     }
 
-    /// An upgraded connection counts among the upgraded ones only while it is in flight, so there are never too many of these here.
+    /// Nothing counts as lasting but while it is in flight, so there is never too much of it here.
     fn has_no_request(&self) -> bool {
-        let upgraded = self.upgraded.load(Ordering::SeqCst);
-        self.in_flight() <= upgraded
+        let lasting = self.lasting.load(Ordering::SeqCst);
+        self.in_flight() <= lasting
     }
 
     /// Counts one more in flight; None if the target drains or has been drained.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
         let before = self.load.fetch_add(1, Ordering::SeqCst);
-        let entered = InFlight { target: Arc::clone(self), place: None, upgraded: false };
+        let entered = InFlight { target: Arc::clone(self), place: None, lasts: false };
         (before & DRAINING == 0).then_some(entered)
     }
 
@@ -200,7 +209,7 @@ pub(crate) struct InFlight {
     target: Arc<Target>,
     /// Its place in the count of the service.
     place: Option<Place>,
-    upgraded: bool,
+    lasts: bool,
 }
 
 impl InFlight {
@@ -212,19 +221,23 @@ impl InFlight {
         self.place = Some(place);
     }
 
-    /// It is an upgraded connection from now on.
-    pub(crate) fn upgraded(mut self) -> Self {
-        self.upgraded = true;
-        self.target.upgraded.fetch_add(1, Ordering::SeqCst);
+    /// It is an upgraded connection or a stream from now on.
+    pub(crate) fn lasts(&mut self) {
+        self.lasts = true;
+        self.target.lasting.fetch_add(1, Ordering::SeqCst);
         self.target.tell_if_draining(self.target.load.load(Ordering::SeqCst));
-        self
+    }
+
+    /// Ends an answer.
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        if self.lasts { &self.target.cut_streams } else { &self.target.cut }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.upgraded {
-            self.target.upgraded.fetch_sub(1, Ordering::SeqCst);
+        if self.lasts {
+            self.target.lasting.fetch_sub(1, Ordering::SeqCst);
         }
         self.target.tell_if_draining(self.target.load.fetch_sub(1, Ordering::SeqCst));
     }
@@ -261,10 +274,10 @@ mod tests {
     #[tokio::test]
     async fn a_drain_of_requests_leaves_upgraded_connections_alone() {
         let target = Arc::new(Target::new("old", Nowhere));
-        let (request, socket) = (target.enter().unwrap(), target.enter().unwrap());
+        let (request, mut socket) = (target.enter().unwrap(), target.enter().unwrap());
         let mut drain = std::pin::pin!(target.drain_requests(Duration::from_secs(60)));
         assert!(futures_util::poll!(&mut drain).is_pending());
-        let socket = socket.upgraded();
+        socket.lasts();
         assert!(futures_util::poll!(&mut drain).is_pending(), "the other is one still");
         drop(request);
         drain.await;

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use crate::target::InFlight;
 
 /// Copies both ways, beginning with what the app has already said; the target counts it as in flight until the end.
-pub(crate) async fn run(client: OnUpgrade, app: TcpStream, said: Bytes, in_flight: InFlight) {
-    let in_flight = in_flight.upgraded();
+pub(crate) async fn run(client: OnUpgrade, app: TcpStream, said: Bytes, mut in_flight: InFlight) {
+    in_flight.lasts();
     let hang_up = in_flight.target().hang_up();
     hang_up.run_until_cancelled(copy(client, app, said)).await;
 }

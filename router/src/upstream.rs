@@ -16,6 +16,7 @@ use std::task::Poll;
 use hyper::Response;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::http1::{Answer, BodyBroken};
 use crate::balance::{Choice, choose};
@@ -91,6 +92,16 @@ impl Lease {
 
     pub(crate) fn target(&self) -> &Target {
         self.in_flight.target()
+    }
+
+    /// The answer is a stream that lasts.
+    pub(crate) fn lasts(&mut self) {
+        self.in_flight.lasts();
+    }
+
+    /// Ends the answer before its end.
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        self.in_flight.cut()
     }
 
     /// The place in the service's count goes with it.
@@ -239,7 +250,7 @@ impl Upstream {
         let progress = onward.body.progress();
         let answer = match connection.kind {
             Kind::Http1(idle) => self.in_time(pin!(over_http1(target, idle, onward)), progress).await,
-            Kind::Http2(shared) => self.in_time(Box::pin(over_http2(shared, onward)).as_mut(), progress).await,
+            Kind::Http2(shared) => self.in_time(Box::pin(over_http2(target, shared, onward)).as_mut(), progress).await,
         };
         answer.unwrap_or_else(|| Err(Failure::Late.into()))
     }
@@ -267,7 +278,9 @@ impl Upstream {
         let stream = self.dial(target).await?;
         let kind = match target.protocol() {
             Protocol::Http1 => Kind::Http1(http1::Idle::new(stream)),
-            Protocol::H2c => Kind::Http2(http2::Shared::open(stream, target.cut()).await.map_err(io::Error::other)?),
+            Protocol::H2c => {
+                Kind::Http2(http2::Shared::open(stream, target.hang_up()).await.map_err(io::Error::other)?)
+            }
         };
         let connection = Connection { kind, thread: self.thread };
         // A share stays in the pool, so that the next request finds it.
@@ -306,8 +319,15 @@ async fn over_http1(target: &Target, idle: http1::Idle, onward: &mut Onward<'_>)
     }
 }
 
-async fn over_http2(shared: http2::Shared, onward: &mut Onward<'_>) -> Result<Response<Incoming>, Failed> {
-    match shared.ask(onward).await {
+async fn over_http2(
+    target: &Target,
+    shared: http2::Shared,
+    onward: &mut Onward<'_>,
+) -> Result<Response<Incoming>, Failed> {
+    let Some(answer) = target.cut().run_until_cancelled(shared.ask(onward)).await else {
+        return Err(Failure::Closed(io::Error::from(io::ErrorKind::ConnectionAborted).into()).into());
+    };
+    match answer {
         Ok(mut response) => {
             crate::head::to_client(&mut response);
             Ok(response.map(Incoming::Http2))

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::chunks::{Chunks, Piece};
@@ -70,8 +70,6 @@ pub(crate) enum BodyBroken {
     Short,
     #[error(transparent)]
     Garbled(#[from] Garbled),
-    #[error("the instance was replaced, and the time to end is over")]
-    Cut,
 }
 
 impl Idle {
@@ -167,7 +165,7 @@ impl Exchange {
             Framing::Close => Remaining::Close,
         };
         let out = out.filter(|_| head.keeps && !switched);
-        let answer = Answer { reading, remaining: body, out, rest, cut: Cut::new(cut), broken: None };
+        let answer = Answer { reading, remaining: body, out, rest };
         let mut response = Response::new(Box::new(answer));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
@@ -254,9 +252,6 @@ pub(crate) struct Answer {
     /// Sends the rest of the request.
     #[expect(dead_code, reason = "it ends when it is dropped")]
     rest: Option<AbortOnDropHandle<()>>,
-    cut: Cut,
-    /// Why it ends early, until that is told.
-    broken: Option<BodyBroken>,
 }
 
 enum Remaining {
@@ -267,18 +262,6 @@ enum Remaining {
 
 impl Answer {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let frame = ready!(self.poll_whole_frame(cx));
-        let Some(Err(error)) = frame else { return Poll::Ready(frame) };
-        // hyper throws away what it has not written when it is told of an error: let it write first.
-        self.broken = Some(error);
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn poll_whole_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         loop {
             match self.take() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
@@ -295,16 +278,12 @@ impl Answer {
         }
     }
 
-    /// Reads, unless the target is cut.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyBroken>> {
         let room = match self.remaining {
             Remaining::Length(left) => usize::try_from(left).unwrap_or(usize::MAX).min(BODY_ROOM),
             Remaining::Chunks(_) | Remaining::Close => BODY_ROOM,
         };
-        if let Poll::Ready(read) = self.reading.poll_more(cx, room) {
-            return Poll::Ready(read.map_err(BodyBroken::Io));
-        }
-        self.cut.poll(cx).map(|()| Err(BodyBroken::Cut))
+        self.reading.poll_more(cx, room).map_err(BodyBroken::Io)
     }
 
     /// What has been read of the body.
@@ -359,22 +338,5 @@ impl Answer {
             Source::Whole(stream) => Some((stream, self.reading.input.freeze())),
             Source::Half(_) => None,
         }
-    }
-}
-
-/// The target's cut, listened to once something has to be waited for.
-struct Cut {
-    token: CancellationToken,
-    waiting: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-}
-
-impl Cut {
-    fn new(token: &CancellationToken) -> Self {
-        Self { token: token.clone(), waiting: None }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(self.token.clone().cancelled_owned()));
-        waiting.as_mut().poll(cx)
     }
 }

@@ -24,11 +24,11 @@ const CONNECTION_WINDOW: u32 = 2048 * WINDOW;
 pub(super) struct Shared(SendRequest<RequestBody>);
 
 impl Shared {
-    /// The connection ends by itself, when the target is cut, or with this thread's runtime.
-    pub(super) async fn open(stream: TcpStream, cut: &CancellationToken) -> hyper::Result<Self> {
+    /// The connection ends by itself once nobody uses it, when the target hangs up, or with this thread's runtime.
+    pub(super) async fn open(stream: TcpStream, hang_up: &CancellationToken) -> hyper::Result<Self> {
         let (sender, connection) = protocol().handshake(TokioIo::new(stream)).await?;
-        let cut = cut.clone();
-        tokio::spawn(async move { cut.run_until_cancelled(connection).await });
+        let hang_up = hang_up.clone();
+        tokio::spawn(async move { hang_up.run_until_cancelled(connection).await });
         Ok(Self(sender))
     }
 

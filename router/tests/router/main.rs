@@ -17,6 +17,7 @@ mod retries;
 mod routing;
 mod seen;
 mod streaming;
+mod streams;
 mod strict;
 mod successors;
 mod support;

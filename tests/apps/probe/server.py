@@ -69,6 +69,16 @@ class Probe(BaseHTTPRequestHandler):
         print(text)
         self.reply(200, "said")
 
+    def get_events(self):
+        """Server-sent events, until nobody listens any more."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        while True:
+            self.wfile.write(b"data: %s\n\n" % INSTANCE.encode())
+            time.sleep(0.05)
+
     def get_socket(self):
         """WebSocket: sends every text frame back."""
         accept = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -58,7 +58,7 @@ pub(in crate::commands) enum Settings {
         /// https=auto|redirect|both  who comes without TLS is sent to it: once browsers trust the certificate, once there is one, never
         /// hsts=365d|off             for so long browsers come with TLS alone, whatever is set later
         /// wait=10s|off              how long a request waits for an instance while there is none, instead of failing at once
-        /// drain=30s|off             how long a WebSocket to an instance that was replaced lives on, before that is told to end, and closes it
+        /// drain=30s|off             how long a WebSocket or a stream of events to an instance that was replaced lives on, before that is told to end
         /// sticky=on|off             a browser's requests go to the same instance
         /// body=100M|off             longer ones are answered with 413
         /// in-flight=500|off         more requests at once are answered with 503
