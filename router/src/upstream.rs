@@ -164,18 +164,20 @@ impl Failure {
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
     pub(crate) again: bool,
+    /// What has come of an answer that broke off, if nothing of it has been passed on.
+    partial: Option<Box<Response<Incoming>>>,
 }
 
 impl Failed {
     /// Before anything was written.
     pub(crate) fn unsent(failure: Failure) -> Self {
-        Self { failure, again: true }
+        Self { failure, again: true, partial: None }
     }
 }
 
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
-        Self { failure, again: false }
+        Self { failure, again: false, partial: None }
     }
 }
 
@@ -207,10 +209,17 @@ impl Upstream {
                 }
                 Err(error) => failed = error,
             }
-            if failed.failure.is_the_targets() {
-                in_flight.target().circuit().failed(Instant::now().into_std());
-            }
             tried.push(index);
+            match failed.partial.take() {
+                // Nobody else can be asked. It may be all that there will ever be.
+                Some(response) if tried.len() == targets.len() => {
+                    return Ok((*response, Lease { thread: self.thread, in_flight }));
+                }
+                None if failed.failure.is_the_targets() => {
+                    in_flight.target().circuit().failed(Instant::now().into_std());
+                }
+                _ => {}
+            }
         }
         Err(failed)
     }
@@ -303,19 +312,34 @@ impl Upstream {
 }
 
 async fn over_http1(target: &Target, idle: http1::Idle, onward: &mut Onward<'_>) -> Result<Response<Incoming>, Failed> {
-    match idle.ask(onward, target.cut()).await {
-        Ok(response) => Ok(response.map(Incoming::Http1)),
-        Err(broken) => {
-            let again = match &broken {
-                // The kernel resets what the app has not read.
-                http1::Broken::Closed { answered: false, error } if error.kind() == io::ErrorKind::ConnectionReset => {
-                    onward.is_repeatable()
-                }
-                http1::Broken::Closed { answered: false, .. } => onward.may_be_repeated(),
-                _ => false,
-            };
-            Err(Failed { failure: broken.into(), again })
+    let broken = match idle.ask(onward, target.cut()).await {
+        Ok(response) => return Ok(response.map(Incoming::Http1)),
+        Err(broken) => broken,
+    };
+    let again = match &broken {
+        // The kernel resets what the app has not read.
+        http1::Broken::Closed { answered: false, error } if error.kind() == io::ErrorKind::ConnectionReset => {
+            onward.is_repeatable()
         }
+        // What has come of an answer has not been passed on.
+        http1::Broken::Closed { .. } => onward.may_be_repeated(),
+        http1::Broken::Short(_) => true,
+        _ => false,
+    };
+    let (failure, partial) = explain(broken);
+    Err(Failed { failure, again, partial })
+}
+
+fn explain(broken: http1::Broken) -> (Failure, Option<Box<Response<Incoming>>>) {
+    let closed = |kind: io::ErrorKind| Failure::Closed(io::Error::from(kind).into());
+    match broken {
+        http1::Broken::Closed { error, .. } => (Failure::Closed(error.into()), None),
+        http1::Broken::Short(response) => {
+            (closed(io::ErrorKind::UnexpectedEof), Some(Box::new(response.map(Incoming::Http1))))
+        }
+        http1::Broken::Cut => (closed(io::ErrorKind::ConnectionAborted), None),
+        http1::Broken::Garbled(garbled) => (Failure::Garbled(garbled.into()), None),
+        http1::Broken::Client(error) => (Failure::Client(error.into()), None),
     }
 }
 
@@ -335,17 +359,7 @@ async fn over_http2(
         Err((error, unsent)) => {
             let failure = classify(error);
             let again = unsent || matches!(failure, Failure::Closed(_)) && onward.may_be_repeated();
-            Err(Failed { failure, again })
-        }
-    }
-}
-
-impl From<http1::Broken> for Failure {
-    fn from(broken: http1::Broken) -> Self {
-        match broken {
-            http1::Broken::Closed { error, .. } => Self::Closed(error.into()),
-            http1::Broken::Garbled(garbled) => Self::Garbled(garbled.into()),
-            http1::Broken::Client(error) => Self::Client(error.into()),
+            Err(Failed { failure, again, partial: None })
         }
     }
 }

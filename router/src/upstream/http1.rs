@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Frame, SizeHint};
@@ -15,6 +16,7 @@ use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -32,6 +34,11 @@ const HEAD_ROOM: usize = 4 * 1024;
 /// Room for one read of a body.
 const BODY_ROOM: usize = 64 * 1024;
 
+/// Most bytes of an answer that is not passed on before all of it is there, if its request may be sent again; and how long
+/// it is held for that.
+const HELD: u64 = 16 * 1024;
+const HELD_FOR: Duration = Duration::from_secs(1);
+
 /// Answers that only promise another one, for one request.
 const PROMISES: usize = 32;
 
@@ -43,22 +50,18 @@ pub(crate) struct Idle {
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
 pub(super) enum Broken {
     /// The connection ended; with the first bytes of an answer or without.
     Closed {
         answered: bool,
         error: io::Error,
     },
+    /// The connection ended within a small body. This is what has come of the answer.
+    Short(Response<Box<Answer>>),
+    /// The target was cut.
+    Cut,
     Garbled(Garbled),
     Client(BodyError),
-}
-
-impl Broken {
-    /// The target was cut.
-    fn cut() -> Self {
-        Self::Closed { answered: true, error: io::ErrorKind::ConnectionAborted.into() }
-    }
 }
 
 /// Why an answer's body ends early.
@@ -103,7 +106,10 @@ impl Idle {
             sent: false,
         };
         let head = exchange.answer(onward, cut).await?;
-        Ok(exchange.into_response(head, cut))
+        // Until something of an answer is passed on, another instance can be asked for it.
+        let broken = onward.is_repeatable() && !exchange.holds(&head, cut).await && onward.may_be_repeated();
+        let response = exchange.into_response(head, cut);
+        if broken { Err(Broken::Short(response)) } else { Ok(response) }
     }
 }
 
@@ -141,9 +147,29 @@ impl Exchange {
                 };
             }
             match self.reading.poll_head(cx, &mut seen) {
-                Poll::Pending if cut.is_cancelled() => Poll::Ready(Err(Broken::cut())),
+                Poll::Pending if cut.is_cancelled() => Poll::Ready(Err(Broken::Cut)),
                 polled => polled,
             }
+        })
+        .await
+    }
+
+    /// Waits for a small body that comes at once. False if it breaks off.
+    async fn holds(&mut self, head: &Head, cut: &CancellationToken) -> bool {
+        let Framing::Length(length @ 1..=HELD) = head.framing else { return true };
+        let mut end = None;
+        poll_fn(|cx| {
+            while (self.reading.input.len() as u64) < length {
+                let Poll::Ready(read) = self.reading.poll_more(cx, HEAD_ROOM) else {
+                    // Polled at every tick, as above.
+                    let late = Instant::now() >= *end.get_or_insert_with(|| Instant::now() + HELD_FOR);
+                    return if late || cut.is_cancelled() { Poll::Ready(true) } else { Poll::Pending };
+                };
+                if read.is_err() || self.reading.eof {
+                    return Poll::Ready(false);
+                }
+            }
+            Poll::Ready(true)
         })
         .await
     }

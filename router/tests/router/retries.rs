@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Answer, App, Client, raw_app, read_head, router, until};
+use crate::support::{Answer, App, Client, raw_app, read_head, router, soon, until};
 
 /// An app whose first connection answers once, then takes a second request and closes with `last_words`; other
 /// connections answer always. Counts the heads it gets.
@@ -66,10 +66,59 @@ async fn a_request_that_must_not_happen_twice_is_not() {
     }
 }
 
+/// What has come of a small answer is not passed on before the rest, if the app can be asked for all of it again.
 #[tokio::test]
-async fn a_request_whose_answer_had_begun_is_not_sent_again() {
-    let (answer, seen) = on_a_closing_connection("GET / HTTP/1.1\r\nHost: app\r\n\r\n", "HTTP/1.1 20").await;
+async fn a_request_whose_answer_breaks_off_is_sent_again_if_it_may_be() {
+    const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    for begun in ["HTTP/1.1 20", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", HALF] {
+        let (answer, seen) = on_a_closing_connection("GET / HTTP/1.1\r\nHost: app\r\n\r\n", begun).await;
+        assert_eq!((answer.status(), answer.body.as_str(), seen), (200, "ok", 2), "{begun}");
+    }
+    let post = "POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n";
+    let (answer, seen) = on_a_closing_connection(post, "HTTP/1.1 20").await;
     assert_eq!((answer.status(), seen), (502, 1));
+    let (app, heads) = unreliable(HALF).await;
+    let router = router(vec![app.target()]);
+    let mut client = Client::new(&router).await;
+    client.ask(post).await;
+    client.send(post).await;
+    assert!(client.rest().await.ends_with("\r\n\r\nhalf"));
+    assert_eq!(heads.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn what_an_instance_left_unfinished_another_finishes() {
+    let app = raw_app(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await.unwrap();
+    });
+    let (dying, (well, _)) = (app.await, unreliable("").await);
+    for targets in [vec![dying.target(), well.target()], vec![well.target(), dying.target()]] {
+        let router = router(targets);
+        for _ in 0..2 {
+            assert_eq!(crate::support::get(&router, "app").await.body, "ok");
+        }
+    }
+    assert!(dying.connections() >= 1, "the other one was asked, too");
+    // It is all that there is.
+    let router = router(vec![dying.target()]);
+    let mut client = Client::new(&router).await;
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
+    assert!(client.rest().await.ends_with("\r\n\r\nhalf"));
+}
+
+/// An app that says how long its answer is and then takes its time.
+#[tokio::test]
+async fn a_slow_answer_is_passed_on_as_far_as_it_has_come() {
+    let app = crate::support::bytes_app("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+    let router = router(vec![app.target()]);
+    let mut client = Client::new(&router).await;
+    client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
+    let head = soon(read_head(&mut client.0)).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let mut half = [0; 4];
+    soon(client.0.read_exact(&mut half)).await.unwrap();
+    assert_eq!(&half, b"half");
 }
 
 /// An app that reads a request and closes. Counts them.
