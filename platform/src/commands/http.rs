@@ -35,7 +35,7 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
     let app = call.app(name)?;
     let mut http = app.http;
     for setting in settings {
-        setting.change.apply(&mut http);
+        setting.apply(&mut http);
     }
     call.platform.store.set_http(app.id, http)?;
     call.platform.refresh_route(&app)?;
@@ -57,80 +57,60 @@ fn access_log(http: HttpSettings) -> &'static str {
 }
 
 /// `access-log=json`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct HttpSetting {
     said: String,
-    change: Change,
+    take: Take,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    AccessLog(Option<AccessFormat>),
-    Compress(bool),
-    ServerTiming(bool),
-    Https(HttpsMode),
-    Hsts(Option<u64>),
-    Sticky(bool),
-    Body(Option<u64>),
-    InFlight(Option<u32>),
-    Rate(Option<u32>),
-    Protocol(Protocol),
-    Wait(u64),
-    Drain(u64),
+/// Sets what a value says; None, and nothing is changed: it is none.
+type Take = fn(&mut HttpSettings, &str) -> Option<()>;
+
+/// Each setting: its name, what it may be, and what it sets.
+const SETTINGS: [(&str, &str, Take); 12] = [
+    ("https", "redirect, both or auto", |http, value| put(&mut http.https, https(value))),
+    ("hsts", "a time such as 365d, or off", |http, value| put(&mut http.hsts, or_off(value, hsts))),
+    ("wait", "a time up to 5m such as 10s, or off", |http, value| put(&mut http.wait, seconds(value, 300))),
+    ("drain", "a time up to 1h such as 5m, or off", |http, value| put(&mut http.drain, seconds(value, 3600))),
+    ("sticky", "on or off", |http, value| put(&mut http.sticky, switch(value))),
+    ("body", "a size such as 100M, or off", |http, value| put(&mut http.body, or_off(value, parse_bytes))),
+    ("in-flight", "a number above 0, or off", |http, value| put(&mut http.in_flight, or_off(value, count))),
+    ("rate", "a number of requests a second for one address, or off", |http, value| {
+        put(&mut http.rate, or_off(value, count))
+    }),
+    ("protocol", "http1 or h2c", |http, value| put(&mut http.protocol, protocol(value))),
+    ("access-log", "json, common or off", |http, value| put(&mut http.access_log, or_off(value, format))),
+    ("compress", "on or off", |http, value| put(&mut http.compress, switch(value))),
+    ("server-timing", "on or off", |http, value| put(&mut http.server_timing, switch(value))),
+];
+
+fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
+    Some(())
 }
 
-impl Change {
-    fn apply(self, http: &mut HttpSettings) {
-        match self {
-            Self::AccessLog(format) => http.access_log = format,
-            Self::Compress(on) => http.compress = on,
-            Self::ServerTiming(on) => http.server_timing = on,
-            Self::Https(mode) => http.https = mode,
-            Self::Hsts(seconds) => http.hsts = seconds,
-            Self::Sticky(on) => http.sticky = on,
-            Self::Body(bytes) => http.body = bytes,
-            Self::InFlight(count) => http.in_flight = count,
-            Self::Rate(count) => http.rate = count,
-            Self::Protocol(protocol) => http.protocol = protocol,
-            Self::Wait(seconds) => http.wait = seconds,
-            Self::Drain(seconds) => http.drain = seconds,
-        }
+impl HttpSetting {
+    /// True if it has a value that its setting may have.
+    fn apply(&self, http: &mut HttpSettings) -> bool {
+        let value = self.said.split_once('=').map_or("", |(_, value)| value);
+        (self.take)(http, value).is_some()
     }
 }
-
-/// How a value is read; None: it is none.
-type Read = fn(&str) -> Option<Change>;
-
-/// Each setting: its name, what it may be, and how that is read.
-const SETTINGS: [(&str, &str, Read); 12] = [
-    ("https", "redirect, both or auto", |value| https(value).map(Change::Https)),
-    ("hsts", "a time such as 365d, or off", |value| or_off(value, hsts).map(Change::Hsts)),
-    ("wait", "a time up to 5m such as 10s, or off", |value| {
-        or_off(value, |value| seconds(value, 300)).map(|wait| Change::Wait(wait.unwrap_or(0)))
-    }),
-    ("drain", "a time up to 1h such as 5m, or off", |value| {
-        or_off(value, |value| seconds(value, 3600)).map(|drain| Change::Drain(drain.unwrap_or(0)))
-    }),
-    ("sticky", "on or off", |value| switch(value).map(Change::Sticky)),
-    ("body", "a size such as 100M, or off", |value| or_off(value, parse_bytes).map(Change::Body)),
-    ("in-flight", "a number above 0, or off", |value| or_off(value, count).map(Change::InFlight)),
-    ("rate", "a number of requests a second for one address, or off", |value| or_off(value, count).map(Change::Rate)),
-    ("protocol", "http1 or h2c", |value| protocol(value).map(Change::Protocol)),
-    ("access-log", "json, common or off", |value| or_off(value, format).map(Change::AccessLog)),
-    ("compress", "on or off", |value| switch(value).map(Change::Compress)),
-    ("server-timing", "on or off", |value| switch(value).map(Change::ServerTiming)),
-];
 
 impl FromStr for HttpSetting {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        let Some((_, expected, read)) = SETTINGS.iter().find(|(known, ..)| *known == name) else {
+        let name = text.split('=').next().unwrap_or_default();
+        let Some((_, expected, take)) = SETTINGS.iter().find(|(known, ..)| *known == name) else {
             let known: Vec<&str> = SETTINGS.iter().map(|(known, ..)| *known).collect();
             return Err(format!("{name:?} is no setting: known are {}", known.join(", ")));
         };
-        let change = read(value).ok_or_else(|| format!("{text:?}: {name} is {expected}"))?;
-        Ok(Self { said: text.to_owned(), change })
+        let setting = Self { said: text.to_owned(), take: *take };
+        if setting.apply(&mut HttpSettings::default()) {
+            Ok(setting)
+        } else {
+            Err(format!("{text:?}: {name} is {expected}"))
+        }
     }
 }
 
@@ -167,8 +147,10 @@ fn count(value: &str) -> Option<u32> {
     value.parse().ok().filter(|count| *count > 0)
 }
 
+/// 0: off.
 fn seconds(value: &str, most: u64) -> Option<u64> {
-    parse_seconds(value).filter(|seconds| (1..=most).contains(seconds))
+    let seconds = or_off(value, |value| parse_seconds(value).filter(|seconds| (1..=most).contains(seconds)))?;
+    Some(seconds.unwrap_or(0))
 }
 
 /// `365d`: in days, hours or minutes, at most ten years.
@@ -187,26 +169,35 @@ mod tests {
 
     #[test]
     fn settings_are_read_by_their_names() {
-        for (text, change) in [
-            ("https=both", Change::Https(HttpsMode::Both)),
-            ("hsts=off", Change::Hsts(None)),
-            ("hsts=1m", Change::Hsts(Some(60))),
-            ("hsts=3650d", Change::Hsts(Some(3650 * 86400))),
-            ("wait=5m", Change::Wait(300)),
-            ("wait=off", Change::Wait(0)),
-            ("drain=1h", Change::Drain(3600)),
-            ("drain=off", Change::Drain(0)),
-            ("sticky=on", Change::Sticky(true)),
-            ("body=100M", Change::Body(Some(100 << 20))),
-            ("in-flight=1", Change::InFlight(Some(1))),
-            ("rate=off", Change::Rate(None)),
-            ("protocol=h2c", Change::Protocol(Protocol::H2c)),
-            ("access-log=json", Change::AccessLog(Some(AccessFormat::Json))),
-            ("access-log=off", Change::AccessLog(None)),
-            ("compress=off", Change::Compress(false)),
-            ("server-timing=on", Change::ServerTiming(true)),
+        let before = HttpSettings {
+            hsts: Some(1),
+            rate: Some(1),
+            access_log: Some(AccessFormat::Common),
+            compress: true,
+            ..HttpSettings::default()
+        };
+        for (text, after) in [
+            ("https=both", HttpSettings { https: HttpsMode::Both, ..before }),
+            ("hsts=off", HttpSettings { hsts: None, ..before }),
+            ("hsts=1m", HttpSettings { hsts: Some(60), ..before }),
+            ("hsts=3650d", HttpSettings { hsts: Some(3650 * 86400), ..before }),
+            ("wait=5m", HttpSettings { wait: 300, ..before }),
+            ("wait=off", HttpSettings { wait: 0, ..before }),
+            ("drain=1h", HttpSettings { drain: 3600, ..before }),
+            ("drain=off", HttpSettings { drain: 0, ..before }),
+            ("sticky=on", HttpSettings { sticky: true, ..before }),
+            ("body=100M", HttpSettings { body: Some(100 << 20), ..before }),
+            ("in-flight=1", HttpSettings { in_flight: Some(1), ..before }),
+            ("rate=off", HttpSettings { rate: None, ..before }),
+            ("protocol=h2c", HttpSettings { protocol: Protocol::H2c, ..before }),
+            ("access-log=json", HttpSettings { access_log: Some(AccessFormat::Json), ..before }),
+            ("access-log=off", HttpSettings { access_log: None, ..before }),
+            ("compress=off", HttpSettings { compress: false, ..before }),
+            ("server-timing=on", HttpSettings { server_timing: true, ..before }),
         ] {
-            assert_eq!(text.parse::<HttpSetting>().map(|setting| setting.change), Ok(change), "{text}");
+            let mut http = before;
+            assert!(text.parse::<HttpSetting>().unwrap().apply(&mut http));
+            assert_eq!(http, after, "{text}");
         }
     }
 
