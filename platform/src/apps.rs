@@ -97,12 +97,6 @@ impl Platform {
         Ok(std::iter::once(own).chain(self.store.domains(app.id)?).collect())
     }
 
-    /// Tells the router how an app is served after something about it was changed in the store.
-    pub fn refresh_route(&self, app: &App) -> Result<()> {
-        self.route_of(app.id);
-        Ok(())
-    }
-
     /// Tells the router how an app is served now.
     pub fn route_of(&self, id: AppId) {
         self.edge.refresh(id, || match self.make_route(id) {

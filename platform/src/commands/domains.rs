@@ -30,7 +30,7 @@ pub(super) async fn add(call: &mut Call<'_>, name: &AppName, domains: Vec<String
         free_for(call, domain, name)?;
     }
     call.platform.store.add_domains(app.id, &domains)?;
-    call.platform.refresh_route(&app)?;
+    call.platform.route_of(app.id);
     tell(call, "Added", &domains).await;
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(super) async fn remove(call: &mut Call<'_>, name: &AppName, domains: Vec<Str
     if let Some(missing) = call.platform.store.remove_domains(app.id, &domains)? {
         return Err(Failure::new(format!("{name} has no added domain {missing}"), format!("see `domains {name}`")));
     }
-    call.platform.refresh_route(&app)?;
+    call.platform.route_of(app.id);
     tell(call, "Removed", &domains).await;
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) async fn set(call: &mut Call<'_>, name: &AppName, settings: &[HttpSet
         setting.apply(&mut http);
     }
     call.platform.store.set_http(app.id, http)?;
-    call.platform.refresh_route(&app)?;
+    call.platform.route_of(app.id);
     let said: Vec<&str> = settings.iter().map(|setting| setting.said.as_str()).collect();
     call.console.print(&format!("-----> {name}: {}\n", said.join(", "))).await;
     if http.protocol != app.http.protocol {

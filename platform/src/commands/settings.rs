@@ -66,7 +66,7 @@ async fn network(call: &mut Call<'_>, name: &AppName, settings: &[NetworkSetting
     };
     set_terms(call, &app, alter).await?;
     let app = call.app(name)?;
-    call.platform.refresh_route(&app)?;
+    call.platform.route_of(app.id);
     let said = format!("-----> {name}: connections out reach {}\n", reaches(&app.terms));
     call.console.print(&said).await;
     Ok(())
@@ -107,7 +107,7 @@ async fn set_terms(call: &mut Call<'_>, app: &App, alter: impl FnOnce(&mut Terms
 async fn maintenance(call: &mut Call<'_>, name: &AppName, on: bool) -> Result<()> {
     let app = call.app(name)?;
     call.platform.store.set_maintenance(app.id, on)?;
-    call.platform.refresh_route(&call.app(name)?)?;
+    call.platform.route_of(app.id);
     let state = if on { "visitors see a maintenance page" } else { "the app answers again" };
     call.console.print(&format!("-----> {name}: {state}\n")).await;
     Ok(())
