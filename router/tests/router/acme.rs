@@ -1,14 +1,16 @@
 //! Certificates from `pebble`, the test authority of those who made the protocol.
 
+#[path = "../../../tests/harness/pebble/programs.rs"]
+mod programs;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use programs::{Ports, free_port};
 use router::acme::{Acme, AcmeSettings, CertificateState, Failure, Store, StoreError};
 use router::{Authority, Certificate, Certificates, HostName, Https, Issued, Limits, Router, Table};
 use rustls::pki_types::pem::PemObject;
@@ -77,73 +79,36 @@ struct Pebble {
     _processes: [Child; 2],
 }
 
-/// A port on which nobody listens. It is none of those that the kernel hands out: whoever listens on any port, in another
-/// test, would get it before it is used.
-fn port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = 20_000 + u16::try_from(number % 12_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-fn start(program: &str, arguments: &[String]) -> Option<Child> {
-    let command = &mut Command::new(program);
-    let command = command.args(arguments).env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "5");
-    command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().ok()
-}
+/// What it issues is valid for so many seconds: five years.
+const VALIDITY: u64 = 157_766_400;
 
 impl Pebble {
     /// Looks for the answers at these ports of loopback, whatever the name. None if it is not installed.
     async fn start(http: u16, https: u16) -> Option<Self> {
         let home = tempfile::tempdir().unwrap();
-        let (api, management, names) = (port(), port(), port());
+        let ports = Ports::free();
         let authority = Authority::new().unwrap();
         let own = authority.issue(&["localhost".to_owned()]).unwrap();
         let write = |name: &str, text: &str| {
             let path = home.path().join(name);
             std::fs::write(&path, text).unwrap();
-            path.display().to_string()
+            path
         };
         write("root.pem", authority.certificate());
         let (chain, key) = (write("chain.pem", &own.chain), write("key.pem", &own.key));
-        let settings = format!(
-            r#"{{"pebble": {{"listenAddress": "127.0.0.1:{api}", "managementListenAddress": "127.0.0.1:{management}",
-            "certificate": "{chain}", "privateKey": "{key}", "httpPort": {http}, "tlsPort": {https}}}}}"#
-        );
-        let settings = write("pebble.json", &settings);
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let name_server = words(&[
-            "-defaultIPv4",
-            "127.0.0.1",
-            "-defaultIPv6",
-            "",
-            "-dns01",
-            &format!("127.0.0.1:{names}"),
-            "-http01",
-            "",
-            "-https01",
-            "",
-            "-tlsalpn01",
-            "",
-            "-management",
-            &format!("127.0.0.1:{}", port()),
-        ]);
-        let processes = [
-            start("pebble-challtestsrv", &name_server)?,
-            start("pebble", &words(&["-config", &settings, "-dnsserver", &format!("127.0.0.1:{names}"), "-strict"]))?,
-        ];
-        let address = SocketAddr::from(([127, 0, 0, 1], api));
+        let settings = write("pebble.json", &ports.settings(&chain, &key, (http, https), VALIDITY));
+        let start = |command: std::process::Command| Command::from(command).kill_on_drop(true).spawn().ok();
+        let mut pebble = ports.pebble(&settings);
+        pebble.env("PEBBLE_WFE_NONCEREJECT", "5");
+        let processes = [start(ports.name_server())?, start(pebble)?];
+        let address = SocketAddr::from(([127, 0, 0, 1], ports.api));
         soon(async {
             while TcpStream::connect(address).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
-        Some(Self { directory: format!("https://localhost:{api}/dir"), home, _processes: processes })
+        Some(Self { directory: ports.directory(), home, _processes: processes })
     }
 
     fn root(&self) -> &Path {
@@ -253,7 +218,7 @@ async fn a_name_whose_order_hangs_does_not_hold_the_others_up() {
 #[tokio::test]
 async fn an_authority_that_cannot_come_by_http_comes_by_tls() {
     let edge = Edge::new();
-    let Some(pebble) = Pebble::start(port(), edge.ports().1).await else { return skip() };
+    let Some(pebble) = Pebble::start(free_port(), edge.ports().1).await else { return skip() };
     let store = Arc::new(Memory::default());
     let (acme, _running) = edge.acme(&pebble, &store);
     acme.want(names(&["a.test"]), BTreeMap::new());
@@ -263,7 +228,7 @@ async fn an_authority_that_cannot_come_by_http_comes_by_tls() {
 #[tokio::test]
 async fn a_failure_is_shown_and_tried_again_later() {
     let edge = Edge::new();
-    let Some(pebble) = Pebble::start(port(), port()).await else { return skip() };
+    let Some(pebble) = Pebble::start(free_port(), free_port()).await else { return skip() };
     let store = Arc::new(Memory::default());
     let (acme, _running) = edge.acme(&pebble, &store);
     let name = HostName::new("a.test").unwrap();
@@ -296,7 +261,7 @@ async fn an_authority_that_is_not_there_is_a_failure() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("root.pem"), Authority::new().unwrap().certificate()).unwrap();
     let settings = AcmeSettings {
-        directory: format!("https://localhost:{}/dir", port()),
+        directory: format!("https://localhost:{}/dir", free_port()),
         contact: None,
         root: Some(home.path().join("root.pem")),
     };
