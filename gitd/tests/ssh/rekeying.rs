@@ -15,17 +15,19 @@ const EACH_PACKET: &str = "RekeyLimit=128K";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_survive_new_keys_both_ways() {
-    let world = World::new().await;
-    let bytes: Vec<u8> = (0..=255).cycle().take(20_000_000).collect();
-    assert!(talk(world.ssh().args(["-o", OFTEN, "echo"]), bytes.clone()).await == bytes);
-    world.stop().await;
+    come_back(OFTEN, 20_000_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_survive_a_new_key_for_each_packet() {
+    come_back(EACH_PACKET, 2_000_000).await;
+}
+
+/// So many bytes, to the server and back.
+async fn come_back(keys: &str, count: usize) {
     let world = World::new().await;
-    let bytes: Vec<u8> = (0..=255).cycle().take(2_000_000).collect();
-    assert!(talk(world.ssh().args(["-o", EACH_PACKET, "echo"]), bytes.clone()).await == bytes);
+    let bytes: Vec<u8> = (0..=255).cycle().take(count).collect();
+    assert!(talk(world.ssh().args(["-o", keys, "echo"]), bytes.clone()).await == bytes);
     world.stop().await;
 }
 
