@@ -114,8 +114,8 @@ fn header_of(bytes: &Bytes, header: &httparse::Header<'_>) -> Result<(HeaderName
 /// Those for the client, and what the others say to us.
 fn read(bytes: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap, Said), Garbled> {
     let mut said = Said::default();
-    // Some are added before it goes to the client.
-    let mut headers = HeaderMap::with_capacity(parsed.len() + 2);
+    // One is added to every answer.
+    let mut headers = HeaderMap::with_capacity(parsed.len() + 1);
     for header in parsed {
         let (name, value) = header_of(bytes, header)?;
         match name.as_str() {

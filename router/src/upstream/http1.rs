@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -28,8 +29,8 @@ use crate::body::BodyError;
 use crate::limits::BUFFER_BYTES;
 use crate::onward::Onward;
 
-/// Room for one read of a head, and what comes with it.
-const HEAD_ROOM: usize = 4 * 1024;
+/// Most that one read of a head takes, and of what comes with it: mostly all of the answer.
+const HEAD_ROOM: usize = 8 * 1024;
 
 /// Room for one read of a body.
 const BODY_ROOM: usize = 64 * 1024;
@@ -160,7 +161,7 @@ impl Exchange {
         let mut end = None;
         poll_fn(|cx| {
             while (self.reading.input.len() as u64) < length {
-                let Poll::Ready(read) = self.reading.poll_more(cx, HEAD_ROOM) else {
+                let Poll::Ready(read) = self.reading.poll_little(cx) else {
                     // Polled at every tick, as above.
                     let late = Instant::now() >= *end.get_or_insert_with(|| Instant::now() + HELD_FOR);
                     return if late || cut.is_cancelled() { Poll::Ready(true) } else { Poll::Pending };
@@ -230,13 +231,23 @@ impl Reading {
             if self.input.len() > BUFFER_BYTES {
                 return Poll::Ready(Err(Broken::Garbled(Garbled::Long)));
             }
-            let error = match ready!(self.poll_more(cx, HEAD_ROOM)) {
+            let error = match ready!(self.poll_little(cx)) {
                 Ok(()) if !self.eof => continue,
                 Ok(()) => io::ErrorKind::UnexpectedEof.into(),
                 Err(error) => error,
             };
             return Poll::Ready(Err(Broken::Closed { answered: !self.input.is_empty(), error }));
         }
+    }
+
+    /// Reads once, and keeps only as much memory as has come.
+    fn poll_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [MaybeUninit::uninit(); HEAD_ROOM];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.source).poll_read(cx, &mut read))?;
+        self.input.extend_from_slice(read.filled());
+        self.eof |= read.filled().is_empty();
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once; there is no memory for it before there is something to read.
