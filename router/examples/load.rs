@@ -192,7 +192,8 @@ fn caddy(directory: &Path, app: SocketAddr, what: What) -> Outcome<Server> {
     listening(command.envs(homes).env("GOMAXPROCS", "1"), address)
 }
 
-/// What nginx needs to do the same: least busy upstream, kept connections, the forwarded headers.
+/// What nginx needs to do the same: least busy upstream, as many kept connections, the forwarded headers, and an id for each request,
+/// which the app and the client are told.
 fn forwarding(port: u16, app: SocketAddr, what: What) -> String {
     let tls = if what.is_secure() {
         "ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate cert.pem; ssl_certificate_key key.pem"
@@ -200,10 +201,11 @@ fn forwarding(port: u16, app: SocketAddr, what: What) -> String {
         ""
     };
     format!(
-        "keepalive_requests 100000000; upstream app {{ least_conn; server {app}; keepalive 256; keepalive_requests 100000000; }} \
+        "keepalive_requests 100000000; upstream app {{ least_conn; server {app}; keepalive 1024; keepalive_requests 100000000; }} \
          server {{ listen 127.0.0.1:{port} {tls}; server_name 127.0.0.1; location / {{ proxy_pass http://app; proxy_http_version 1.1; \
          proxy_set_header Connection ''; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; \
-         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port $server_port; }} }}"
+         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port $server_port; \
+         proxy_set_header X-Request-Id $request_id; add_header X-Request-Id $request_id always; }} }}"
     )
 }
 
