@@ -19,7 +19,9 @@ pub(crate) const FIRST_READ: usize = 4 * 1024;
 /// Requests at once over one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
-/// Bytes that an HTTP/2 client may send ahead of what an app takes: for one request, and for all of a connection.
+/// Bytes that an HTTP/2 client may send ahead of what an app takes: for one request, and for all of a connection. Half of the
+/// latter is what h2 lets the overhead of small frames be that wait (up to 256 bytes each): a client that sends 2 048 tiny ones
+/// ahead loses its connection. hyper has no other setting for it, and a larger window would be memory for whoever fills it.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
