@@ -8,25 +8,23 @@
 //! own CPU time per request hardly does: compare that.
 #![expect(clippy::print_stdout, reason = "the table is this program's output")]
 
-use std::error::Error;
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+#[path = "beside/peers.rs"]
+mod peers;
+
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use router::{Certificates, Dial, HostName, Https, Limits, Router, Service, State, Table, Target};
+use peers::{Direct, Outcome, Server, listening, nginx, pinned, router};
+use router::{Certificates, HostName, Https, Limits, Router, Service, State, Table, Target};
 
 const ROUNDS: usize = 3;
 const PROXY_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
 /// Clock ticks of `/proc/PID/stat` per second, on every Linux of today.
 const TICKS: f64 = 100.0;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -89,7 +87,7 @@ fn compare(connections: &str, seconds: &str, what: What) -> Outcome<()> {
     })?;
     let mut proxies = vec![
         ("nginx", nginx(directory.path(), "proxy", PROXY_CORE, |port| forwarding(port, app.address, what))?),
-        ("router", router(app.address, what)?),
+        ("router", router(PROXY_CORE, app.address, usize::from(what.is_secure()))?),
     ];
     if is_there("haproxy", "-v") {
         proxies.push(("HAProxy", haproxy(directory.path(), app.address, what)?));
@@ -117,43 +115,6 @@ fn prepare(directory: &Path) -> Outcome<()> {
     std::fs::write(directory.join("cert.pem"), &issued.chain)?;
     std::fs::write(directory.join("key.pem"), &issued.key)?;
     Ok(std::fs::write(directory.join("both.pem"), issued.chain + &issued.key)?)
-}
-
-/// A process that listens; it ends when this is dropped.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn nginx(directory: &Path, name: &str, core: &str, http: impl Fn(u16) -> String) -> Outcome<Server> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let file = directory.join(format!("{name}.conf"));
-    let pid = directory.join(format!("{name}.pid"));
-    let configuration = format!(
-        "daemon off; master_process off; pid {}; error_log stderr crit; events {{ worker_connections 8192; }} http {{ access_log off; {} }}",
-        pid.display(),
-        http(address.port())
-    );
-    std::fs::write(&file, configuration)?;
-    listening(pinned(core, "nginx").arg("-c").arg(&file).arg("-p").arg(directory), address)
-}
-
-fn listening(command: &mut Command, address: SocketAddr) -> Outcome<Server> {
-    let server = Server { process: command.spawn()?, address };
-    for _ in 0..500 {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(server);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Err(format!("nothing listens on {address}").into())
 }
 
 fn is_there(program: &str, version: &str) -> bool {
@@ -209,23 +170,6 @@ fn forwarding(port: u16, app: SocketAddr, what: What) -> String {
     )
 }
 
-fn router(app: SocketAddr, what: What) -> Outcome<Server> {
-    let mut command = pinned(PROXY_CORE, std::env::current_exe()?);
-    command.arg("serve").arg(app.to_string());
-    let mut process = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn()?;
-    let stdout = process.stdout.take().ok_or("no output")?;
-    let mut server = Server { process, address: app };
-    let lines: Vec<String> = BufReader::new(stdout).lines().take(2).collect::<Result<_, _>>()?;
-    server.address = lines.get(usize::from(what.is_secure())).ok_or("no address")?.parse()?;
-    Ok(server)
-}
-
-fn pinned(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", core]).arg(program);
-    command
-}
-
 /// Runs the load, prints a line, and returns the proxy's CPU time per request in microseconds.
 fn measure(name: &str, proxy: &Server, connections: &str, seconds: &str, what: What) -> Outcome<f64> {
     let before = cpu_seconds(proxy.process.id())?;
@@ -259,15 +203,6 @@ fn cpu_seconds(pid: u32) -> Outcome<f64> {
     let after_name = stat.rsplit(") ").next().ok_or("odd stat")?;
     let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
     Ok(ticks / TICKS)
-}
-
-struct Direct(SocketAddr);
-
-#[async_trait]
-impl Dial for Direct {
-    async fn dial(&self) -> std::io::Result<tokio::net::TcpStream> {
-        tokio::net::TcpStream::connect(self.0).await
-    }
 }
 
 /// The router with a thousand hosts in its table, on one thread, until standard input ends.
