@@ -109,27 +109,21 @@ impl From<&Limits> for Bounds {
     }
 }
 
-/// Looks at each commit, tree and tag as it is unpacked. Each thread has one of its own.
-pub(crate) trait Inspect: Sized + Send {
+/// Looks at each commit, tree and tag as it is unpacked, from several threads at once.
+pub(crate) trait Inspect: Sync {
     type Problem: Send;
     /// So many objects will be in the pack.
     fn expect(&mut self, objects: u32);
-    /// One more for another thread.
-    fn another(&self) -> Self;
-    fn look(&mut self, id: ObjectId, kind: Kind, content: &[u8]) -> Result<(), Self::Problem>;
-    /// Takes over what another one has seen.
-    fn join(&mut self, other: Self);
+    fn look(&self, id: ObjectId, kind: Kind, content: &[u8]) -> Result<(), Self::Problem>;
 }
 
 /// Looks at nothing.
 impl Inspect for () {
     type Problem = std::convert::Infallible;
     fn expect(&mut self, _: u32) {}
-    fn another(&self) -> Self {}
-    fn look(&mut self, _: ObjectId, _: Kind, _: &[u8]) -> Result<(), Self::Problem> {
+    fn look(&self, _: ObjectId, _: Kind, _: &[u8]) -> Result<(), Self::Problem> {
         Ok(())
     }
-    fn join(&mut self, (): Self) {}
 }
 
 /// Writes the pack and its index into `directory`, unless it is empty. The input is not read past its end. Bases that a pack lacks are

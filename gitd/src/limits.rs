@@ -10,11 +10,11 @@ pub(crate) const PACKET: usize = 65520;
 pub struct Limits {
     /// Bytes of one pack.
     pub pack_bytes: u64,
-    /// Objects of one pack. While it is taken in, each takes some 100 bytes of memory.
+    /// Objects of one pack. While it is taken in, each takes up to 200 bytes of memory.
     pub pack_objects: u32,
     /// Bytes of all objects of one pack, unpacked.
     pub unpacked_bytes: u64,
-    /// Bytes of one object, unpacked. What a push takes of memory follows from it: at most a few large objects are there at a time.
+    /// Bytes of one object, unpacked. A large one takes three times that of memory, with its delta and its base; there is one at a time.
     pub object_bytes: usize,
     /// Packs of one repository: when there are more, they become one.
     pub packs: usize,

@@ -51,7 +51,7 @@ impl<'a, R: Read> Reader<'a, R> {
     }
 
     /// Reads all of them.
-    pub(super) fn entries<I: Inspect>(&mut self, inspector: &mut I) -> Result<Vec<Entry>, IndexPackError<I::Problem>> {
+    pub(super) fn entries<I: Inspect>(&mut self, inspector: &I) -> Result<Vec<Entry>, IndexPackError<I::Problem>> {
         let mut entries = Vec::with_capacity(FORESEEN.min(self.objects as usize));
         for _ in 0..self.objects {
             if self.interrupt.load(Ordering::Relaxed) {
@@ -73,7 +73,7 @@ impl<'a, R: Read> Reader<'a, R> {
         Ok((end, checksum, self.unpacked))
     }
 
-    fn entry<I: Inspect>(&mut self, before: &[Entry], inspector: &mut I) -> Result<Entry, IndexPackError<I::Problem>> {
+    fn entry<I: Inspect>(&mut self, before: &[Entry], inspector: &I) -> Result<Entry, IndexPackError<I::Problem>> {
         let offset = self.input.offset();
         self.input.crc = Crc::new();
         let (kind, size) = self.kind_and_size()?;
@@ -146,7 +146,7 @@ impl<'a, R: Read> Reader<'a, R> {
         &mut self,
         kind: Kind,
         size: u64,
-        inspector: &mut I,
+        inspector: &I,
     ) -> Result<ObjectId, IndexPackError<I::Problem>> {
         self.count(size)?;
         self.content.clear();

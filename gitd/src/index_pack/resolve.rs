@@ -4,8 +4,8 @@
 //! the objects between the first one and the one at hand, [`Bounds::kept`] bytes of them at most; what had to go is rebuilt when it is needed
 //! again. Families with large objects are gone through one at a time.
 
-use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,8 @@ const THREADS: usize = 4;
 const FEW: usize = 100;
 /// Deltas to deltas to deltas; git makes no longer chains.
 const DEPTH: usize = 4095;
+/// Bytes that are read at a time.
+const PIECE: usize = 64 * 1024;
 /// What it takes to rebuild an object, however small it is, as bytes.
 const REBUILT: u64 = 1024;
 
@@ -29,9 +31,9 @@ pub(super) struct Resolver<'a> {
     file: &'a File,
     bounds: Bounds,
     interrupt: &'a AtomicBool,
-    /// Base and delta, sorted; the deltas whose bases are not in the pack as far as is known.
+    /// Base and delta, sorted.
     deltas: Vec<(u32, u32)>,
-    named: Mutex<HashMap<ObjectId, Vec<u32>>>,
+    named: Named,
     unpacked: AtomicU64,
     large: Mutex<()>,
 }
@@ -44,16 +46,8 @@ impl<'a> Resolver<'a> {
         entries: &[Entry],
         interrupt: &'a AtomicBool,
     ) -> Self {
-        let (mut deltas, mut named) = (Vec::new(), HashMap::<_, Vec<_>>::new());
-        for (number, entry) in (0..).zip(entries) {
-            match entry.base {
-                Base::Whole(_) => {}
-                Base::Entry(base) => deltas.push((base, number)),
-                Base::Named(base) => named.entry(base).or_default().push(number),
-            }
-        }
-        deltas.sort_unstable();
-        let (named, unpacked) = (Mutex::new(named), AtomicU64::new(unpacked));
+        let deltas = sorted(entries, |base| if let Base::Entry(base) = base { Some(base) } else { None });
+        let (named, unpacked) = (Named::new(entries), AtomicU64::new(unpacked));
         Self { file, bounds, interrupt, deltas, named, unpacked, large: Mutex::default() }
     }
 
@@ -63,7 +57,7 @@ impl<'a> Resolver<'a> {
         entries: &mut [Entry],
         from: usize,
         end: u64,
-        inspector: &mut I,
+        inspector: &I,
     ) -> Result<(), IndexPackError<I::Problem>> {
         let roots: Vec<u32> = (0..)
             .zip(entries.iter())
@@ -73,23 +67,18 @@ impl<'a> Resolver<'a> {
             .collect();
         let threads = if self.deltas.len() < FEW { 1 } else { THREADS.min(thread::available_parallelism()?.get()) };
         let next = AtomicUsize::new(0);
-        let mut inspectors: Vec<I> = (0..threads).map(|_| inspector.another()).collect();
         let stored = &*entries;
         let found = thread::scope(|scope| {
             let (roots, next) = (&roots, &next);
-            let work = move |inspector| Worker::new(self, stored, end, inspector).run(roots, next);
-            let own = inspectors.pop();
-            let others: Vec<_> = inspectors.drain(..).map(|inspector| scope.spawn(move || work(inspector))).collect();
-            let own = own.map(work);
+            let work = move || Worker::new(self, stored, end, inspector).run(roots, next);
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let own = work();
             let joined = others.into_iter().map(|other| other.join().unwrap_or(Err(IndexPackError::Interrupted)));
-            own.into_iter().chain(joined).collect::<Result<Vec<_>, _>>()
+            std::iter::once(own).chain(joined).collect::<Result<Vec<_>, _>>()
         })?;
-        for (found, seen) in found {
-            inspector.join(seen);
-            for (number, id) in found {
-                if let Some(entry) = entries.get_mut(number as usize) {
-                    entry.id = id;
-                }
+        for (number, id) in found.into_iter().flatten() {
+            if let Some(entry) = entries.get_mut(number as usize) {
+                entry.id = id;
             }
         }
         Ok(())
@@ -97,31 +86,71 @@ impl<'a> Resolver<'a> {
 
     /// Bases that have not been come across.
     pub(super) fn wanted(&self) -> Vec<ObjectId> {
-        let mut wanted: Vec<_> = self.named().keys().copied().collect();
-        wanted.sort_unstable();
-        wanted
-    }
-
-    fn named(&self) -> MutexGuard<'_, HashMap<ObjectId, Vec<u32>>> {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+        self.named.wanted()
     }
 
     fn is_base(&self, number: u32, id: ObjectId) -> bool {
-        !self.deltas_to(number).is_empty() || self.named().contains_key(&id)
-    }
-
-    fn deltas_to(&self, number: u32) -> &[(u32, u32)] {
-        let begin = self.deltas.partition_point(|(base, _)| *base < number);
-        let rest = self.deltas.get(begin..).unwrap_or_default();
-        rest.get(..rest.partition_point(|(base, _)| *base == number)).unwrap_or_default()
+        !range_of(&self.deltas, &number).is_empty() || self.named.wants(id)
     }
 
     /// The deltas to an object; those by its name are handed out once, should the object be there twice.
     fn take_deltas_to(&self, number: u32, id: ObjectId) -> Vec<u32> {
-        let mut deltas = self.named().remove(&id).unwrap_or_default();
-        deltas.extend(self.deltas_to(number).iter().map(|(_, delta)| *delta));
-        deltas
+        let by_place = self.deltas.get(range_of(&self.deltas, &number)).unwrap_or_default();
+        let by_place = by_place.iter().map(|(_, delta)| *delta);
+        self.named.take(id).iter().map(|(_, delta)| *delta).chain(by_place).collect()
     }
+}
+
+/// The deltas whose bases are named: in the pack, elsewhere, or nowhere.
+struct Named {
+    /// Base and delta, sorted.
+    deltas: Vec<(ObjectId, u32)>,
+    /// Beside the first delta to each base: these have been handed out.
+    taken: Vec<AtomicBool>,
+}
+
+impl Named {
+    fn new(entries: &[Entry]) -> Self {
+        let deltas = sorted(entries, |base| if let Base::Named(base) = base { Some(base) } else { None });
+        let taken = deltas.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { deltas, taken }
+    }
+
+    fn wants(&self, base: ObjectId) -> bool {
+        let range = range_of(&self.deltas, &base);
+        !range.is_empty() && self.taken.get(range.start).is_some_and(|taken| !taken.load(Ordering::Relaxed))
+    }
+
+    fn take(&self, base: ObjectId) -> &[(ObjectId, u32)] {
+        let range = range_of(&self.deltas, &base);
+        let taken =
+            !range.is_empty() && self.taken.get(range.start).is_some_and(|taken| taken.swap(true, Ordering::Relaxed));
+        if taken { &[] } else { self.deltas.get(range).unwrap_or_default() }
+    }
+
+    fn wanted(&self) -> Vec<ObjectId> {
+        let mut bases: Vec<_> = self.deltas.iter().map(|(base, _)| *base).collect();
+        bases.dedup();
+        bases.retain(|base| self.wants(*base));
+        bases
+    }
+}
+
+/// The deltas whose base is of that kind.
+fn sorted<B: Ord>(entries: &[Entry], base: impl Fn(Base) -> Option<B> + Copy) -> Vec<(B, u32)> {
+    let found = (0..).zip(entries).filter_map(|(number, entry)| Some((base(entry.base)?, number)));
+    // There may be millions: no room is made for more than there are.
+    let mut deltas = Vec::with_capacity(found.clone().count());
+    deltas.extend(found);
+    deltas.sort_unstable();
+    deltas
+}
+
+/// Where the deltas to that base are.
+fn range_of<B: Ord>(deltas: &[(B, u32)], base: &B) -> Range<usize> {
+    let begin = deltas.partition_point(|(other, _)| other < base);
+    let rest = deltas.get(begin..).unwrap_or_default();
+    begin..begin + rest.partition_point(|(other, _)| other == base)
 }
 
 /// A number, and the name that it has turned out to have.
@@ -132,9 +161,9 @@ struct Worker<'a, I> {
     resolver: &'a Resolver<'a>,
     entries: &'a [Entry],
     end: u64,
-    inspector: I,
+    inspector: &'a I,
     inflater: Decompress,
-    compressed: Vec<u8>,
+    compressed: Box<[u8]>,
     found: Found,
     /// From the whole object to the one at hand.
     path: Vec<Step>,
@@ -153,13 +182,13 @@ struct Step {
 }
 
 impl<'a, I: Inspect> Worker<'a, I> {
-    fn new(resolver: &'a Resolver<'a>, entries: &'a [Entry], end: u64, inspector: I) -> Self {
-        let (inflater, compressed) = (Decompress::new(true), Vec::new());
+    fn new(resolver: &'a Resolver<'a>, entries: &'a [Entry], end: u64, inspector: &'a I) -> Self {
+        let (inflater, compressed) = (Decompress::new(true), vec![0; PIECE].into());
         let (found, path) = (Vec::new(), Vec::new());
         Self { resolver, entries, end, inspector, inflater, compressed, found, path, kept: 0, alone: None }
     }
 
-    fn run(mut self, roots: &[u32], next: &AtomicUsize) -> Result<(Found, I), IndexPackError<I::Problem>> {
+    fn run(mut self, roots: &[u32], next: &AtomicUsize) -> Result<Found, IndexPackError<I::Problem>> {
         while let Some(root) = roots.get(next.fetch_add(1, Ordering::Relaxed)) {
             let outcome = self.family(*root);
             if outcome.is_err() {
@@ -168,7 +197,7 @@ impl<'a, I: Inspect> Worker<'a, I> {
             }
             outcome?;
         }
-        Ok((self.found, self.inspector))
+        Ok(self.found)
     }
 
     fn family(&mut self, root: u32) -> Result<(), IndexPackError<I::Problem>> {
@@ -285,25 +314,27 @@ impl<'a, I: Inspect> Worker<'a, I> {
         base.and_then(|base| delta::apply(base, &delta, most)).ok_or(IndexPackError::Broken("failed to apply delta"))
     }
 
-    /// What is stored there, uncompressed.
+    /// What is stored there, uncompressed. What it is compressed to may be much more: nothing, said over and over.
     fn inflate(&mut self, number: u32) -> Result<Vec<u8>, IndexPackError<I::Problem>> {
         let entry = self.stored(number)?;
-        let (begin, size) = (entry.offset + u64::from(entry.header), index_size(entry.size)?);
+        let (mut next, size) = (entry.offset + u64::from(entry.header), index_size(entry.size)?);
         let end = self.entries.get(number as usize + 1).map_or(self.end, |next| next.offset);
-        let length = index_size(end.saturating_sub(begin))?;
-        self.one_at_a_time(size.max(length) > self.resolver.bounds.kept);
-        self.compressed.resize(length, 0);
-        self.resolver.file.read_exact_at(&mut self.compressed, begin)?;
+        self.one_at_a_time(size > self.resolver.bounds.kept);
         let mut content = Vec::with_capacity(size);
         self.inflater.reset(true);
-        let status = self.inflater.decompress_vec(&self.compressed, &mut content, FlushDecompress::Finish);
-        if self.compressed.capacity() > self.resolver.bounds.kept {
-            self.compressed = Vec::new();
+        while next < end {
+            let length = index_size(end - next)?.min(PIECE);
+            let piece = self.compressed.get_mut(..length).unwrap_or_default();
+            self.resolver.file.read_exact_at(piece, next)?;
+            next += length as u64;
+            let flush = if next == end { FlushDecompress::Finish } else { FlushDecompress::None };
+            match self.inflater.decompress_vec(piece, &mut content, flush) {
+                Ok(Status::StreamEnd) if content.len() == size => return Ok(content),
+                Ok(Status::Ok | Status::BufError) => {}
+                _ => break,
+            }
         }
-        if !matches!(status, Ok(Status::StreamEnd)) || content.len() != size {
-            return Err(IndexPackError::Broken("inflate returned an error"));
-        }
-        Ok(content)
+        Err(IndexPackError::Broken("inflate returned an error"))
     }
 
     fn one_at_a_time(&mut self, large: bool) {

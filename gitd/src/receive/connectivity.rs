@@ -7,7 +7,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gix::objs::{CommitRefIter, Exists, Find, Kind, TreeRefIter};
 use gix::odb::{Handle, Header};
@@ -34,13 +35,15 @@ pub(crate) enum ConnectivityError {
 }
 
 /// What the objects of a pack name, and what is known of that.
-#[derive(Debug, Clone)]
 pub(crate) struct Links {
-    any: HashSet<ObjectId>,
+    /// By the last byte of the name: threads hardly ever wait for each other.
+    any: Vec<Mutex<HashSet<ObjectId>>>,
     /// Targets of tags.
-    typed: BTreeSet<(ObjectId, ObjectId, Kind)>,
+    typed: Mutex<Vec<(ObjectId, ObjectId, Kind)>>,
     /// Files of trees that git itself reads.
-    special: BTreeSet<(ObjectId, Special)>,
+    special: Mutex<BTreeSet<(ObjectId, Special)>>,
+    /// How many there are of the first.
+    count: AtomicUsize,
     /// There are no more objects than these, in the pack and before.
     most: usize,
 }
@@ -49,32 +52,51 @@ impl Links {
     /// None yet, where so many objects are known.
     pub(crate) fn new(known: u64) -> Self {
         let most = usize::try_from(known).unwrap_or(usize::MAX).saturating_add(LOOSE);
-        Self { any: HashSet::new(), typed: BTreeSet::new(), special: BTreeSet::new(), most }
+        let any = (0..=u8::MAX).map(|_| Mutex::default()).collect();
+        Self { any, typed: Mutex::default(), special: Mutex::default(), count: AtomicUsize::new(0), most }
     }
 
     /// More names than objects: some are missing, and more of them need not be kept.
     fn too_many(&self) -> bool {
-        self.any.len().max(self.typed.len()).max(self.special.len()) > self.most
+        self.count.load(Ordering::Relaxed) > self.most
     }
 
-    fn tree(&mut self, content: &[u8]) -> Result<(), Problem> {
-        fsck::check_tree(content, &mut |id, kind| _ = self.special.insert((id, kind)))?;
+    fn add(&self, id: ObjectId) {
+        let part = id.as_slice().last().and_then(|byte| self.any.get(usize::from(*byte)));
+        if !self.too_many() && part.is_some_and(|part| held(part).insert(id)) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn add_special(&self, id: ObjectId, kind: Special) {
+        self.add(id);
+        if !self.too_many() {
+            held(&self.special).insert((id, kind));
+        }
+    }
+
+    fn tree(&self, content: &[u8]) -> Result<(), Problem> {
+        fsck::check_tree(content, &mut |id, kind| self.add_special(id, kind))?;
         for entry in TreeRefIter::from_bytes(content, SHA1) {
             let entry = entry.map_err(|_| MALFORMED)?;
             // The commit of a submodule is in another repository.
             if !entry.mode.is_commit() {
-                self.any.insert(entry.oid.to_owned());
+                self.add(entry.oid.to_owned());
             }
         }
         Ok(())
     }
 
-    fn commit(&mut self, content: &[u8]) -> Result<(), Problem> {
+    fn commit(&self, content: &[u8]) -> Result<(), Problem> {
         fsck::check_commit(content)?;
-        self.any.insert(CommitRefIter::from_bytes(content, SHA1).tree_id().map_err(|_| MALFORMED)?);
-        self.any.extend(CommitRefIter::from_bytes(content, SHA1).parent_ids());
+        self.add(CommitRefIter::from_bytes(content, SHA1).tree_id().map_err(|_| MALFORMED)?);
+        CommitRefIter::from_bytes(content, SHA1).parent_ids().for_each(|parent| self.add(parent));
         Ok(())
     }
+}
+
+fn held<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inspect for Links {
@@ -84,11 +106,7 @@ impl Inspect for Links {
         self.most = self.most.saturating_add(objects as usize);
     }
 
-    fn another(&self) -> Self {
-        Self { most: self.most, ..Self::new(0) }
-    }
-
-    fn look(&mut self, id: ObjectId, kind: Kind, content: &[u8]) -> Result<(), Problem> {
+    fn look(&self, id: ObjectId, kind: Kind, content: &[u8]) -> Result<(), Problem> {
         if self.too_many() {
             return Ok(());
         }
@@ -97,17 +115,11 @@ impl Inspect for Links {
             Kind::Tree => self.tree(content),
             Kind::Tag => {
                 let (target, kind) = fsck::check_tag(content)?;
-                self.typed.insert((target, id, kind));
+                held(&self.typed).push((target, id, kind));
                 Ok(())
             }
             Kind::Blob => Ok(()),
         }
-    }
-
-    fn join(&mut self, mut other: Self) {
-        self.any.extend(other.any);
-        self.typed.append(&mut other.typed);
-        self.special.append(&mut other.special);
     }
 }
 
@@ -122,14 +134,14 @@ pub(crate) fn check(
         return Err(ConnectivityError::Missing);
     }
     let mut checker = Checker { objects: objects::open(directory, Some(limit)).map_err(failed)?, content: Vec::new() };
-    for id in &links.any {
+    for part in &links.any {
         if interrupt.load(Ordering::Relaxed) {
             return Err(ConnectivityError::Interrupted);
         }
-        checker.exists(id)?;
+        held(part).iter().try_for_each(|id| checker.exists(id))?;
     }
-    links.typed.iter().try_for_each(|(target, tag, kind)| checker.is(target, *kind, *tag))?;
-    links.special.iter().try_for_each(|(id, kind)| checker.special(*id, *kind))
+    held(&links.typed).iter().try_for_each(|(target, tag, kind)| checker.is(target, *kind, *tag))?;
+    held(&links.special).iter().try_for_each(|(id, kind)| checker.special(*id, *kind))
 }
 
 struct Checker {

@@ -12,12 +12,12 @@ use crate::crash::Other;
 use crate::harness::{World, printed, url};
 
 /// One of them.
-fn size(part: usize, whole: usize) -> usize {
+pub(crate) fn size(part: usize, whole: usize) -> usize {
     if std::env::var_os("AIRSTRIP_TEST_BULK").is_some() { whole } else { part }
 }
 
 /// The whole has time.
-const LONG: Duration = Duration::from_secs(1800);
+pub(crate) const LONG: Duration = Duration::from_secs(1800);
 
 /// Runs git to its end, however long it takes; whether it succeeded, and what it printed.
 async fn git(world: &World, directory: &Path, arguments: &[&str]) -> (bool, String) {

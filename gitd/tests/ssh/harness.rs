@@ -106,8 +106,12 @@ impl World {
     }
 
     pub(crate) fn ssh_with(&self, key: &str) -> Command {
+        self.ssh_to(self.port(), key)
+    }
+
+    pub(crate) fn ssh_to(&self, port: u16, key: &str) -> Command {
         let mut command = Command::new("ssh");
-        command.args(self.ssh_options(key)).args(["-p", &self.port().to_string(), "airstrip@127.0.0.1"]);
+        command.args(self.ssh_options(key)).args(["-p", &port.to_string(), "airstrip@127.0.0.1"]);
         command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).kill_on_drop(true);
         command
     }

@@ -11,6 +11,7 @@ mod exec;
 mod fetch;
 mod forward;
 mod harness;
+mod hostile;
 mod keys;
 mod log;
 mod push;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -13,6 +14,16 @@ const CAPABILITIES: &str = "report-status";
 
 /// Sends these bytes after the commands; what the server says, its advertisement included.
 pub(crate) async fn push(world: &World, commands: &[(&str, &str, &str)], pack: &[u8]) -> String {
+    push_to(world, (world.port(), PATIENCE), commands, pack).await
+}
+
+/// The same to the server at that port, which has so much time.
+pub(crate) async fn push_to(
+    world: &World,
+    to: (u16, Duration),
+    commands: &[(&str, &str, &str)],
+    pack: &[u8],
+) -> String {
     let mut bytes = Vec::new();
     for (index, (old, new, name)) in commands.iter().enumerate() {
         let capabilities = if index == 0 { format!("\0{CAPABILITIES}") } else { String::new() };
@@ -20,11 +31,15 @@ pub(crate) async fn push(world: &World, commands: &[(&str, &str, &str)], pack: &
     }
     bytes.extend_from_slice(b"0000");
     bytes.extend_from_slice(pack);
-    send(world, &bytes).await
+    send_to(world, to, &bytes).await
 }
 
 pub(crate) async fn send(world: &World, bytes: &[u8]) -> String {
-    let mut command = world.ssh();
+    send_to(world, (world.port(), PATIENCE), bytes).await
+}
+
+async fn send_to(world: &World, (port, patience): (u16, Duration), bytes: &[u8]) -> String {
+    let mut command = world.ssh_to(port, "key");
     command.arg("git-receive-pack 'blog'").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut client = command.spawn().unwrap();
     let mut stdin = client.stdin.take().unwrap();
@@ -36,7 +51,7 @@ pub(crate) async fn send(world: &World, bytes: &[u8]) -> String {
         stdout.read_to_end(&mut said).await.unwrap();
         client.wait().await.unwrap();
     };
-    timeout(PATIENCE, talk).await.unwrap();
+    timeout(patience, talk).await.unwrap();
     String::from_utf8_lossy(&said).into_owned()
 }
 
