@@ -5,6 +5,7 @@
 //! again. Families with large objects are gone through one at a time.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -314,27 +315,15 @@ impl<'a, I: Inspect> Worker<'a, I> {
         base.and_then(|base| delta::apply(base, &delta, most)).ok_or(IndexPackError::Broken("failed to apply delta"))
     }
 
-    /// What is stored there, uncompressed. What it is compressed to may be much more: nothing, said over and over.
+    /// What is stored there, uncompressed.
     fn inflate(&mut self, number: u32) -> Result<Vec<u8>, IndexPackError<I::Problem>> {
         let entry = self.stored(number)?;
-        let (mut next, size) = (entry.offset + u64::from(entry.header), index_size(entry.size)?);
+        let (begin, size) = (entry.offset + u64::from(entry.header), index_size(entry.size)?);
         let end = self.entries.get(number as usize + 1).map_or(self.end, |next| next.offset);
         self.one_at_a_time(size > self.resolver.bounds.kept);
-        let mut content = Vec::with_capacity(size);
         self.inflater.reset(true);
-        while next < end {
-            let length = index_size(end - next)?.min(PIECE);
-            let piece = self.compressed.get_mut(..length).unwrap_or_default();
-            self.resolver.file.read_exact_at(piece, next)?;
-            next += length as u64;
-            let flush = if next == end { FlushDecompress::Finish } else { FlushDecompress::None };
-            match self.inflater.decompress_vec(piece, &mut content, flush) {
-                Ok(Status::StreamEnd) if content.len() == size => return Ok(content),
-                Ok(Status::Ok | Status::BufError) => {}
-                _ => break,
-            }
-        }
-        Err(IndexPackError::Broken("inflate returned an error"))
+        let content = inflate(&mut self.inflater, self.resolver.file, begin..end, &mut self.compressed, size)?;
+        content.ok_or(IndexPackError::Broken("inflate returned an error"))
     }
 
     fn one_at_a_time(&mut self, large: bool) {
@@ -348,6 +337,31 @@ impl<'a, I: Inspect> Worker<'a, I> {
     }
 }
 
+/// Uncompresses a part of a file, one piece at a time: what is compressed may be much more than what it says. None if that is not
+/// exactly `size` bytes.
+fn inflate(
+    inflater: &mut Decompress,
+    file: &File,
+    mut part: Range<u64>,
+    piece: &mut [u8],
+    size: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let mut content = Vec::with_capacity(size);
+    while !part.is_empty() {
+        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX).min(piece.len());
+        let piece = piece.get_mut(..length).unwrap_or_default();
+        file.read_exact_at(piece, part.start)?;
+        part.start += length as u64;
+        let flush = if part.is_empty() { FlushDecompress::Finish } else { FlushDecompress::None };
+        match inflater.decompress_vec(piece, &mut content, flush) {
+            Ok(Status::StreamEnd) => return Ok((content.len() == size).then_some(content)),
+            Ok(Status::Ok | Status::BufError) => {}
+            Err(_) => break,
+        }
+    }
+    Ok(None)
+}
+
 pub(super) fn name<E>(kind: Kind, content: &[u8]) -> Result<ObjectId, IndexPackError<E>> {
     let mut hasher = hasher(kind, content.len() as u64);
     hasher.update(content);
@@ -356,4 +370,36 @@ pub(super) fn name<E>(kind: Kind, content: &[u8]) -> Result<ObjectId, IndexPackE
 
 fn index_size<E>(size: u64) -> Result<usize, IndexPackError<E>> {
     usize::try_from(size).map_err(|_| IndexPackError::Broken("an object's size is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However it is cut into pieces, within its checksum, too; and nothing that is longer or shorter than it says.
+        #[test]
+        fn what_was_compressed_comes_back(content: Vec<u8>, level in 0..10_u32, piece in 1..40_usize, before in 0..9_usize) {
+            let mut encoder = ZlibEncoder::new(vec![7; before], Compression::new(level));
+            encoder.write_all(&content).unwrap();
+            let stored = encoder.finish().unwrap();
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&stored).unwrap();
+            let read = |size| {
+                let part = before as u64..stored.len() as u64;
+                inflate(&mut Decompress::new(true), &file, part, &mut vec![0; piece], size).unwrap()
+            };
+            prop_assert_eq!(read(content.len()), Some(content.clone()));
+            prop_assert_eq!(read(content.len() + 1), None);
+            if let Some(less) = content.len().checked_sub(1) {
+                prop_assert_eq!(read(less), None);
+            }
+        }
+    }
 }
