@@ -356,3 +356,36 @@ fn noise(count: usize) -> Vec<u8> {
     };
     (0..count / 8).flat_map(|_| next()).collect()
 }
+
+/// git sends them as deltas, to whose bases they are applied in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_files_may_change_a_little() {
+    let limits = Limits { object_bytes: 1 << 20, packs: 1, ..Limits::default() };
+    let world = World::with_limits(limits).await;
+    let work = world.work_tree("blog").await;
+    let words = (0..120_000_u32).map(|number| format!("{:08x}", number.wrapping_mul(0x9e37_79b9)));
+    let large = words.collect::<Vec<_>>().concat();
+    for change in ["", "one", "two", "three"] {
+        world.commit(&work, "large", &format!("{change}{large}{change}")).await;
+        world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    }
+    let packs = || std::fs::read_dir(world.repository("blog").join("objects/pack")).unwrap().count() / 2;
+    let one = async {
+        // A push makes them one in the background, if that is not under way already.
+        for number in 0.. {
+            world.commit(&work, "file", &number.to_string()).await;
+            world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+            let mut looks = 0..100;
+            while packs() > 1 && looks.next().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            if packs() == 1 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, one).await.unwrap();
+    world.git_ok(world.home.path(), &["clone", "-q", &world.url("blog"), "copy"]).await;
+    assert_eq!(world.head(&world.path("copy")).await, world.head(&work).await);
+    world.stop_keeping(PATIENCE).await.assert_clean("blog").await;
+}
