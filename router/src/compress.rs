@@ -15,6 +15,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
 use crate::body::{AnswerBody, AnswerError};
+use crate::head::{EVENTS, media_type};
 
 /// Answers shorter than this are not worth it.
 const SMALLEST: u64 = 1024;
@@ -121,9 +122,9 @@ fn length(response: &Response<AnswerBody>) -> Option<u64> {
 }
 
 fn shrinks(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = media_type(content_type).to_ascii_lowercase();
     match kind.as_str() {
-        "text/event-stream" => false,
+        EVENTS => false,
         "application/json"
         | "application/javascript"
         | "application/xml"

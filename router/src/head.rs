@@ -15,6 +15,9 @@ use crate::promises::Promises;
 use crate::table::normal;
 use crate::{strict, switch};
 
+/// What a stream of events is called.
+pub(crate) const EVENTS: &str = "text/event-stream";
+
 /// What is said about the client to the app, the same for all requests of a connection.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -194,9 +197,13 @@ pub(crate) fn announce_upgrade(headers: &mut HeaderMap, upgrade: Option<HeaderVa
 
 /// Whether an answer is a stream of events: it lasts until somebody ends it, and its client comes again by itself then.
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
-    const EVENTS: &[u8] = b"text/event-stream";
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| media_type(kind).eq_ignore_ascii_case(EVENTS))
+}
+
+/// A `Content-Type` without its parameters.
+pub(crate) fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
 }
 
 /// Removes the headers that are for one hop, and those that `Connection` lists.
