@@ -61,10 +61,9 @@ async fn pushes_one_after_the_other_to_one_app() {
         world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
         assert_eq!(world.server_ref("blog", "refs/heads/main"), Some(head));
     }
-    let repository = world.repository("blog");
     let world = world.stop_keeping(LONG).await;
     world.assert_clean("blog").await;
-    let packs = std::fs::read_dir(repository.join("objects/pack")).unwrap().count() / 2;
+    let packs = world.packs("blog");
     assert!(packs <= most + 1, "{packs} packs");
 }
 

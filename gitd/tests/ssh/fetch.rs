@@ -144,10 +144,6 @@ async fn what_is_not_offered_is_told() {
 async fn packs_become_one_while_others_fetch() {
     let world = World::with_limits(Limits { packs: 3, ..Limits::default() }).await;
     let work = world.work_tree("blog").await;
-    let packs = || {
-        let entries = std::fs::read_dir(world.repository("blog").join("objects/pack")).unwrap();
-        entries.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "idx").count()
-    };
     for number in 0..8 {
         world.commit(&work, "file", &format!("{number}\n")).await;
         let copy = format!("copy{number}");
@@ -157,7 +153,7 @@ async fn packs_become_one_while_others_fetch() {
         tokio::join!(world.git_ok(world.home.path(), &one), world.git_ok(&work, &other));
     }
     let few = async {
-        while packs() > 4 {
+        while world.packs("blog") > 4 {
             world.commit(&work, "file", &format!("{:?}\n", std::time::Instant::now())).await;
             world.git_ok(&work, &["push", "-q", "--force", "origin", "main"]).await;
         }

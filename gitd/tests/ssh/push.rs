@@ -369,17 +369,16 @@ async fn large_files_may_change_a_little() {
         world.commit(&work, "large", &format!("{change}{large}{change}")).await;
         world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
     }
-    let packs = || std::fs::read_dir(world.repository("blog").join("objects/pack")).unwrap().count() / 2;
     let one = async {
         // A push makes them one in the background, if that is not under way already.
         for number in 0.. {
             world.commit(&work, "file", &number.to_string()).await;
             world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
             let mut looks = 0..100;
-            while packs() > 1 && looks.next().is_some() {
+            while world.packs("blog") > 1 && looks.next().is_some() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            if packs() == 1 {
+            if world.packs("blog") == 1 {
                 break;
             }
         }

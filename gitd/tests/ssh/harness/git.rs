@@ -61,6 +61,12 @@ impl World {
         self.git_ok(work, &["rev-parse", "HEAD"]).await.trim().to_owned()
     }
 
+    /// How many packs a repository has.
+    pub(crate) fn packs(&self, app: &str) -> usize {
+        let entries = std::fs::read_dir(self.repository(app).join("objects/pack")).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "idx")).count()
+    }
+
     /// The repository is sound and nothing of a push is left over.
     pub(crate) async fn assert_clean(&self, app: &str) {
         let repository = self.repository(app);
