@@ -84,10 +84,16 @@ impl Default for Limits {
     }
 }
 
-/// The time for a head is kept by the connection's pulse, which needs no timer for each request.
+/// The time for a head is kept by the connection's pulse, which needs no timer for each request. Clients may not close their halves while
+/// they are answered, but [`crate::strict`] sees to that.
 pub(crate) fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_header_size(HEAD_BYTES).max_buf_size(BUFFER_BYTES).writev(false);
+    builder
+        .header_read_timeout(None)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(BUFFER_BYTES)
+        .writev(false)
+        .half_close(true);
     builder
 }
 

@@ -69,6 +69,11 @@ impl Pulse {
         self.unwritten.store(!all, Ordering::Relaxed);
     }
 
+    /// Requests that have begun, while one is being answered.
+    pub(crate) fn answering(&self) -> Option<usize> {
+        (self.open.load(Ordering::Relaxed) > 0).then(|| self.begun.load(Ordering::Relaxed))
+    }
+
     /// Whether nothing but the connection itself would be lost if what serves it ended.
     fn rests(&self) -> bool {
         self.is_idle() && self.between.load(Ordering::Relaxed)

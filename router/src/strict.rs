@@ -8,10 +8,14 @@
 //!
 //! What hyper checks well itself (names, values, sizes) is not checked here. What is written passes as it is; promises
 //! ([`crate::promises`]) are put between.
+//!
+//! While an answer is awaited hyper could read, too, to see whether the client is still there, but it takes a buffer of 8 kB for that, for
+//! each request anew. So it is told that clients may close their halves ([`crate::limits::http1`]), and the look is taken here.
 
 mod reading;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,10 +29,13 @@ use self::reading::{Inadmissible, Reading};
 use crate::promises::Promises;
 use crate::pulse::Pulse;
 
+/// Most that is read ahead of hyper.
+const AHEAD: usize = 4 * 1024;
+
 /// A client's connection.
 pub(crate) struct Strict<I> {
     stream: I,
-    /// Bytes that have been read from it already.
+    /// Bytes that have been read from it, and that hyper has not.
     first: Bytes,
     /// None: not HTTP/1.
     reading: Option<Reading>,
@@ -92,6 +99,32 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
     }
 }
 
+impl<I: AsyncRead + Unpin> Strict<I> {
+    /// An error, if the client goes away while it is answered. What comes instead of its end is kept for hyper; once something has, and
+    /// while hyper still has something to read, its end is not seen.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.first.is_empty() || !self.is_answered() {
+            return Ok(());
+        }
+        let mut space = [MaybeUninit::uninit(); AHEAD];
+        let mut ahead = ReadBuf::uninit(&mut space);
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut ahead) else { return Ok(()) };
+        read?;
+        if ahead.filled().is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.first = Bytes::copy_from_slice(ahead.filled());
+        self.pulse.read(false);
+        Ok(())
+    }
+
+    /// Whether all that has come has been read by hyper and is being answered.
+    fn is_answered(&self) -> bool {
+        let answering = self.pulse.answering();
+        answering.is_some_and(|begun| self.reading.as_ref().is_some_and(|reading| reading.has_come(begun)))
+    }
+}
+
 impl<I: AsyncWrite + Unpin> Strict<I> {
     /// Writes promises, if hyper has written answers to their ends. Whatever it writes next is the answer that was promised, or what
     /// comes before that; and when that has begun, it is too late.
@@ -119,7 +152,7 @@ impl<I: AsyncWrite + Unpin> Strict<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_begin(cx))?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
@@ -144,7 +177,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Strict<I> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.flushed = true;
         self.pulse.wrote(true);
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.look_ahead(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

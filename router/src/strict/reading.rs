@@ -25,6 +25,8 @@ pub(super) struct Reading {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     framing: Framing,
+    /// Requests that have begun.
+    begun: usize,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,11 @@ struct Framing {
 impl Reading {
     pub(super) fn is_between(&self) -> bool {
         self.place == Place::RequestLine && self.line.is_empty()
+    }
+
+    /// Whether all has come of so many requests, and nothing more.
+    pub(super) fn has_come(&self, requests: usize) -> bool {
+        self.begun == requests && (self.is_between() || self.place == Place::Upgraded)
     }
 
     /// Follows the next bytes.
@@ -116,6 +123,7 @@ impl Reading {
             Place::RequestLine if line.is_empty() => Some(()),
             Place::RequestLine => {
                 self.framing = Framing { old: line.ends_with(b"HTTP/1.0"), ..Framing::default() };
+                self.begun += 1;
                 self.place = Place::Header;
                 Some(())
             }

@@ -4,6 +4,7 @@
 
 mod acme;
 mod answers;
+mod awaiting;
 mod compression;
 mod deploys;
 mod headers;
