@@ -40,7 +40,7 @@ pub(crate) struct Passing {
 /// An app's body as it comes.
 pub(crate) enum Incoming {
     /// With the connection it comes over.
-    Http1(Box<Answer>),
+    Http1(Answer),
     Http2(hyper::body::Incoming),
 }
 
@@ -169,9 +169,11 @@ impl Drop for Passing {
     }
 }
 
-/// The body of a request, as it is sent to the app.
-pub(crate) struct RequestBody {
-    incoming: Option<hyper::body::Incoming>,
+/// The body of a request, as it is sent to the app. Most requests have none: they pay for a pointer.
+pub(crate) struct RequestBody(Option<Box<Coming>>);
+
+struct Coming {
+    incoming: hyper::body::Incoming,
     /// The client waits for `100 Continue`, which hyper sends when the body is first read.
     expects: bool,
     stall: Duration,
@@ -180,8 +182,7 @@ pub(crate) struct RequestBody {
     /// Counts the bytes that come.
     meter: Option<Arc<Meter>>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// None if there is no body.
-    progress: Option<Progress>,
+    progress: Progress,
 }
 
 /// Why a request's body ended early.
@@ -197,31 +198,37 @@ pub(crate) enum BodyError {
 
 impl RequestBody {
     pub(crate) fn new(incoming: hyper::body::Incoming, expects: bool, stall: Duration) -> Self {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        let progress = incoming.as_ref().map(|_| Progress::new());
-        Self { incoming, expects, stall, limit: None, meter: None, timer: None, progress }
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        let progress = Progress::new();
+        Self(Some(Box::new(Coming { incoming, expects, stall, limit: None, meter: None, timer: None, progress })))
     }
 
     /// The same, counted by the service's meter, and of at most this many bytes.
     pub(crate) fn counted(mut self, meter: &Arc<Meter>, limit: Option<u64>) -> Self {
-        self.limit = limit.map(|limit| (limit, limit));
-        self.meter = self.incoming.is_some().then(|| Arc::clone(meter));
+        if let Some(coming) = &mut self.0 {
+            coming.limit = limit.map(|limit| (limit, limit));
+            coming.meter = Some(Arc::clone(meter));
+        }
         self
     }
 
     pub(crate) fn empty() -> Self {
-        let stall = Duration::ZERO;
-        Self { incoming: None, expects: false, stall, limit: None, meter: None, timer: None, progress: None }
+        Self(None)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.incoming.is_none()
+        self.0.is_none()
     }
 
+    /// None if there is no body.
     pub(crate) fn progress(&self) -> Option<Progress> {
-        self.progress.clone()
+        self.0.as_ref().map(|coming| coming.progress.clone())
     }
+}
 
+impl Coming {
     /// An error, if this is more than may come.
     fn count(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) -> Option<BodyError> {
         let length = frame?.as_ref().ok()?.data_ref()?.len() as u64;
@@ -252,41 +259,39 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        self.expects = false;
-        let Poll::Ready(frame) = polled else { return self.poll_stall(cx).map(|error| Some(Err(error))) };
-        self.timer = None;
-        if let Some(progress) = &self.progress {
-            progress.touch();
-        }
-        if let Some(error) = self.count(frame.as_ref()) {
+        let Some(coming) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut coming.incoming).poll_frame(cx);
+        coming.expects = false;
+        let Poll::Ready(frame) = polled else { return coming.poll_stall(cx).map(|error| Some(Err(error))) };
+        coming.timer = None;
+        coming.progress.touch();
+        if let Some(error) = coming.count(frame.as_ref()) {
             return Poll::Ready(Some(Err(error)));
         }
         if !matches!(frame, Some(Ok(_))) {
-            self.incoming = None;
+            self.0 = None;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Client)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.0.as_ref().is_none_or(|coming| coming.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |coming| coming.incoming.size_hint())
     }
 }
 
 /// What the app did not want is read and thrown away for a while, so that the client can read the answer.
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.take()
-            && !self.expects
-            && !incoming.is_end_stream()
+        if let Some(coming) = self.0.take()
+            && !coming.expects
+            && !coming.incoming.is_end_stream()
             && let Ok(runtime) = Handle::try_current()
         {
-            runtime.spawn(tokio::time::timeout(LINGER, discard(incoming)));
+            runtime.spawn(tokio::time::timeout(LINGER, discard(coming.incoming)));
         }
     }
 }
@@ -297,22 +302,25 @@ async fn discard(mut body: hyper::body::Incoming) {
 
 /// When the last part of a request's body was passed on.
 #[derive(Clone)]
-pub(crate) struct Progress {
+pub(crate) struct Progress(Arc<Passed>);
+
+struct Passed {
     began: Instant,
-    millis: Arc<AtomicU64>,
+    /// Since then.
+    millis: AtomicU64,
 }
 
 impl Progress {
     fn new() -> Self {
-        Self { began: Instant::now(), millis: Arc::default() }
+        Self(Arc::new(Passed { began: Instant::now(), millis: AtomicU64::new(0) }))
     }
 
     fn touch(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.millis.store(millis, Ordering::Relaxed);
+        let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.millis.store(millis, Ordering::Relaxed);
     }
 
     pub(crate) fn last(&self) -> Instant {
-        self.began + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+        self.0.began + Duration::from_millis(self.0.millis.load(Ordering::Relaxed))
     }
 }

@@ -44,6 +44,14 @@ pub(crate) struct Shared {
     pub(crate) tunnels: TaskTracker,
 }
 
+/// A request as it has come. While an app works it lies where it was put first: requests that wait together are many, and what they touch
+/// is not in the processor's caches any more when their answers come.
+pub(crate) struct Heard {
+    asked: Asked,
+    body: RequestBody,
+    switch: Option<Box<Switch>>,
+}
+
 /// One thread's view of the router.
 pub(crate) struct Edge {
     shared: Arc<Shared>,
@@ -72,8 +80,8 @@ impl Edge {
         &self.upstream.clock
     }
 
-    /// The app's answer, or a page that says why there is none.
-    pub(crate) async fn answer(&self, client: &Client, mut request: Request<hyper::body::Incoming>) -> Response<Seen> {
+    /// What there is to know of a request before anybody is asked.
+    pub(crate) fn hear(&self, client: &Client, mut request: Request<hyper::body::Incoming>) -> Heard {
         let has = Has::of(request.headers());
         let connect = request.method() == Method::CONNECT;
         let switch = if has.upgrade || connect { Switch::wanted(&mut request, || self.ids.make()) } else { None };
@@ -82,22 +90,18 @@ impl Edge {
             onward::join_cookies(&mut parts.headers);
         }
         let body = RequestBody::new(body, has.expect, self.limits().stall);
-        let client = &*self.limits().proxies.behind(client, &parts.headers);
+        let behind = self.limits().proxies.behind(client, &parts.headers).map(Box::new);
         let id = if has.request_id { self.ids.of(&parts.headers) } else { self.ids.make() };
-        let mut sight = Sight::new(id, client.ip);
-        let passed = self.pass(Asked { client, parts: &parts, has }, body, switch, &mut sight).await;
-        let mut response = passed.unwrap_or_else(|refusal| {
-            if refusal.is_the_services() {
-                sight.failed();
-            }
-            refusal.response(Form::wanted(&parts.headers), sight.pages())
-        });
-        if has.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS && head::ends_connection(&parts) {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response.headers_mut().insert(X_REQUEST_ID, sight.id().clone());
-        let response = if sight.compresses() { Wish::of(&parts).pack(response) } else { response.map(Packed::plain) };
-        sight.watch(response)
+        Heard { asked: Asked { parts, has, id, behind }, body, switch: switch.map(Box::new) }
+    }
+
+    /// The app's answer, or a page that says why there is none, to what has come over the connection of this client.
+    pub(crate) async fn answer(&self, client: &Client, heard: &mut Heard) -> Response<Seen> {
+        let Heard { asked, body, switch } = heard;
+        let mut sight = Sight::new();
+        let body = std::mem::replace(body, RequestBody::empty());
+        let passed = self.pass(asked.client(client), asked, body, switch.take(), &mut sight).await;
+        finish(asked, passed, sight)
     }
 
     /// Closes connections to apps that have been idle for too long.
@@ -110,18 +114,19 @@ impl Edge {
 
     async fn pass(
         &self,
-        asked: Asked<'_>,
+        client: &Client,
+        asked: &Asked,
         body: RequestBody,
-        switch: Option<Switch>,
+        switch: Option<Box<Switch>>,
         sight: &mut Sight,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let Asked { client, parts, .. } = asked;
+        let parts = &asked.parts;
         if let Some(answer) = self.proof(parts.uri.path()) {
             return Ok(answer);
         }
         let host = head::check(parts, asked.has).map_err(Refusal::Malformed)?;
         let service = self.service(&host)?;
-        sight.asks(&service, parts);
+        sight.asks(&service, asked, client);
         if let Some(redirect) = admit::redirect(&service, client, self.shared.https_port, &host, parts) {
             return Ok(redirect);
         }
@@ -131,8 +136,8 @@ impl Edge {
         }
         let body = body.counted(&service.meter, service.settings.body);
         let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
-        let wish = switch.as_ref().map(|switch| switch.wanted.clone());
-        let mut onward = Onward::new(asked, body, host, sight.id().clone(), wish);
+        let wish = switch.as_ref().map(|switch| &switch.wanted);
+        let mut onward = Onward::new(asked, client, body, &host, wish);
         let (service, mut response, mut lease) = self.send(service, wanted, &mut onward, sight).await?;
         lease.hold(place);
         sight.answered_by(lease.target());
@@ -236,7 +241,7 @@ impl Edge {
         service: &Service,
         response: Response<Incoming>,
         mut lease: Lease,
-        switch: Option<Switch>,
+        switch: Option<Box<Switch>>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let garbled = || Refusal::Garbled { app: service.name.clone() };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -247,13 +252,32 @@ impl Edge {
             let answer = (!misunderstood).then(|| response.map(|body| AnswerBody::passing(body, lease)));
             return answer.ok_or_else(garbled);
         }
-        let Switch { wanted, connection } = switch.ok_or_else(garbled)?;
+        let Switch { wanted, connection } = *switch.ok_or_else(garbled)?;
         let (mut parts, body) = response.into_parts();
         let (app, said) = body.into_switched().ok_or_else(garbled)?;
         wanted.agree(&mut parts.status, &mut parts.headers);
         self.shared.tunnels.spawn(tunnel::run(connection, app, said, lease.into_in_flight()));
         Ok(Response::from_parts(parts, AnswerBody::empty()))
     }
+}
+
+/// Makes the answer that the client gets, and watches it.
+fn finish(asked: &mut Asked, passed: Result<Response<AnswerBody>, Refusal>, sight: Sight) -> Response<Seen> {
+    let parts = &asked.parts;
+    let mut response = passed.unwrap_or_else(|refusal| {
+        if refusal.is_the_services() {
+            sight.failed();
+        }
+        refusal.response(Form::wanted(&parts.headers), sight.pages())
+    });
+    if asked.has.upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS && head::ends_connection(parts) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let response = if sight.compresses() { Wish::of(parts).pack(response) } else { response.map(Packed::plain) };
+    let id = std::mem::replace(&mut asked.id, HeaderValue::from_static(""));
+    let mut response = sight.watch(response);
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
 }
 
 /// What is wrong with a body that ended early.
@@ -270,7 +294,6 @@ fn body_refusal(error: Option<&BodyError>) -> Refusal {
 mod tests {
     use std::time::Duration;
 
-    use hyper::http::request::Parts;
     use proptest::prelude::*;
     use tokio::time::{Instant, sleep};
 
@@ -287,14 +310,13 @@ mod tests {
     }
 
     /// How long a request waits from its arrival until it is clear what comes of it, and what does.
-    async fn ask(edge: &Edge, parts: &Parts, arrives: Duration) -> (Duration, &'static str) {
+    async fn ask(edge: &Edge, asked: &Asked, arrives: Duration) -> (Duration, &'static str) {
         sleep(arrives).await;
         let began = Instant::now();
         let client = Client::new(([192, 0, 2, 1], 5).into(), HeaderValue::from(80), HeaderValue::from_static("http"));
-        let asked = Asked { client: &client, parts, has: Has::default() };
         let host = HeaderValue::from_static(APP);
-        let mut onward = Onward::new(asked, RequestBody::empty(), host.clone(), HeaderValue::from(1), None);
-        let mut sight = Sight::new(HeaderValue::from(1), client.ip);
+        let mut onward = Onward::new(asked, &client, RequestBody::empty(), &host, None);
+        let mut sight = Sight::new();
         let service = edge.service(&host).unwrap();
         let outcome = match edge.send(service, None, &mut onward, &mut sight).await {
             Err(Refusal::Unavailable { why, .. }) if why == "up" => "up",
@@ -332,13 +354,14 @@ mod tests {
             });
             let edge = Edge::new(Arc::clone(&shared), Limits::default(), 0);
             let (parts, ()) = Request::new(()).into_parts();
+            let asked = Asked { parts, has: Has::default(), id: HeaderValue::from(1), behind: None };
             let swap = async |at: Duration, table: Table| {
                 sleep(at).await;
                 shared.table.store(Arc::new(table));
                 shared.changed.notify_waiters();
             };
             let outcomes = paused().block_on(async {
-                let asking = arrivals.iter().map(|at| ask(&edge, &parts, Duration::from_millis(*at)));
+                let asking = arrivals.iter().map(|at| ask(&edge, &asked, Duration::from_millis(*at)));
                 // Others that change nothing for these, before the one that does.
                 let others = swaps.iter().map(|at| Duration::from_millis(*at)).filter(|at| *at < up);
                 let others = futures_util::future::join_all(others.map(|at| swap(at, down())));

@@ -222,8 +222,9 @@ impl Conversation {
         let (conversation, pulse) = (Arc::clone(self), Arc::clone(pulse));
         service_fn(move |request: Request<Incoming>| {
             let (conversation, open) = (Arc::clone(&conversation), pulse.begin());
+            let mut heard = conversation.edge.hear(&conversation.client, request);
             async move {
-                let mut answer = conversation.edge.answer(&conversation.client, request).await;
+                let mut answer = conversation.edge.answer(&conversation.client, &mut heard).await;
                 if conversation.stop.is_said() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -270,10 +271,11 @@ impl Conversation {
         let (conversation, conduct) = (Arc::clone(self), Arc::clone(conduct));
         service_fn(move |request: Request<Incoming>| {
             let (conversation, conduct) = (Arc::clone(&conversation), Arc::clone(&conduct));
+            let mut heard = conversation.edge.hear(&conversation.client, request);
             async move {
                 let begun = conduct.begin();
                 let Conversation { edge, client, .. } = &*conversation;
-                let answer = edge.clock().ticking(pin!(edge.answer(client, request))).await;
+                let answer = edge.clock().ticking(pin!(edge.answer(client, &mut heard))).await;
                 begun.answered();
                 Ok(answer.map(|body| conduct.watch(body)))
             }

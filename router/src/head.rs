@@ -47,12 +47,21 @@ impl Client {
     }
 }
 
-/// A request's head, and who sent it.
-#[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) parts: &'a Parts,
+/// A request's head, and what else is known before anybody is asked.
+pub(crate) struct Asked {
+    pub(crate) parts: Parts,
     pub(crate) has: Has,
+    /// What the request is called.
+    pub(crate) id: HeaderValue,
+    /// Who sent it, if it came by a proxy that is trusted to say so.
+    pub(crate) behind: Option<Box<Client>>,
+}
+
+impl Asked {
+    /// Who sent it, over the connection of this client.
+    pub(crate) fn client<'a>(&'a self, peer: &'a Client) -> &'a Client {
+        self.behind.as_deref().unwrap_or(peer)
+    }
 }
 
 /// Which headers it has, of those that few requests have and that have to be looked at.
@@ -105,20 +114,20 @@ pub(crate) enum Malformed {
 }
 
 /// Checks a request; the result is the `Host` to use: from its header, or from a target in absolute form.
-pub(crate) fn check(parts: &Parts, has: Has) -> Result<HeaderValue, Malformed> {
+pub(crate) fn check(parts: &Parts, has: Has) -> Result<Cow<'_, HeaderValue>, Malformed> {
     if has.transfer_encoding {
         check_framing(&parts.headers)?;
     }
     check_form(parts)?;
     let from_header = host_header(&parts.headers)?;
     let Some(authority) = parts.uri.authority() else {
-        return from_header.cloned().ok_or(Malformed::NoHost);
+        return from_header.map(Cow::Borrowed).ok_or(Malformed::NoHost);
     };
     match from_header {
-        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(host.clone()),
+        Some(host) if host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => Ok(Cow::Borrowed(host)),
         Some(_) => Err(Malformed::OtherHost),
         None if parts.version == Version::HTTP_11 => Err(Malformed::NoHost),
-        None => HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::BadHost),
+        None => HeaderValue::from_str(authority.as_str()).map(Cow::Owned).map_err(|_| Malformed::BadHost),
     }
 }
 

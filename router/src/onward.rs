@@ -12,7 +12,7 @@ use hyper::{Method, Request, StatusCode};
 use memchr::memchr;
 
 use crate::body::RequestBody;
-use crate::head::{self, Asked};
+use crate::head::{self, Asked, Client};
 use crate::request_id::X_REQUEST_ID;
 use crate::switch::Wanted;
 
@@ -23,12 +23,12 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// A request, with what is said about it.
 pub(crate) struct Onward<'a> {
-    asked: Asked<'a>,
+    asked: &'a Asked,
+    client: &'a Client,
     /// Empty, once it has been sent.
     pub(crate) body: RequestBody,
-    host: HeaderValue,
-    id: HeaderValue,
-    switch: Option<Wanted>,
+    host: &'a HeaderValue,
+    switch: Option<&'a Wanted>,
     /// What `Connection` lists.
     listed: Vec<HeaderName>,
     /// It may be sent twice.
@@ -42,29 +42,29 @@ const SENT: usize = 3;
 
 impl<'a> Onward<'a> {
     pub(crate) fn new(
-        asked: Asked<'a>,
+        asked: &'a Asked,
+        client: &'a Client,
         body: RequestBody,
-        host: HeaderValue,
-        id: HeaderValue,
-        switch: Option<Wanted>,
+        host: &'a HeaderValue,
+        switch: Option<&'a Wanted>,
     ) -> Self {
         let listed = if asked.has.connection { head::listed(&asked.parts.headers) } else { Vec::new() };
         let repeatable = switch.is_none() && is_repeatable(&asked.parts.method, &body);
-        Self { asked, body, host, id, switch, listed, repeatable, unanswered: 0 }
+        Self { asked, client, body, host, switch, listed, repeatable, unanswered: 0 }
     }
 
     /// The head as the client sent it.
     pub(crate) fn parts(&self) -> &Parts {
-        self.asked.parts
+        &self.asked.parts
     }
 
     pub(crate) fn host(&self) -> &HeaderValue {
-        &self.host
+        self.host
     }
 
     /// Passes on an answer that only promises another one.
     pub(crate) fn promise(&self, status: StatusCode, headers: &HeaderMap) {
-        self.asked.client.promises.add(self.asked.parts.version, status, headers);
+        self.client.promises.add(self.asked.parts.version, status, headers);
     }
 
     /// Whether it may be sent twice: it has no body, and doing it twice is doing it once (RFC 9110, 9.2.2).
@@ -123,7 +123,7 @@ impl<'a> Onward<'a> {
 
     fn method(&self) -> &Method {
         let asked = &self.asked.parts.method;
-        self.switch.as_ref().map_or(asked, |wanted| wanted.method(asked))
+        self.switch.map_or(asked, |wanted| wanted.method(asked))
     }
 
     fn target(&self) -> &str {
@@ -132,7 +132,7 @@ impl<'a> Onward<'a> {
 
     /// The headers that the app gets: hop-by-hop ones left out, those that say where the request comes from ours.
     fn each(&self, mut take: impl FnMut(&HeaderName, &HeaderValue)) {
-        take(&header::HOST, &self.host);
+        take(&header::HOST, self.host);
         for (name, value) in &self.asked.parts.headers {
             if self.passes(name) {
                 take(name, value);
@@ -141,12 +141,12 @@ impl<'a> Onward<'a> {
         if self.asked.has.te && wants_trailers(&self.asked.parts.headers) {
             take(&header::TE, &HeaderValue::from_static("trailers"));
         }
-        take(&FORWARDED_FOR, &self.asked.client.address);
-        take(&FORWARDED_PROTO, &self.asked.client.scheme);
-        take(&FORWARDED_PORT, &self.asked.client.port);
-        take(&FORWARDED_HOST, &self.host);
-        take(&X_REQUEST_ID, &self.id);
-        if let Some(wanted) = &self.switch {
+        take(&FORWARDED_FOR, &self.client.address);
+        take(&FORWARDED_PROTO, &self.client.scheme);
+        take(&FORWARDED_PORT, &self.client.port);
+        take(&FORWARDED_HOST, self.host);
+        take(&X_REQUEST_ID, &self.asked.id);
+        if let Some(wanted) = self.switch {
             wanted.each(take);
         }
     }
@@ -207,7 +207,7 @@ fn says_who(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{Client, Has};
+    use crate::head::Has;
 
     fn laid_out(request: hyper::http::request::Builder) -> String {
         let client = Client::new(
@@ -217,9 +217,9 @@ mod tests {
         );
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         join_cookies(&mut parts.headers);
-        let asked = Asked { client: &client, parts: &parts, has: Has::of(&parts.headers) };
-        let (host, id) = (HeaderValue::from_static("app:80"), HeaderValue::from_static("7"));
-        let onward = Onward::new(asked, RequestBody::empty(), host, id, None);
+        let asked = Asked { has: Has::of(&parts.headers), parts, id: HeaderValue::from_static("7"), behind: None };
+        let host = HeaderValue::from_static("app:80");
+        let onward = Onward::new(&asked, &client, RequestBody::empty(), &host, None);
         let mut out = Vec::new();
         onward.lay_out(&mut out, Some(0));
         String::from_utf8(out).unwrap().replace(

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::http::request::Parts;
 use hyper::{Response, StatusCode, Version};
 
 use crate::compress::{Broken, Packed};
+use crate::head::{Asked, Client};
 use crate::page::Pages;
 use crate::table::Service;
 use crate::target::Target;
@@ -60,12 +60,10 @@ pub struct Record {
 
 /// What is seen of one request so far. It ends when this is dropped.
 pub(crate) struct Sight {
-    id: HeaderValue,
     began: Instant,
-    client: IpAddr,
     service: Option<Arc<Service>>,
     /// What only the log wants.
-    asked: Option<Box<Asked>>,
+    logged: Option<Box<Logged>>,
     upstream: Option<Waited>,
     status: Option<StatusCode>,
     bytes: u64,
@@ -84,32 +82,31 @@ impl Waited {
     }
 }
 
-struct Asked {
+struct Logged {
+    client: IpAddr,
     method: String,
     path: String,
     protocol: &'static str,
     target: Option<String>,
+    id: String,
 }
 
 impl Sight {
-    pub(crate) fn new(id: HeaderValue, client: IpAddr) -> Self {
-        let began = Instant::now();
-        Self { id, began, client, service: None, asked: None, upstream: None, status: None, bytes: 0 }
+    pub(crate) fn new() -> Self {
+        Self { began: Instant::now(), service: None, logged: None, upstream: None, status: None, bytes: 0 }
     }
 
-    pub(crate) fn id(&self) -> &HeaderValue {
-        &self.id
-    }
-
-    /// Which service was asked, and for what.
-    pub(crate) fn asks(&mut self, service: &Arc<Service>, parts: &Parts) {
+    /// Which service was asked, for what, and by whom.
+    pub(crate) fn asks(&mut self, service: &Arc<Service>, Asked { parts, id, .. }: &Asked, client: &Client) {
         self.service = Some(Arc::clone(service));
-        self.asked = service.log.is_some().then(|| {
-            Box::new(Asked {
+        self.logged = service.log.is_some().then(|| {
+            Box::new(Logged {
+                client: client.ip,
                 method: parts.method.to_string(),
                 path: beginning(parts.uri.path()).to_owned(),
                 protocol: protocol(parts.version),
                 target: None,
+                id: id.to_str().unwrap_or_default().to_owned(),
             })
         });
     }
@@ -130,8 +127,8 @@ impl Sight {
     }
 
     pub(crate) fn answered_by(&mut self, target: &Target) {
-        if let Some(asked) = &mut self.asked {
-            asked.target = Some(target.label().to_owned());
+        if let Some(logged) = &mut self.logged {
+            logged.target = Some(target.label().to_owned());
         }
     }
 
@@ -159,19 +156,19 @@ impl Sight {
         response.map(|body| Seen { body, sight: self })
     }
 
-    fn record(&self, asked: Asked) -> Record {
+    fn record(&self, logged: Logged) -> Record {
         Record {
             time: SystemTime::now(),
-            client: self.client,
-            method: asked.method,
-            path: asked.path,
-            protocol: asked.protocol,
+            client: logged.client,
+            method: logged.method,
+            path: logged.path,
+            protocol: logged.protocol,
             status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
             bytes: self.bytes,
             duration: self.began.elapsed(),
             upstream: self.upstream.map(Waited::time),
-            target: asked.target,
-            id: self.id.to_str().unwrap_or_default().to_owned(),
+            target: logged.target,
+            id: logged.id,
         }
     }
 }
@@ -183,8 +180,8 @@ impl Drop for Sight {
             Some(_) => service.meter.counters().sent(self.bytes),
             None => service.meter.counters().abandoned(),
         }
-        if let (Some(log), Some(asked)) = (&service.log, self.asked.take()) {
-            log.take(self.record(*asked));
+        if let (Some(log), Some(logged)) = (&service.log, self.logged.take()) {
+            log.take(self.record(*logged));
         }
     }
 }

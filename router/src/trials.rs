@@ -55,12 +55,12 @@ fn passed(bytes: &[u8], size: usize) -> Vec<u8> {
 pub fn rewriting(data: &[u8]) {
     let Some(parts) = request(data) else { return };
     let has = Has::of(&parts.headers);
-    let Ok(host) = head::check(&parts, has) else { return };
+    let asked = Asked { parts, has, id: HeaderValue::from_static("7"), behind: None };
+    let parts = &asked.parts;
+    let Ok(host) = head::check(parts, has) else { return };
     let client =
         Client::new(([192, 0, 2, 1], 5).into(), HeaderValue::from_static("80"), HeaderValue::from_static("http"));
-    let id = HeaderValue::from_static("7");
-    let asked = Asked { client: &client, parts: &parts, has };
-    let onward = Onward::new(asked, RequestBody::empty(), host.clone(), id, None);
+    let onward = Onward::new(&asked, &client, RequestBody::empty(), &host, None);
     let mut out = Vec::new();
     onward.lay_out(&mut out, Some(0));
     let again = request(&out).expect("it is a head");
@@ -129,7 +129,7 @@ pub fn proxies(data: &[u8]) {
         Client::new(([10, 0, 0, 1], 5).into(), HeaderValue::from_static("80"), HeaderValue::from_static("http"));
     for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "forwarded"] {
         let headers = [(HeaderName::from_static(name), value.clone())].into_iter().collect();
-        let seen = proxies.behind(&client, &headers);
+        let seen = proxies.behind(&client, &headers).expect("it is trusted");
         assert!(seen.scheme == "http" || seen.scheme == "https");
         assert!(seen.port.as_bytes().iter().all(u8::is_ascii_digit));
     }

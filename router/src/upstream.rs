@@ -1,9 +1,11 @@
 //! The side towards the apps: choose a target, get a connection, send, and send again where that is safe.
 
+mod answer;
 mod chunks;
 mod head;
 mod http1;
 mod http2;
+mod reading;
 mod sending;
 
 use std::error::Error;
@@ -18,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::http1::{Answer, BodyBroken};
+pub(crate) use self::answer::{Answer, BodyBroken};
 use crate::balance::{Choice, choose};
 use crate::body::{BodyError, Incoming, Progress};
 use crate::clock::Clock;
@@ -35,7 +37,7 @@ pub(crate) struct Connection {
 
 enum Kind {
     Http1(http1::Idle),
-    Http2(http2::Shared),
+    Http2(Box<http2::Shared>),
 }
 
 impl Connection {
@@ -259,7 +261,7 @@ impl Upstream {
         let progress = onward.body.progress();
         let answer = match connection.kind {
             Kind::Http1(idle) => self.in_time(pin!(over_http1(target, idle, onward)), progress).await,
-            Kind::Http2(shared) => self.in_time(Box::pin(over_http2(target, shared, onward)).as_mut(), progress).await,
+            Kind::Http2(shared) => self.in_time(Box::pin(over_http2(target, *shared, onward)).as_mut(), progress).await,
         };
         answer.unwrap_or_else(|| Err(Failure::Late.into()))
     }
@@ -288,7 +290,8 @@ impl Upstream {
         let kind = match target.protocol() {
             Protocol::Http1 => Kind::Http1(http1::Idle::new(stream)),
             Protocol::H2c => {
-                Kind::Http2(http2::Shared::open(stream, target.hang_up()).await.map_err(io::Error::other)?)
+                let opened = http2::Shared::open(stream, target.hang_up()).await;
+                Kind::Http2(Box::new(opened.map_err(io::Error::other)?))
             }
         };
         let connection = Connection { kind, thread: self.thread };

@@ -25,6 +25,7 @@ const FULL: usize = 16 * 1024;
 /// A connection that waits for its next request keeps no larger buffer.
 const KEPT: usize = 4 * 1024;
 
+#[derive(Default)]
 pub(super) struct Sending {
     /// What is to be written, and how much of it has been.
     out: Vec<u8>,
@@ -39,16 +40,14 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// A request whose head is laid out in `out`. It takes the body.
-    pub(super) fn new(mut out: Vec<u8>, onward: &mut Onward<'_>) -> Self {
+    /// Lays out the head of a request, and takes its body.
+    pub(super) fn begin(&mut self, onward: &mut Onward<'_>) {
         let body = std::mem::replace(&mut onward.body, RequestBody::empty());
         let length = body.size_hint().exact();
-        let chunked = !body.is_empty() && length.is_none();
-        out.clear();
-        onward.lay_out(&mut out, if chunked { None } else { length.or(Some(0)) });
-        let trailers = if chunked { announced(&onward.parts().headers) } else { Vec::new() };
-        let body = (!body.is_empty()).then_some(body);
-        Self { out, written: 0, large: Bytes::new(), body, chunked, trailers, failed: false }
+        self.chunked = !body.is_empty() && length.is_none();
+        onward.lay_out(&mut self.out, if self.chunked { None } else { length.or(Some(0)) });
+        self.trailers = if self.chunked { announced(&onward.parts().headers) } else { Vec::new() };
+        self.body = (!body.is_empty()).then_some(body);
     }
 
     /// Sends all that can be sent; ready when everything has been.
@@ -67,11 +66,13 @@ impl Sending {
         }
     }
 
-    /// The buffer for the next request, if this one was written to its end.
-    pub(super) fn finish(self) -> Option<Vec<u8>> {
-        let complete = self.body.is_none() && self.written == self.out.len() && !self.large.has_remaining();
-        let out = if self.out.capacity() > KEPT { Vec::new() } else { self.out };
-        (complete && !self.failed).then_some(out)
+    /// Whether another request may follow: this one was written to its end.
+    pub(super) fn finish(&mut self) -> bool {
+        let complete = self.body.is_none() && self.out.is_empty() && !self.large.has_remaining();
+        if self.out.capacity() > KEPT {
+            self.out = Vec::new();
+        }
+        complete && !self.failed
     }
 
     /// Ready when there is as much to write as should be written at once, or no more will come.
