@@ -135,14 +135,14 @@ impl Edge {
             wake.asked();
         }
         let body = body.counted(&service.meter, service.settings.body);
-        let wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
         let wish = switch.as_ref().map(|switch| &switch.wanted);
         let mut onward = Onward::new(asked, client, body, &host, wish);
-        let (service, mut response, mut lease) = self.send(service, wanted, &mut onward, sight).await?;
+        onward.wanted = if service.settings.sticky { balance::wanted_by(&parts.headers) } else { None };
+        let (service, mut response, mut lease) = self.send(service, &mut onward, sight).await?;
         lease.hold(place);
         sight.answered_by(lease.target());
         admit::promise(&service, client, response.headers_mut());
-        balance::stick(&service, wanted, lease.target(), client, response.headers_mut());
+        balance::stick(&service, onward.wanted, lease.target(), client, response.headers_mut());
         self.relay(&service, response, lease, switch)
     }
 
@@ -167,13 +167,12 @@ impl Edge {
     async fn send(
         &self,
         mut service: Arc<Service>,
-        wanted: Option<u64>,
         onward: &mut Onward<'_>,
         sight: &mut Sight,
     ) -> Result<(Arc<Service>, Response<Incoming>, Lease), Refusal> {
         let mut patience = Patience::default();
         loop {
-            let failed = match self.attempt(&service, wanted, onward, sight).await {
+            let failed = match self.attempt(&service, onward, sight).await {
                 Ok((response, lease)) => return Ok((service, response, lease)),
                 Err(failed) => failed,
             };
@@ -201,7 +200,6 @@ impl Edge {
     async fn attempt(
         &self,
         service: &Service,
-        wanted: Option<u64>,
         onward: &mut Onward<'_>,
         sight: &mut Sight,
     ) -> Result<(Response<Incoming>, Lease), Failed> {
@@ -209,7 +207,7 @@ impl Edge {
             State::Unavailable(why) => Err(Failure::Unavailable(why.clone()).into()),
             State::Starting(why) => Err(Failed::unsent(Failure::Unavailable(why.clone()))),
             State::Serving(targets) => {
-                let choice = Choice::new(self.turn.fetch_add(1, Ordering::Relaxed), wanted);
+                let choice = Choice::new(self.turn.fetch_add(1, Ordering::Relaxed), onward.wanted);
                 let sent = Instant::now();
                 let outcome = self.upstream.send(targets, &choice, onward).await;
                 sight.waited(sent);
@@ -318,7 +316,7 @@ mod tests {
         let mut onward = Onward::new(asked, &client, RequestBody::empty(), &host, None);
         let mut sight = Sight::new();
         let service = edge.service(&host).unwrap();
-        let outcome = match edge.send(service, None, &mut onward, &mut sight).await {
+        let outcome = match edge.send(service, &mut onward, &mut sight).await {
             Err(Refusal::Unavailable { why, .. }) if why == "up" => "up",
             Err(Refusal::Unavailable { .. }) => "down",
             _ => "neither",

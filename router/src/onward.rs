@@ -29,6 +29,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) body: RequestBody,
     host: &'a HeaderValue,
     switch: Option<&'a Wanted>,
+    /// The tag of the target that it should go to.
+    pub(crate) wanted: Option<u64>,
     /// What `Connection` lists.
     listed: Vec<HeaderName>,
     /// It may be sent twice.
@@ -50,7 +52,7 @@ impl<'a> Onward<'a> {
     ) -> Self {
         let listed = if asked.has.connection { head::listed(&asked.parts.headers) } else { Vec::new() };
         let repeatable = switch.is_none() && is_repeatable(&asked.parts.method, &body);
-        Self { asked, client, body, host, switch, listed, repeatable, unanswered: 0 }
+        Self { asked, client, body, host, switch, wanted: None, listed, repeatable, unanswered: 0 }
     }
 
     /// The head as the client sent it.
