@@ -8,7 +8,7 @@ use gix::objs::{CommitRefIter, FindExt, Kind, TagRefIter, TreeRefIter};
 use gix::odb::{Handle, HeaderExt};
 
 use super::Plan;
-use super::walk::History;
+use super::walk::{Found, History};
 use crate::packing::{Contents, name_hash};
 use crate::{ObjectId, tree};
 
@@ -81,10 +81,14 @@ impl Collector<'_> {
 
     /// The commits that the client lacks, with their trees.
     fn add_history(&mut self, tips: &[ObjectId], plan: &Plan) -> Result<(), gix::Error> {
-        for commit in History::new(self.objects).between(tips, &plan.common, &plan.shallow.cut)? {
-            if self.add(commit, 0) {
-                let tree = self.tree_of(commit)?;
-                self.add_tree(tree)?;
+        let commits = History::new(self.objects).between(tips, &plan.common, &plan.shallow.cut)?;
+        self.add_commits(&commits)
+    }
+
+    fn add_commits(&mut self, commits: &[Found]) -> Result<(), gix::Error> {
+        for commit in commits {
+            if self.add(commit.id, 0) {
+                self.add_tree(commit.tree)?;
             }
         }
         Ok(())
@@ -96,20 +100,23 @@ impl Collector<'_> {
             if !self.add(tree, path) {
                 continue;
             }
-            let data = self.objects.find(&tree, &mut self.content)?.data;
-            let (mut blobs, below) = (Vec::new(), if tree == root { 0 } else { name_hash(path, b"/") });
+            let below = if tree == root { 0 } else { name_hash(path, b"/") };
+            let mut content = std::mem::take(&mut self.content);
+            let data = self.objects.find(&tree, &mut content)?.data;
             for entry in TreeRefIter::from_bytes(data, SHA1) {
                 let entry = entry?;
+                // Of one commit to the next most stays as it was.
+                if self.seen.contains(entry.oid) {
+                    continue;
+                }
                 let path = name_hash(below, entry.filename);
                 match entry.mode {
                     mode if mode.is_tree() => waiting.push((entry.oid.to_owned(), path)),
                     mode if mode.is_commit() => {}
-                    _ => blobs.push((entry.oid.to_owned(), path)),
+                    _ => self.add_blob(entry.oid.to_owned(), path)?,
                 }
             }
-            for (blob, path) in blobs {
-                self.add_blob(blob, path)?;
-            }
+            self.content = content;
         }
         Ok(())
     }

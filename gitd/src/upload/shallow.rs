@@ -99,8 +99,8 @@ fn by_selection(
     not: &[ObjectId],
 ) -> Result<HashMap<ObjectId, bool>, gix::Error> {
     let mut chosen = HashMap::new();
-    for id in history.between(tips, not, &HashSet::new())? {
-        let commit = history.commit(id)?;
+    for found in history.between(tips, not, &HashSet::new())? {
+        let (id, commit) = (found.id, history.commit(found.id)?);
         if since.is_none_or(|since| commit.seconds >= since) {
             chosen.insert(id, commit.parents);
         }

@@ -17,8 +17,15 @@ pub(crate) struct History<'a> {
 
 /// What a walk needs of a commit.
 pub(super) struct Commit {
+    pub(super) tree: ObjectId,
     pub(super) parents: Vec<ObjectId>,
     pub(super) seconds: i64,
+}
+
+/// A commit that was found.
+pub(crate) struct Found {
+    pub(crate) id: ObjectId,
+    pub(crate) tree: ObjectId,
 }
 
 impl<'a> History<'a> {
@@ -28,10 +35,11 @@ impl<'a> History<'a> {
 
     pub(super) fn commit(&mut self, id: ObjectId) -> Result<Commit, gix::Error> {
         let data = self.objects.find(&id, &mut self.content)?.data;
+        let tree = CommitRefIter::from_bytes(data, SHA1).tree_id()?;
         let parents = CommitRefIter::from_bytes(data, SHA1).parent_ids().collect();
         // What an old repository has in place of a date does not keep anybody from fetching it.
         let seconds = CommitRefIter::from_bytes(data, SHA1).committer().map_or(0, |person| person.seconds());
-        Ok(Commit { parents, seconds })
+        Ok(Commit { tree, parents, seconds })
     }
 
     /// Those that are commits here.
@@ -61,7 +69,7 @@ impl<'a> History<'a> {
         tips: &[ObjectId],
         hidden: &[ObjectId],
         cut: &HashSet<ObjectId>,
-    ) -> Result<Vec<ObjectId>, gix::Error> {
+    ) -> Result<Vec<Found>, gix::Error> {
         let mut walk = Walk { history: self, queue: BinaryHeap::new(), hidden: HashMap::new(), wanted: HashSet::new() };
         for id in hidden {
             walk.enqueue(*id, true)?;
@@ -71,12 +79,12 @@ impl<'a> History<'a> {
         }
         let (mut found, mut oldest) = (Vec::new(), i64::MAX);
         // Those of the same second may be each other's parents.
-        while let Some((seconds, id, parents)) = walk.queue.pop()
+        while let Some((seconds, id, tree, parents)) = walk.queue.pop()
             && (!walk.wanted.is_empty() || seconds >= oldest)
         {
             let hidden = walk.hidden.get(&id).copied().unwrap_or_default();
             if walk.wanted.remove(&id) {
-                found.push(id);
+                found.push(Found { id, tree });
                 oldest = seconds;
             }
             for parent in parents.into_iter().filter(|_| !cut.contains(&id)) {
@@ -84,14 +92,15 @@ impl<'a> History<'a> {
             }
         }
         let hidden = walk.hidden;
-        found.retain(|id| hidden.get(id) == Some(&false));
+        found.retain(|commit| hidden.get(&commit.id) == Some(&false));
         Ok(found)
     }
 }
 
 struct Walk<'a, 'b> {
     history: &'a mut History<'b>,
-    queue: BinaryHeap<(i64, ObjectId, Vec<ObjectId>)>,
+    /// Their time, name, tree and parents.
+    queue: BinaryHeap<(i64, ObjectId, ObjectId, Vec<ObjectId>)>,
     /// All that have been seen, and whether they are hidden.
     hidden: HashMap<ObjectId, bool>,
     /// Those in the queue that are not hidden.
@@ -112,7 +121,7 @@ impl Walk<'_, '_> {
             self.wanted.insert(id);
         }
         let commit = self.history.commit(id)?;
-        self.queue.push((commit.seconds, id, commit.parents));
+        self.queue.push((commit.seconds, id, commit.tree, commit.parents));
         Ok(())
     }
 }
