@@ -9,6 +9,9 @@ use super::search::Made;
 use super::stored::{Packs, Place};
 use crate::ObjectId;
 
+/// Fewer objects are not worth a second thread.
+const SPLIT: usize = 5000;
+
 /// An object to be written.
 pub(super) struct Item {
     pub(super) id: ObjectId,
@@ -63,11 +66,26 @@ pub(super) fn plan(contents: &Contents, packs: &Packs) -> Result<Vec<Item>, gix:
         let known = || contents.known.contains_key(&base).then_some(Target::Known(base));
         numbers.get(&base).copied().map(Target::Item).or_else(known)
     };
-    let mut items = Vec::with_capacity(contents.objects.len());
-    for (id, name) in &contents.objects {
-        items.push(Item { id: *id, name: *name, how: how(*id, packs, target)? });
-    }
+    let mut items = items(&contents.objects, packs, target)?;
     break_circles(&mut items);
+    Ok(items)
+}
+
+/// Many on two threads.
+fn items(
+    objects: &[(ObjectId, u32)],
+    packs: &Packs,
+    target: impl Fn(ObjectId) -> Option<Target> + Copy + Sync + Send,
+) -> Result<Vec<Item>, gix::Error> {
+    let item = |(id, name): &(ObjectId, u32)| Ok(Item { id: *id, name: *name, how: how(*id, packs, target)? });
+    let part = |objects: &[_]| objects.iter().map(item).collect::<Result<Vec<_>, gix::Error>>();
+    if objects.len() < SPLIT {
+        return part(objects);
+    }
+    let (some, others) = objects.split_at(objects.len() / 2);
+    let (some, others) = gix::parallel::join(|| part(some), || part(others));
+    let mut items = some?;
+    items.extend(others?);
     Ok(items)
 }
 

@@ -15,6 +15,8 @@ use crate::{ObjectId, tree};
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 /// How long new deltas are looked for.
 const SEARCH: Duration = Duration::from_secs(10);
+/// Fewer commits are not worth a second thread.
+const SPLIT: usize = 500;
 /// Tags of tags of tags.
 const TAGS: usize = 16;
 
@@ -33,8 +35,7 @@ pub(super) fn peel(objects: &Handle, id: ObjectId) -> Result<Vec<ObjectId>, gix:
 /// Everything that `plan` needs. `tags` are all tags, for those that follow their commits.
 pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Contents, gix::Error> {
     let blob_limit = plan.asked.blob_limit;
-    let mut collector =
-        Collector { objects, blob_limit, seen: HashSet::default(), found: Vec::new(), content: Vec::new() };
+    let mut collector = Collector::new(objects.clone(), blob_limit, HashSet::default());
     for commit in plan.common.iter().chain(&plan.shallow.no_longer) {
         let tree = collector.tree_of(*commit)?;
         collector.add_tree(tree)?;
@@ -56,8 +57,8 @@ pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Resul
     Ok(Contents { objects: collector.found, known, distances: plan.asked.distances, search: SEARCH })
 }
 
-struct Collector<'a> {
-    objects: &'a Handle,
+struct Collector {
+    objects: Handle,
     blob_limit: Option<u64>,
     seen: HashSet<ObjectId>,
     /// With [`name_hash`].
@@ -65,12 +66,16 @@ struct Collector<'a> {
     content: Vec<u8>,
 }
 
-impl Collector<'_> {
+impl Collector {
+    fn new(objects: Handle, blob_limit: Option<u64>, seen: HashSet<ObjectId>) -> Self {
+        Self { objects, blob_limit, seen, found: Vec::new(), content: Vec::new() }
+    }
+
     /// Tags on the way to a commit, which is returned; a tag of a tree or blob with all of it.
     fn add_chain(&mut self, id: ObjectId) -> Result<Option<ObjectId>, gix::Error> {
         let mut commit = None;
-        for id in peel(self.objects, id)? {
-            match tree::kind(self.objects, id) {
+        for id in peel(&self.objects, id)? {
+            match tree::kind(&self.objects, id) {
                 Some(Kind::Commit) => commit = Some(id),
                 Some(Kind::Tree) => self.add_tree(id)?,
                 _ => _ = self.add(id, 0),
@@ -81,11 +86,26 @@ impl Collector<'_> {
 
     /// The commits that the client lacks, with their trees.
     fn add_history(&mut self, tips: &[ObjectId], plan: &Plan) -> Result<(), gix::Error> {
-        let commits = History::new(self.objects).between(tips, &plan.common, &plan.shallow.cut)?;
+        let commits = History::new(&self.objects).between(tips, &plan.common, &plan.shallow.cut)?;
         self.add_commits(&commits)
     }
 
+    /// Many on two threads, to the same end as on one: what both find is where the first found it.
     fn add_commits(&mut self, commits: &[Found]) -> Result<(), gix::Error> {
+        if commits.len() < SPLIT {
+            return self.add_each(commits);
+        }
+        let (newer, older) = commits.split_at(commits.len() / 2);
+        let mut other = Collector::new(self.objects.clone(), self.blob_limit, self.seen.clone());
+        let (done, others) = gix::parallel::join(|| self.add_each(newer), || other.add_each(older));
+        done.and(others)?;
+        for (id, path) in other.found {
+            self.add(id, path);
+        }
+        Ok(())
+    }
+
+    fn add_each(&mut self, commits: &[Found]) -> Result<(), gix::Error> {
         for commit in commits {
             if self.add(commit.id, 0) {
                 self.add_tree(commit.tree)?;
@@ -145,5 +165,57 @@ impl Collector<'_> {
 
     fn tree_of(&mut self, commit: ObjectId) -> Result<ObjectId, gix::Error> {
         CommitRefIter::from_bytes(self.objects.find(&commit, &mut self.content)?.data, SHA1).tree_id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Files that change, are copied, and become again what they were.
+    fn history(commits: usize) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for number in 0..commits {
+            let (file, content) = (number % 7, (number % 11) * (number % 3));
+            let head = format!(
+                "commit refs/heads/main\ncommitter A <a@example.org> {} +0000\ndata 0\n",
+                1_700_000_000 + number
+            );
+            let change = |path: &str| format!("M 100644 inline {path}\ndata 4\n{content:04}\n");
+            stream.extend([head, change(&format!("a/b{file}/c")), change(&format!("d{file}"))].concat().into_bytes());
+        }
+        stream
+    }
+
+    fn import(repository: &Path, stream: &[u8]) {
+        let git = |command: &str| {
+            let mut git = Command::new("git");
+            git.arg("--git-dir").arg(repository).args([command, "--quiet"]).env("GIT_CONFIG_GLOBAL", "/dev/null");
+            git
+        };
+        assert!(git("init").status().unwrap().success());
+        let mut import = git("fast-import").stdin(Stdio::piped()).spawn().unwrap();
+        import.stdin.take().unwrap().write_all(stream).unwrap();
+        assert!(import.wait().unwrap().success());
+    }
+
+    #[test]
+    fn two_threads_find_the_same_as_one_in_the_same_order() {
+        let home = tempfile::tempdir().unwrap();
+        import(home.path(), &history(2 * SPLIT));
+        let objects = crate::objects::open(&home.path().join("objects"), None).unwrap();
+        let tip = std::fs::read_to_string(home.path().join("refs/heads/main")).unwrap().trim().parse().unwrap();
+        let commits = History::new(&objects).between(&[tip], &[], &std::collections::HashSet::new()).unwrap();
+        let collector = || Collector::new(objects.clone(), None, HashSet::default());
+        let (mut one, mut two) = (collector(), collector());
+        one.add_each(&commits).unwrap();
+        two.add_commits(&commits).unwrap();
+        assert_eq!(commits.len(), 2 * SPLIT);
+        assert!(one.found.len() > commits.len());
+        assert_eq!(one.found, two.found);
     }
 }
