@@ -24,6 +24,7 @@ use gix::odb::Handle;
 
 use crate::stall::Stalled;
 use crate::{Limits, ObjectId};
+pub(crate) use delta::apply;
 use entry::{Base, Entry};
 use reader::Reader;
 use resolve::Resolver;
@@ -146,7 +147,7 @@ pub(crate) fn index_pack<I: Inspect>(
     let missing = resolver.wanted();
     if !missing.is_empty() {
         let whole = entries.len();
-        end = thin::add_bases(&mut entries, &missing, bases, &file, end)?;
+        end = thin::add_bases(&mut entries, &missing, bases.zip(usize::try_from(bounds.object).ok()), &file, end)?;
         resolver.run(&mut entries, whole, end, inspector)?;
         trailer = thin::rewrite(&file, entries.len(), end)?;
     }

@@ -5,6 +5,7 @@
 
 mod delta;
 mod plan;
+mod rebuild;
 mod search;
 mod stored;
 
@@ -17,13 +18,14 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use gix::hash::Hasher;
-use gix::objs::{FindExt, Kind};
+use gix::objs::Kind;
 use gix::odb::HandleArc;
 use gix_pack::data::Version;
 use gix_pack::data::entry::Header;
 
 use crate::{ObjectId, objects};
 use plan::{How, Item, Target};
+pub(crate) use rebuild::rebuild;
 use search::Bounds;
 use stored::Packs;
 
@@ -70,8 +72,8 @@ pub(crate) fn write(
         search::search(&mut items, &contents.known, &packs, &objects, &bounds)?;
     }
     let (offsets, hash) = (vec![0; items.len()], gix::hash::hasher(gix::hash::Kind::Sha1));
-    let mut pack =
-        Pack { packs: &packs, objects, items, offsets, distances: contents.distances, output, hash, written: 0 };
+    let distances = contents.distances;
+    let mut pack = Pack { packs: &packs, objects, limit, items, offsets, distances, output, hash, written: 0 };
     pack.write_all(interrupt)
 }
 
@@ -84,6 +86,8 @@ fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
 struct Pack<'a, W> {
     packs: &'a Packs,
     objects: HandleArc,
+    /// Bytes of the largest object.
+    limit: usize,
     items: Vec<Item>,
     /// Where each begins; 0 before it is written.
     offsets: Vec<u64>,
@@ -140,8 +144,9 @@ impl<W: Write> Pack<'_, W> {
             How::Delta(target, made) => self.write_entry(&self.against(target), made.size, &made.compressed),
             How::Compress => {
                 let mut content = Vec::new();
-                let object = self.objects.find(&id, &mut content)?;
-                let (header, size, compressed) = (header(object.kind), object.data.len(), compress(object.data)?);
+                let kind = objects::read(&self.objects, id, self.limit, &mut content)?;
+                let kind = kind.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no object {id}")))?;
+                let (header, size, compressed) = (header(kind), content.len(), compress(&content)?);
                 drop(content);
                 self.write_entry(&header, size as u64, &compressed)
             }

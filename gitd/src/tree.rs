@@ -22,7 +22,7 @@ pub(crate) fn visit<E: From<RepositoryError>>(
     visitor: &mut dyn FnMut(TreeEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let objects = objects::open(directory, limit).map_err(|error| RepositoryError::io("opening", directory, error))?;
-    let mut walk = Walk { objects, content: Vec::new(), waiting: Vec::new() };
+    let mut walk = Walk { objects, limit: limit.unwrap_or(usize::MAX), content: Vec::new(), waiting: Vec::new() };
     let tree = walk.root(commit)?;
     walk.expand(tree, &[])?;
     while let Some(entry) = walk.waiting.pop() {
@@ -44,6 +44,8 @@ pub(crate) fn kind(objects: &Handle, id: ObjectId) -> Option<Kind> {
 
 struct Walk {
     objects: Handle,
+    /// Bytes of one object at most.
+    limit: usize,
     /// The one object in memory.
     content: Vec<u8>,
     /// What is to be visited, the next one last.
@@ -110,10 +112,11 @@ impl Walk {
     }
 
     fn read(&mut self, id: ObjectId, kind: Kind) -> Result<&[u8], RepositoryError> {
-        let object = self.objects.try_find(&id, &mut self.content).map_err(|error| broken(id, error))?;
-        match object {
-            Some(object) if object.kind == kind => Ok(object.data),
-            Some(object) => Err(broken(id, format!("is a {}, not a {kind}", object.kind))),
+        let found =
+            objects::read(&self.objects, id, self.limit, &mut self.content).map_err(|error| broken(id, error))?;
+        match found {
+            Some(found) if found == kind => Ok(&self.content),
+            Some(found) => Err(broken(id, format!("is a {found}, not a {kind}"))),
             None => Err(broken(id, "does not exist")),
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn sizes(delta: &[u8]) -> Option<Sizes> {
 }
 
 /// The object; None if the delta is not one of this base. `most` bounds what is taken of memory.
-pub(super) fn apply(base: &[u8], delta: &[u8], most: u64) -> Option<Vec<u8>> {
+pub(crate) fn apply(base: &[u8], delta: &[u8], most: u64) -> Option<Vec<u8>> {
     let sizes = sizes(delta)?;
     if sizes.base != base.len() as u64 || sizes.result > most {
         return None;

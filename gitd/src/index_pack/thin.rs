@@ -6,33 +6,33 @@ use std::os::unix::fs::FileExt;
 
 use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
-use gix::objs::{Find, Kind};
+use gix::objs::Kind;
 use gix::odb::Handle;
 
 use super::{Base, Entry, HEADER, IndexPackError, SHA1, finalize};
-use crate::ObjectId;
+use crate::{ObjectId, objects};
 
-/// Adds those of the `missing` that there are. Where the entries end then.
+/// Adds those of the `missing` that there are, of so many bytes each at most. Where the entries end then.
 pub(super) fn add_bases<E>(
     entries: &mut Vec<Entry>,
     missing: &[ObjectId],
-    bases: Option<&Handle>,
+    bases: Option<(&Handle, usize)>,
     file: &File,
     mut end: u64,
 ) -> Result<u64, IndexPackError<E>> {
-    let Some(bases) = bases else { return Ok(end) };
+    let Some((bases, limit)) = bases else { return Ok(end) };
     let mut content = Vec::new();
     let mut out = BufWriter::new(at(file, end)?);
     for id in missing {
-        let found = bases.try_find(id, &mut content);
+        let found = objects::read(bases, *id, limit, &mut content);
         let found = found.map_err(|error| IndexPackError::Bases(error.probable_cause().to_string()))?;
-        let Some(object) = found else { continue };
-        let (header, bytes) = encode(object.kind, object.data)?;
+        let Some(kind) = found else { continue };
+        let (header, bytes) = encode(kind, &content)?;
         let mut crc = Crc::new();
         crc.update(&bytes);
         out.write_all(&bytes)?;
-        let size = object.data.len() as u64;
-        entries.push(Entry { offset: end, header, size, crc: crc.sum(), base: Base::Whole(object.kind), id: *id });
+        let size = content.len() as u64;
+        entries.push(Entry { offset: end, header, size, crc: crc.sum(), base: Base::Whole(kind), id: *id });
         end += bytes.len() as u64;
     }
     out.flush()?;

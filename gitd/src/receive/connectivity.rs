@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gix::objs::{CommitRefIter, Exists, Find, Kind, TreeRefIter};
+use gix::objs::{CommitRefIter, Exists, Kind, TreeRefIter};
 use gix::odb::{Handle, Header};
 
 use super::fsck::{self, Problem, Special};
@@ -133,7 +133,8 @@ pub(crate) fn check(
     if links.too_many() {
         return Err(ConnectivityError::Missing);
     }
-    let mut checker = Checker { objects: objects::open(directory, Some(limit)).map_err(failed)?, content: Vec::new() };
+    let mut checker =
+        Checker { objects: objects::open(directory, Some(limit)).map_err(failed)?, limit, content: Vec::new() };
     for part in &links.any {
         if interrupt.load(Ordering::Relaxed) {
             return Err(ConnectivityError::Interrupted);
@@ -146,6 +147,8 @@ pub(crate) fn check(
 
 struct Checker {
     objects: Handle,
+    /// Bytes of one object at most.
+    limit: usize,
     content: Vec<u8>,
 }
 
@@ -161,11 +164,10 @@ impl Checker {
 
     /// Looks at a file that a tree has shown.
     fn special(&mut self, id: ObjectId, kind: Special) -> Result<(), ConnectivityError> {
-        let object =
-            self.objects.try_find(&id, &mut self.content).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
-        let checked = match (object.kind, kind) {
-            (Kind::Blob, Special::Submodules) => fsck::check_submodules(object.data),
-            (Kind::Blob, Special::Attributes) => fsck::check_attributes(object.data),
+        let found = objects::read(&self.objects, id, self.limit, &mut self.content).map_err(failed)?;
+        let checked = match (found.ok_or(ConnectivityError::Missing)?, kind) {
+            (Kind::Blob, Special::Submodules) => fsck::check_submodules(&self.content),
+            (Kind::Blob, Special::Attributes) => fsck::check_attributes(&self.content),
             (_, Special::Submodules) => Err(Problem::new("gitmodulesBlob", "non-blob found at .gitmodules")),
             (_, Special::Attributes) => Err(Problem::new("gitattributesBlob", "non-blob found at .gitattributes")),
         };

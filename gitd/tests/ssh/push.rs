@@ -388,3 +388,37 @@ async fn large_files_may_change_a_little() {
     assert_eq!(world.head(&world.path("copy")).await, world.head(&work).await);
     world.stop_keeping(PATIENCE).await.assert_clean("blog").await;
 }
+
+/// git sends them as a long chain of large deltas.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_files_may_change_much_and_often() {
+    let world = World::with_limits(Limits { object_bytes: 1 << 20, ..Limits::default() }).await;
+    let work = world.work_tree("blog").await;
+    let noise = noise(10 << 20);
+    let mut parts: Vec<&[u8]> = noise.chunks(90 << 10).take(10).collect();
+    for (change, new) in noise.chunks(90 << 10).skip(10).take(40).enumerate() {
+        parts[change % 10] = new;
+        if change % 4 == 3 {
+            std::fs::write(work.join("large"), parts.concat()).unwrap();
+            world.git_ok(&work, &["add", "large"]).await;
+            world.git_ok(&work, &["commit", "-q", "-m", "change", "--no-gpg-sign"]).await;
+        }
+    }
+    world.git_ok(&work, &["push", "-q", "origin", "main"]).await;
+    for back in [0, 4, 9] {
+        let branch = format!("back-{back}");
+        world.git_ok(&work, &["push", "-q", "origin", &format!("main~{back}:refs/heads/{branch}")]).await;
+        let (copy, url) = (format!("copy-{back}"), world.url("blog"));
+        world.git_ok(world.home.path(), &["clone", "-q", "--depth", "1", "--branch", &branch, &url, &copy]).await;
+    }
+    // As a delta to what stands at the end of the chain.
+    world.git_ok(&work, &["checkout", "-q", "-b", "side", "main~9"]).await;
+    let large = std::fs::read(work.join("large")).unwrap();
+    std::fs::write(work.join("large"), [b"new", large.as_slice()].concat()).unwrap();
+    world.git_ok(&work, &["commit", "-q", "-am", "side", "--no-gpg-sign"]).await;
+    world.git_ok(&work, &["push", "-q", "origin", "side"]).await;
+    world.git_ok(&work, &["checkout", "-q", "main"]).await;
+    world.git_ok(world.home.path(), &["clone", "-q", &world.url("blog"), "copy"]).await;
+    assert_eq!(world.head(&world.path("copy")).await, world.head(&work).await);
+    world.stop_keeping(PATIENCE).await.assert_clean("blog").await;
+}
