@@ -2,13 +2,13 @@
 
 mod answer;
 mod chunks;
+mod failure;
 mod head;
 mod http1;
 mod http2;
 mod reading;
 mod sending;
 
-use std::error::Error;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,8 +21,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::answer::{Answer, BodyBroken};
+pub(crate) use self::failure::{Failed, Failure};
+use self::failure::{classify, explain};
 use crate::balance::{Choice, choose};
-use crate::body::{BodyError, Incoming, Progress};
+use crate::body::{Incoming, Progress};
 use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::meter::Place;
@@ -114,72 +116,6 @@ impl Lease {
     /// The connection is used up (by an upgrade); what is in flight goes on.
     pub(crate) fn into_in_flight(self) -> InFlight {
         self.in_flight
-    }
-}
-
-/// What is behind a failure.
-type Cause = Box<dyn Error + Send + Sync>;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// Every target drains: the table has been replaced since it was read.
-    #[error("every target drains")]
-    Drained,
-    /// There is no target, for this reason.
-    #[error("{0}")]
-    Unavailable(String),
-    #[error("connecting: {0}")]
-    Connect(#[source] io::Error),
-    #[error("closed without an answer: {0}")]
-    Closed(#[source] Cause),
-    #[error("not an HTTP response: {0}")]
-    Garbled(#[source] Cause),
-    #[error("the client's body ended early: {0}")]
-    Client(#[source] Cause),
-    #[error("no answer in time")]
-    Late,
-}
-
-impl Failure {
-    /// Whether the target seems to be broken.
-    fn is_the_targets(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Closed(_) | Self::Garbled(_))
-    }
-
-    /// What was wrong with the request's body, if that was it.
-    pub(crate) fn of_body(&self) -> Option<&BodyError> {
-        let Self::Client(cause) = self else { return None };
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&**cause);
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref() {
-                return Some(error);
-            }
-            cause = error.source();
-        }
-        None
-    }
-}
-
-/// A failure, and whether the request can be sent again: nothing of it was written, or it may be sent twice and the connection
-/// was closed without an answer.
-pub(crate) struct Failed {
-    pub(crate) failure: Failure,
-    pub(crate) again: bool,
-    /// What has come of an answer that broke off, if nothing of it has been passed on.
-    partial: Option<Box<Response<Incoming>>>,
-}
-
-impl Failed {
-    /// Before anything was written.
-    pub(crate) fn unsent(failure: Failure) -> Self {
-        Self { failure, again: true, partial: None }
-    }
-}
-
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
-        Self { failure, again: false, partial: None }
     }
 }
 
@@ -333,19 +269,6 @@ async fn over_http1(target: &Target, idle: http1::Idle, onward: &mut Onward<'_>)
     Err(Failed { failure, again, partial })
 }
 
-fn explain(broken: http1::Broken) -> (Failure, Option<Box<Response<Incoming>>>) {
-    let closed = |kind: io::ErrorKind| Failure::Closed(io::Error::from(kind).into());
-    match broken {
-        http1::Broken::Closed { error, .. } => (Failure::Closed(error.into()), None),
-        http1::Broken::Short(response) => {
-            (closed(io::ErrorKind::UnexpectedEof), Some(Box::new(response.map(Incoming::Http1))))
-        }
-        http1::Broken::Cut => (closed(io::ErrorKind::ConnectionAborted), None),
-        http1::Broken::Garbled(garbled) => (Failure::Garbled(garbled.into()), None),
-        http1::Broken::Client(error) => (Failure::Client(error.into()), None),
-    }
-}
-
 async fn over_http2(
     target: &Target,
     shared: http2::Shared,
@@ -364,16 +287,6 @@ async fn over_http2(
             let again = unsent || matches!(failure, Failure::Closed(_)) && onward.may_be_repeated();
             Err(Failed { failure, again, partial: None })
         }
-    }
-}
-
-fn classify(error: hyper::Error) -> Failure {
-    if error.is_parse() {
-        Failure::Garbled(error.into())
-    } else if error.source().is_some_and(<dyn Error>::is::<BodyError>) {
-        Failure::Client(error.into())
-    } else {
-        Failure::Closed(error.into())
     }
 }
 
