@@ -84,8 +84,8 @@ impl Default for Limits {
     }
 }
 
-/// The time for a head is kept by the connection's pulse, which needs no timer for each request. Clients may not close their halves while
-/// they are answered, but [`crate::strict`] sees to that.
+/// The time for a head is kept by the connection's pulse, which needs no timer for each request. hyper is told that clients may close their
+/// halves while they are answered; that they may not is seen to in [`crate::strict`].
 pub(crate) fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder

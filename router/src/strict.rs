@@ -36,7 +36,7 @@ const AHEAD: usize = 4 * 1024;
 pub(crate) struct Strict<I> {
     stream: I,
     /// Bytes that have been read from it, and that hyper has not.
-    first: Bytes,
+    unread: Bytes,
     /// None: not HTTP/1.
     reading: Option<Reading>,
     broken: bool,
@@ -58,7 +58,7 @@ impl<I> Strict<I> {
     pub(crate) fn unchecked(stream: I, first: Bytes) -> Self {
         let (pulse, promises) = (Arc::default(), Arc::default());
         let begun = BytesMut::new();
-        Self { stream, first, reading: None, broken: false, pulse, promises, begun, flushed: true }
+        Self { stream, unread: first, reading: None, broken: false, pulse, promises, begun, flushed: true }
     }
 
     /// The connection itself.
@@ -73,7 +73,7 @@ impl<I> Strict<I> {
             buf.set_filled(before + at + 1);
             self.broken = true;
         }
-        self.pulse.read(reading.is_between() && self.first.is_empty() && !self.broken);
+        self.pulse.read(reading.is_between() && self.unread.is_empty() && !self.broken);
     }
 }
 
@@ -83,15 +83,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        if self.first.is_empty() {
+        if self.unread.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         } else {
-            let length = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first[..length]);
-            self.first.advance(length);
-            if self.first.is_empty() {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread[..length]);
+            self.unread.advance(length);
+            if self.unread.is_empty() {
                 // Else the memory would be kept, too.
-                self.first = Bytes::new();
+                self.unread = Bytes::new();
             }
         }
         self.check(buf, before);
@@ -101,9 +101,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Strict<I> {
 
 impl<I: AsyncRead + Unpin> Strict<I> {
     /// An error, if the client goes away while it is answered. What comes instead of its end is kept for hyper; once something has, and
-    /// while hyper still has something to read, its end is not seen.
+    /// while hyper still has something to read or to write, its end is not seen.
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.first.is_empty() || !self.is_answered() {
+        if !self.unread.is_empty() || !self.is_answered() {
             return Ok(());
         }
         let mut space = [MaybeUninit::uninit(); AHEAD];
@@ -113,14 +113,14 @@ impl<I: AsyncRead + Unpin> Strict<I> {
         if ahead.filled().is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.first = Bytes::copy_from_slice(ahead.filled());
+        self.unread = Bytes::copy_from_slice(ahead.filled());
         self.pulse.read(false);
         Ok(())
     }
 
     /// Whether all that has come has been read by hyper and is being answered.
     fn is_answered(&self) -> bool {
-        let answering = self.pulse.answering();
+        let answering = self.pulse.answering().filter(|_| !self.broken);
         answering.is_some_and(|begun| self.reading.as_ref().is_some_and(|reading| reading.has_come(begun)))
     }
 }

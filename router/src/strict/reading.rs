@@ -41,8 +41,8 @@ enum Place {
     /// This many more bytes of a chunk, then the end of its line.
     Chunk(u64),
     ChunkEnd(u8),
-    /// Another protocol, if the app agrees; nothing otherwise.
-    Upgraded,
+    /// Another protocol, if the app agrees; nothing otherwise. Whether any of it has come.
+    Upgraded(bool),
 }
 
 /// What a head says about what follows it.
@@ -61,7 +61,7 @@ impl Reading {
 
     /// Whether all has come of so many requests, and nothing more.
     pub(super) fn has_come(&self, requests: usize) -> bool {
-        self.begun == requests && (self.is_between() || self.place == Place::Upgraded)
+        self.begun == requests && (self.is_between() || self.place == Place::Upgraded(false))
     }
 
     /// Follows the next bytes.
@@ -76,7 +76,10 @@ impl Reading {
     /// How many bytes were followed, at least one.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Inadmissible> {
         match self.place {
-            Place::Upgraded => Ok(bytes.len()),
+            Place::Upgraded(_) => {
+                self.place = Place::Upgraded(true);
+                Ok(bytes.len())
+            }
             Place::Body(left) => Ok(self.skip(left, bytes.len(), Place::Body, self.framing.next())),
             Place::Chunk(left) => Ok(self.skip(left, bytes.len(), Place::Chunk, Place::ChunkEnd(b'\r'))),
             Place::ChunkEnd(wanted) if bytes[0] == wanted => {
@@ -160,7 +163,7 @@ impl Framing {
 
     /// What follows the body.
     fn next(&self) -> Place {
-        if self.upgrade { Place::Upgraded } else { Place::RequestLine }
+        if self.upgrade { Place::Upgraded(false) } else { Place::RequestLine }
     }
 
     fn header(&mut self, line: &[u8]) -> Option<()> {
@@ -239,8 +242,9 @@ mod tests {
             ("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n1\r\n\n", Place::ChunkEnd(b'\r')),
             ("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n1\r\nx\r\n0\r\n", Place::Trailer),
             ("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n0\r\nA: b\r\n\r\n", Place::RequestLine),
-            ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\0\n\0", Place::Upgraded),
-            ("POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\na\n\n", Place::Upgraded),
+            ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\0\n\0", Place::Upgraded(true)),
+            ("POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\na\n\n", Place::Upgraded(true)),
+            ("POST / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\na", Place::Upgraded(false)),
             ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", Place::RequestLine),
         ] {
             assert!(take(&[bytes.as_bytes()]) == Ok(place), "{bytes:?}");

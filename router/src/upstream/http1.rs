@@ -207,7 +207,7 @@ impl Exchange {
         Box::new(aside)
     }
 
-    /// The connection, if it can take another request: nothing follows the answer.
+    /// The connection, if it can take another request: nothing follows the answer. It is whole, then: all of the request was sent.
     pub(super) fn into_idle(mut self: Box<Self>) -> Option<Idle> {
         let reading = &mut self.reading;
         let over = self.keeps && reading.input.is_empty() && !reading.eof;

@@ -40,7 +40,7 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// Lays out the head of a request, and takes its body.
+    /// Lays out the head of a request, and takes its body. What was sent before has been finished.
     pub(super) fn begin(&mut self, onward: &mut Onward<'_>) {
         let body = std::mem::replace(&mut onward.body, RequestBody::empty());
         let length = body.size_hint().exact();
@@ -69,6 +69,7 @@ impl Sending {
     /// Whether another request may follow: this one was written to its end.
     pub(super) fn finish(&mut self) -> bool {
         let complete = self.body.is_none() && self.out.is_empty() && !self.large.has_remaining();
+        self.trailers = Vec::new();
         if self.out.capacity() > KEPT {
             self.out = Vec::new();
         }

@@ -1,8 +1,10 @@
 //! WebSocket and whatever else begins with `Upgrade`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
 
 use crate::support::{App, Client, header, raw_app, read_head, router, soon, until};
 
@@ -60,6 +62,38 @@ async fn an_upgraded_connection_passes_bytes_both_ways_and_counts() {
         until("the tunnel is gone", || target.in_flight() == 0).await;
     }
     assert_eq!(app.connections(), 2, "an upgraded connection is not used again");
+}
+
+#[tokio::test]
+async fn what_is_sent_before_the_app_agrees_is_for_the_other_protocol() {
+    for whole in [true, false] {
+        let may = Arc::new(Semaphore::new(0));
+        let asked = Arc::clone(&may);
+        let app = raw_app(move |mut stream, _| {
+            let may = Arc::clone(&asked);
+            async move {
+                read_head(&mut stream).await.unwrap();
+                may.acquire().await.unwrap().forget();
+                let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            }
+        })
+        .await;
+        let router = router(vec![app.target()]);
+        let mut client = Client::new(&router).await;
+        let head = "GET / HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        client.send(if whole { format!("{head}early") } else { head.to_owned() }).await;
+        until("the app is asked", || app.connections() == 1).await;
+        if !whole {
+            client.send("early").await;
+        }
+        client.0.shutdown().await.unwrap();
+        may.add_permits(1);
+        let said = client.rest().await;
+        assert!(said.starts_with("HTTP/1.1 101") && said.ends_with("\r\n\r\nearly"), "{whole} {said}");
+    }
 }
 
 #[tokio::test]
