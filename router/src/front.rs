@@ -49,21 +49,46 @@ enum Version {
     Http2,
 }
 
-/// Serves one client connection; once told to stop it ends after the answers in progress.
-pub(crate) async fn serve(
+/// Serves one client connection; once told to stop it ends after the answers in progress. What it takes to begin lies apart, and is freed
+/// then: what lasts is small, and found at once by the processor.
+pub(crate) fn serve(
+    edge: Arc<Edge>,
+    door: Arc<Door>,
+    stream: TcpStream,
+    (peer, open): (SocketAddr, Open),
+    stop: Stop,
+) -> impl Future<Output = ()> + Send {
+    let begun = Box::pin(begin(edge, door, stream, (peer, open), stop));
+    async move {
+        let ended = match begun.await {
+            Ok(Some((serving, _open))) => serving.await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "client connection");
+        }
+    }
+}
+
+/// What serves a connection after its first bytes.
+type Serving = BoxFuture<'static, Result<(), Error>>;
+
+/// None if there is nothing to serve.
+async fn begin(
     edge: Arc<Edge>,
     door: Arc<Door>,
     mut stream: TcpStream,
     (peer, mut open): (SocketAddr, Open),
     stop: Stop,
-) {
-    let ended = match announced(&edge, &door, &mut stream, (peer, &mut open), &stop).await {
-        Ok(client) => converse(Arc::new(Conversation { edge, client, stop }), &door, stream).await,
-        Err(error) => Err(error),
+) -> Result<Option<(Serving, Open)>, Error> {
+    let client = announced(&edge, &door, &mut stream, (peer, &mut open), &stop).await?;
+    let conversation = Arc::new(Conversation { edge, client, stop });
+    let serving = match &door.tls {
+        None => begin_plain(&conversation, stream).await?,
+        Some(acceptor) => Box::pin(begin_encrypted(&conversation, acceptor, stream)).await?,
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "client connection");
-    }
+    Ok(serving.map(|serving| (serving, open)))
 }
 
 /// Who it is: the peer, or whoever a trusted proxy says, who then must have a place of their own.
@@ -91,21 +116,7 @@ async fn announced(
     })
 }
 
-async fn converse(conversation: Arc<Conversation>, door: &Door, stream: TcpStream) -> Result<(), Error> {
-    let begun = match &door.tls {
-        None => begin(&conversation, stream).await?,
-        Some(acceptor) => Box::pin(begin_encrypted(&conversation, acceptor, stream)).await?,
-    };
-    match begun {
-        Some(serving) => serving.await,
-        None => Ok(()),
-    }
-}
-
-/// What serves a connection after its first bytes.
-type Serving = BoxFuture<'static, Result<(), Error>>;
-
-async fn begin(conversation: &Arc<Conversation>, mut stream: TcpStream) -> Result<Option<Serving>, Error> {
+async fn begin_plain(conversation: &Arc<Conversation>, mut stream: TcpStream) -> Result<Option<Serving>, Error> {
     let opening = timeout(conversation.edge.limits().head, opening(&mut stream));
     let Some(opened) = conversation.stop.now().run_until_cancelled(opening).await else { return Ok(None) };
     let (version, first) = opened.map_err(|_| Error::Slow)??;
