@@ -13,6 +13,7 @@ use std::time::Duration;
 use gix_pack::index::File as Index;
 
 use crate::index_pack::{Bounds, KEPT, index_pack};
+use crate::objects::Objects;
 use crate::packing::{self, Contents, PackingError};
 use crate::quarantine::{self, Quarantine};
 use crate::{ObjectId, crash};
@@ -40,7 +41,8 @@ pub(crate) fn consolidate(
     // Without names new deltas are not worth their time.
     let contents = Contents { objects, known: HashMap::new(), distances: true, search: Duration::ZERO };
     let output = BufWriter::new(File::create(&pack)?);
-    packing::write(&repository.join("objects"), object_bytes, &contents, output, interrupt)?;
+    let from = Objects::open(&repository.join("objects"), object_bytes)?;
+    packing::write(&from, &contents, output, interrupt)?;
     index(&pack, &quarantine, object_bytes, interrupt)?;
     let new: HashSet<_> = fs::read_dir(quarantine.pack())?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     crash::point("packs written as one");

@@ -1,8 +1,10 @@
 //! Objects that have been received and checked but are not permanent yet.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::objects::Objects;
 use crate::quarantine::Quarantine;
 use crate::{ObjectId, RepositoryError, TreeEntry, tree};
 
@@ -26,7 +28,7 @@ impl Incoming {
         commit: ObjectId,
         visitor: &mut dyn FnMut(TreeEntry<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        tree::visit(&self.objects(), commit, Some(self.object_bytes), visitor)
+        tree::visit(&self.directory(), commit, self.object_bytes, visitor)
     }
 
     /// Makes the objects permanent and durable now, before any ref points to them. Idempotent. Blocking (about a millisecond).
@@ -45,8 +47,13 @@ impl Incoming {
         &self.repository
     }
 
+    /// Reads them.
+    pub(crate) fn objects(&self) -> io::Result<Objects> {
+        Objects::open(&self.directory(), self.object_bytes)
+    }
+
     /// The object directory that has them now.
-    pub(crate) fn objects(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         let quarantine = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner);
         match quarantine.as_ref() {
             Some(held) => held.objects().to_owned(),

@@ -20,8 +20,8 @@ use std::sync::atomic::AtomicBool;
 
 use gix::hash::Hasher;
 use gix::objs::Kind;
-use gix::odb::Handle;
 
+use crate::objects::Objects;
 use crate::stall::Stalled;
 use crate::{Limits, ObjectId};
 pub(crate) use delta::apply;
@@ -132,7 +132,7 @@ impl Inspect for () {
 pub(crate) fn index_pack<I: Inspect>(
     input: impl Read,
     directory: &Path,
-    bases: Option<&Handle>,
+    bases: Option<&Objects>,
     bounds: Bounds,
     inspector: &mut I,
     interrupt: &AtomicBool,
@@ -147,7 +147,7 @@ pub(crate) fn index_pack<I: Inspect>(
     let missing = resolver.wanted();
     if !missing.is_empty() {
         let whole = entries.len();
-        end = thin::add_bases(&mut entries, &missing, bases.zip(usize::try_from(bounds.object).ok()), &file, end)?;
+        end = thin::add_bases(&mut entries, &missing, bases, &file, end)?;
         resolver.run(&mut entries, whole, end, inspector)?;
         trailer = thin::rewrite(&file, entries.len(), end)?;
     }

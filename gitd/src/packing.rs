@@ -11,7 +11,6 @@ mod stored;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,15 +18,15 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use gix::hash::Hasher;
 use gix::objs::Kind;
-use gix::odb::HandleArc;
 use gix_pack::data::Version;
 use gix_pack::data::entry::Header;
 
-use crate::{ObjectId, objects};
+use crate::ObjectId;
+use crate::objects::Objects;
 use plan::{How, Item, Target};
 pub(crate) use rebuild::rebuild;
 use search::Bounds;
-use stored::Packs;
+pub(crate) use stored::Packs;
 
 /// What is to be in a pack, and how it may be written.
 pub(crate) struct Contents {
@@ -56,24 +55,22 @@ pub(crate) fn name_hash(hash: u32, part: &[u8]) -> u32 {
     visible.fold(hash, |hash, byte| (hash >> 2).wrapping_add(u32::from(*byte) << 24))
 }
 
-/// Writes objects of this directory, and flushes.
+/// Writes objects, and flushes.
 pub(crate) fn write(
-    directory: &Path,
-    limit: usize,
+    objects: &Objects,
     contents: &Contents,
     output: impl Write,
     interrupt: &AtomicBool,
 ) -> Result<(), PackingError> {
-    let objects = objects::open(directory, Some(limit))?.into_arc()?;
-    let packs = Packs::open(directory)?;
-    let mut items = plan::plan(contents, &packs)?;
+    let packs = objects.packs()?;
+    let mut items = plan::plan(contents, packs)?;
     if !contents.search.is_zero() {
         let bounds = Bounds { time: contents.search, interrupt };
-        search::search(&mut items, &contents.known, &packs, &objects, &bounds)?;
+        search::search(&mut items, &contents.known, packs, objects, &bounds)?;
     }
     let (offsets, hash) = (vec![0; items.len()], gix::hash::hasher(gix::hash::Kind::Sha1));
     let distances = contents.distances;
-    let mut pack = Pack { packs: &packs, objects, limit, items, offsets, distances, output, hash, written: 0 };
+    let mut pack = Pack { packs, objects, items, offsets, distances, output, hash, written: 0 };
     pack.write_all(interrupt)
 }
 
@@ -85,9 +82,7 @@ fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
 
 struct Pack<'a, W> {
     packs: &'a Packs,
-    objects: HandleArc,
-    /// Bytes of the largest object.
-    limit: usize,
+    objects: &'a Objects,
     items: Vec<Item>,
     /// Where each begins; 0 before it is written.
     offsets: Vec<u64>,
@@ -144,8 +139,7 @@ impl<W: Write> Pack<'_, W> {
             How::Delta(target, made) => self.write_entry(&self.against(target), made.size, &made.compressed),
             How::Compress => {
                 let mut content = Vec::new();
-                let kind = objects::read(&self.objects, id, self.limit, &mut content)?;
-                let kind = kind.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no object {id}")))?;
+                let kind = self.objects.read(id, &mut content)?;
                 let (header, size, compressed) = (header(kind), content.len(), compress(&content)?);
                 drop(content);
                 self.write_entry(&header, size as u64, &compressed)

@@ -260,7 +260,7 @@ impl Push<'_> {
         if !self.request.has_pack() {
             return Ok(());
         }
-        let (objects, limit) = (incoming.objects(), self.service.limits.object_bytes);
+        let (objects, limit) = (incoming.directory(), self.service.limits.object_bytes);
         interruptible(gone, move |interrupt| connectivity::check(&links, &objects, limit, interrupt))
             .await
             .unwrap_or_else(|error| Err(ConnectivityError::Failed(error.to_string())))

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use gix::objs::Exists;
 use gix::refs::FullName;
 
 use crate::refs::{self, Refs};
@@ -74,7 +75,8 @@ impl Repository {
             quarantine::announce(&self.path).map_err(|error| RepositoryError::io("locking", &self.path, error))?;
         let (name, refs) = (self.parse(name)?, Refs::open(&self.path));
         let Some(to) = to else { return refs.delete(&name) };
-        if !tree::exists(&self.objects(), to) {
+        let objects = gix::odb::at(self.objects(), gix::hash::Kind::Sha1);
+        if !objects.is_ok_and(|objects| objects.exists(&to)) {
             return Err(RepositoryError::failed(
                 "setting",
                 &self.path.join(name.as_bstr().to_string()),
@@ -95,13 +97,14 @@ impl Repository {
             .map_err(|error| RepositoryError::io("writing", &head, error))
     }
 
-    /// As [`crate::Incoming::visit`].
+    /// As [`crate::Incoming::visit`]. An object larger than `object_bytes` ([`crate::Limits::object_bytes`]) may be an error.
     pub fn visit<E: From<RepositoryError>>(
         &self,
         commit: ObjectId,
+        object_bytes: usize,
         visitor: &mut dyn FnMut(TreeEntry<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        tree::visit(&self.objects(), commit, None, visitor)
+        tree::visit(&self.objects(), commit, object_bytes, visitor)
     }
 
     fn objects(&self) -> PathBuf {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use gix::objs::tree::EntryKind as Mode;
-use gix::objs::{CommitRefIter, Exists, Find, Kind, TagRefIter, TreeRefIter};
-use gix::odb::Handle;
+use gix::objs::{CommitRefIter, Kind, TagRefIter, TreeRefIter};
 
-use crate::{EntryKind, ObjectId, RepositoryError, TreeEntry, objects};
+use crate::objects::Objects;
+use crate::{EntryKind, ObjectId, RepositoryError, TreeEntry};
 
 /// Longest path; no file system takes longer ones.
 const PATH_BYTES: usize = 4096;
@@ -14,15 +14,15 @@ const PATH_BYTES: usize = 4096;
 const TAGS: usize = 16;
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 
-/// Visits every entry below the tree of a commit, parents before children, in git's order.
+/// Visits every entry below the tree of a commit, parents before children, in git's order. No object is larger than `limit` bytes.
 pub(crate) fn visit<E: From<RepositoryError>>(
     directory: &Path,
     commit: ObjectId,
-    limit: Option<usize>,
+    limit: usize,
     visitor: &mut dyn FnMut(TreeEntry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let objects = objects::open(directory, limit).map_err(|error| RepositoryError::io("opening", directory, error))?;
-    let mut walk = Walk { objects, limit: limit.unwrap_or(usize::MAX), content: Vec::new(), waiting: Vec::new() };
+    let objects = Objects::open(directory, limit).map_err(|error| RepositoryError::io("opening", directory, error))?;
+    let mut walk = Walk { objects, content: Vec::new(), waiting: Vec::new() };
     let tree = walk.root(commit)?;
     walk.expand(tree, &[])?;
     while let Some(entry) = walk.waiting.pop() {
@@ -31,21 +31,8 @@ pub(crate) fn visit<E: From<RepositoryError>>(
     Ok(())
 }
 
-/// Whether there is such an object.
-pub(crate) fn exists(directory: &Path, id: ObjectId) -> bool {
-    objects::open(directory, None).is_ok_and(|objects| objects.exists(&id))
-}
-
-/// The kind of an object, if it exists.
-pub(crate) fn kind(objects: &Handle, id: ObjectId) -> Option<Kind> {
-    use gix::odb::Header;
-    objects.try_header(&id).ok().flatten().map(|header| header.kind())
-}
-
 struct Walk {
-    objects: Handle,
-    /// Bytes of one object at most.
-    limit: usize,
+    objects: Objects,
     /// The one object in memory.
     content: Vec<u8>,
     /// What is to be visited, the next one last.
@@ -95,14 +82,13 @@ impl Walk {
     fn root(&mut self, commit: ObjectId) -> Result<ObjectId, RepositoryError> {
         let mut id = commit;
         for _ in 0..TAGS {
-            let object = self.objects.try_find(&id, &mut self.content).map_err(|error| broken(id, error))?;
-            let object = object.ok_or(RepositoryError::NotACommit(commit))?;
-            match object.kind {
+            let found = self.objects.try_read(id, &mut self.content).map_err(|error| broken(id, error))?;
+            match found.ok_or(RepositoryError::NotACommit(commit))? {
                 Kind::Commit => {
-                    return CommitRefIter::from_bytes(object.data, SHA1).tree_id().map_err(|error| broken(id, error));
+                    return CommitRefIter::from_bytes(&self.content, SHA1).tree_id().map_err(|error| broken(id, error));
                 }
                 Kind::Tag => {
-                    let target = TagRefIter::from_bytes(object.data, SHA1).target_id();
+                    let target = TagRefIter::from_bytes(&self.content, SHA1).target_id();
                     id = target.map_err(|error| broken(id, error))?;
                 }
                 Kind::Tree | Kind::Blob => break,
@@ -112,9 +98,7 @@ impl Walk {
     }
 
     fn read(&mut self, id: ObjectId, kind: Kind) -> Result<&[u8], RepositoryError> {
-        let found =
-            objects::read(&self.objects, id, self.limit, &mut self.content).map_err(|error| broken(id, error))?;
-        match found {
+        match self.objects.try_read(id, &mut self.content).map_err(|error| broken(id, error))? {
             Some(found) if found == kind => Ok(&self.content),
             Some(found) => Err(broken(id, format!("is a {found}, not a {kind}"))),
             None => Err(broken(id, "does not exist")),

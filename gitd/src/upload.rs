@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::{JoinError, spawn_blocking};
 
+use crate::objects::Objects;
 use crate::packing::PackingError;
 use crate::refs::Refs;
 use crate::server::Service;
-use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, objects, pktline, quarantine, stall};
+use crate::{Access, Channel, Ended, ObjectId, Refusal, RepositoryError, Session, pktline, quarantine, stall};
 use request::{Fetch, LsRefs, Request, RequestError};
 use shallow::Shallow;
 use walk::History;
@@ -93,8 +94,8 @@ async fn serve(
     while let Some(request) = Request::read(&mut channel.stdin, &service.limits).await? {
         match request {
             Request::LsRefs(asked) => {
-                let repository = repository.clone();
-                let answer = spawn_blocking(move || list(&repository, &asked)).await??;
+                let (repository, limit) = (repository.clone(), service.limits.object_bytes);
+                let answer = spawn_blocking(move || list(&repository, &asked, limit)).await??;
                 channel.stdout.write_all(&answer).await?;
             }
             Request::Fetch(asked) => fetch(service, &repository, asked, channel).await?,
@@ -114,9 +115,9 @@ fn lines(lines: &[impl AsRef<str>]) -> Vec<u8> {
 }
 
 /// The refs that were asked for, `HEAD` first.
-fn list(repository: &Path, asked: &LsRefs) -> Result<Vec<u8>, Failure> {
+fn list(repository: &Path, asked: &LsRefs, limit: usize) -> Result<Vec<u8>, Failure> {
     let refs = Refs::open(repository);
-    let objects = objects::open(&repository.join("objects"), None)?;
+    let objects = Objects::open(&repository.join("objects"), limit)?;
     let all = refs.all()?;
     let mut answer = Vec::new();
     if let Some(head) = refs.head()?.filter(|_| asked.wants(b"HEAD")) {
@@ -162,7 +163,7 @@ impl Plan {
 
 /// Says what is common and, once the client has said enough, sends a pack.
 async fn fetch(service: &Service, repository: &Path, asked: Fetch, channel: &mut Channel) -> Result<(), Failure> {
-    let plan = plan(repository, asked).await?;
+    let plan = plan(repository, asked, service.limits.object_bytes).await?;
     let mut head = Vec::new();
     if !plan.asked.done {
         acknowledge(&mut head, &plan.common);
@@ -195,12 +196,12 @@ fn acknowledge(out: &mut Vec<u8>, common: &[ObjectId]) {
 }
 
 /// Refuses what is not here; finds what the client has that is, and where its clone is to be cut off.
-async fn plan(repository: &Path, asked: Fetch) -> Result<Plan, Failure> {
+async fn plan(repository: &Path, asked: Fetch, limit: usize) -> Result<Plan, Failure> {
     let repository = repository.to_owned();
     spawn_blocking(move || {
-        let objects = objects::open(&repository.join("objects"), None)?;
+        let objects = Objects::open(&repository.join("objects"), limit)?;
         // Whoever may read the repository may read all of it, as in version 2 of git's own server.
-        if let Some(stranger) = asked.wants.iter().find(|want| !gix::objs::Exists::exists(&objects, want)) {
+        if let Some(stranger) = asked.wants.iter().find(|want| !objects.exists(**want)) {
             return Err(Failure::NotOurRef(*stranger));
         }
         let mut tips = Vec::new();
@@ -217,7 +218,7 @@ async fn plan(repository: &Path, asked: Fetch) -> Result<Plan, Failure> {
 }
 
 /// The commits of the refs that `deepen-not` names.
-fn excluded(repository: &Path, objects: &gix::odb::Handle, asked: &Fetch) -> Result<Vec<ObjectId>, Failure> {
+fn excluded(repository: &Path, objects: &Objects, asked: &Fetch) -> Result<Vec<ObjectId>, Failure> {
     let all = if asked.deepen.not.is_empty() { Vec::new() } else { Refs::open(repository).all()? };
     let mut commits = Vec::new();
     for name in &asked.deepen.not {

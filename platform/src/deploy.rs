@@ -114,7 +114,8 @@ impl Platform {
         let Some(branch) = app.deploy_branch.as_deref() else { return Ok(None) };
         let repository = self.open_repository(app)?;
         let commit = repository.find_ref(&format!("refs/heads/{branch}"))?;
-        Ok(commit.map(|commit| (branch, Committed { repository, commit })))
+        let object_bytes = self.object_bytes;
+        Ok(commit.map(|commit| (branch, Committed { repository, commit, object_bytes })))
     }
 
     /// Deploys a tar or tar.gz: of a tree, or of a release that another server has built.

@@ -56,6 +56,8 @@ pub struct Platform {
     pub toolchain: Toolchain,
     /// The built-in buildpacks, in the order in which they are tried.
     pub buildpacks: Vec<builder::Buildpack>,
+    /// Bytes of the largest object of a repository ([`gitd::Limits::object_bytes`]).
+    pub object_bytes: usize,
     /// Which apps know that their `data/` holds too much.
     pub told: Told,
     /// How users reach the server.

@@ -44,11 +44,13 @@ pub struct Committed {
     pub repository: Repository,
     /// Which.
     pub commit: ObjectId,
+    /// Bytes of one object at most.
+    pub object_bytes: usize,
 }
 
 impl Source for Committed {
     fn lay_out(&self, layout: &mut Layout) -> Result<()> {
-        self.repository.visit(self.commit, &mut |entry| add(layout, &entry))
+        self.repository.visit(self.commit, self.object_bytes, &mut |entry| add(layout, &entry))
     }
 }
 

@@ -7,24 +7,24 @@ use std::os::unix::fs::FileExt;
 use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 use gix::objs::Kind;
-use gix::odb::Handle;
 
 use super::{Base, Entry, HEADER, IndexPackError, SHA1, finalize};
-use crate::{ObjectId, objects};
+use crate::ObjectId;
+use crate::objects::Objects;
 
-/// Adds those of the `missing` that there are, of so many bytes each at most. Where the entries end then.
+/// Adds those of the `missing` that there are. Where the entries end then.
 pub(super) fn add_bases<E>(
     entries: &mut Vec<Entry>,
     missing: &[ObjectId],
-    bases: Option<(&Handle, usize)>,
+    bases: Option<&Objects>,
     file: &File,
     mut end: u64,
 ) -> Result<u64, IndexPackError<E>> {
-    let Some((bases, limit)) = bases else { return Ok(end) };
+    let Some(bases) = bases else { return Ok(end) };
     let mut content = Vec::new();
     let mut out = BufWriter::new(at(file, end)?);
     for id in missing {
-        let found = objects::read(bases, *id, limit, &mut content);
+        let found = bases.try_read(*id, &mut content);
         let found = found.map_err(|error| IndexPackError::Bases(error.probable_cause().to_string()))?;
         let Some(kind) = found else { continue };
         let (header, bytes) = encode(kind, &content)?;

@@ -1,7 +1,6 @@
 //! Rebuilding an object of a long chain of large deltas: with one of them in memory at a time, where gix has all of them at once. Blocking.
 
 use std::io::{self, Read};
-use std::path::Path;
 
 use flate2::read::ZlibDecoder;
 use gix::objs::Kind;
@@ -13,17 +12,18 @@ use crate::index_pack::apply;
 /// Deltas of deltas; git makes no longer chains.
 const DEPTH: usize = 4095;
 
-/// Puts the object, and what is between it and its base, no larger than `limit` bytes each, into `content`. None if no pack of this object
-/// directory has it.
+/// Puts the object, and what is between it and its base, no larger than `limit` bytes each, into `content`. None if no pack has it.
+/// Three times `limit` is held at most.
 pub(crate) fn rebuild(
-    directory: &Path,
+    packs: &Packs,
     id: ObjectId,
     limit: usize,
     content: &mut Vec<u8>,
 ) -> Result<Option<Kind>, gix::Error> {
-    let packs = Packs::open(directory)?;
+    // Whoever tried before may have made it large.
+    *content = Vec::new();
     let Some(place) = packs.places(id).next() else { return Ok(None) };
-    let (whole, deltas) = chain(&packs, place)?;
+    let (whole, deltas) = chain(packs, place)?;
     let whole = packs.stored(whole)?;
     *content = unpack(&whole, limit)?;
     for delta in deltas.into_iter().rev() {
@@ -49,7 +49,9 @@ fn chain(packs: &Packs, mut place: Place) -> Result<(Place, Vec<Place>), gix::Er
 
 fn unpack(stored: &Stored<'_>, limit: usize) -> Result<Vec<u8>, gix::Error> {
     let size = usize::try_from(stored.size).ok().filter(|size| *size <= limit).ok_or_else(broken)?;
-    let mut content = vec![0; size];
+    let mut content = Vec::new();
+    content.try_reserve_exact(size).map_err(gix::Error::from_error)?;
+    content.resize(size, 0);
     ZlibDecoder::new(stored.compressed).read_exact(&mut content).map_err(gix::Error::from_error)?;
     Ok(content)
 }

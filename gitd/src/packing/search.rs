@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gix::objs::{FindExt, Kind};
-use gix::odb::{HandleArc, HeaderExt};
+use gix::objs::Kind;
 
 use super::delta::Index;
 use super::plan::{How, Item, Target};
 use super::{compress, stored::Packs};
 use crate::ObjectId;
+use crate::objects::Objects;
 
 /// How many objects before it one is tried against.
 const WINDOW: usize = 10;
@@ -46,7 +46,7 @@ pub(super) fn search(
     items: &mut [Item],
     known: &HashMap<ObjectId, u32>,
     packs: &Packs,
-    objects: &HandleArc,
+    objects: &Objects,
     bounds: &Bounds<'_>,
 ) -> Result<(), gix::Error> {
     let candidates = candidates(items, known, packs, objects)?;
@@ -91,7 +91,7 @@ fn candidates(
     items: &[Item],
     known: &HashMap<ObjectId, u32>,
     packs: &Packs,
-    objects: &HandleArc,
+    objects: &Objects,
 ) -> Result<Vec<Candidate>, gix::Error> {
     let mut candidates = Vec::new();
     for (number, item) in items.iter().enumerate() {
@@ -102,8 +102,8 @@ fn candidates(
                 (kind, stored.size, Some(place.pack), stored.compressed.len())
             }
             How::Compress => {
-                let header = objects.header(item.id)?;
-                (header.kind(), header.size(), None, usize::MAX)
+                let (kind, size) = objects.header(item.id)?;
+                (kind, size, None, usize::MAX)
             }
             How::CopyDelta(..) | How::Delta(..) => continue,
         };
@@ -111,8 +111,7 @@ fn candidates(
     }
     let names: HashSet<u32> = candidates.iter().map(|candidate| candidate.name).collect();
     for (id, name) in known.iter().filter(|(_, name)| names.contains(name)) {
-        let header = objects.header(id)?;
-        let (kind, size) = (header.kind(), header.size());
+        let (kind, size) = objects.header(*id)?;
         candidates.push(Candidate { kind, name: *name, size, id: *id, item: None, pack: None, otherwise: 0 });
     }
     candidates.retain(|candidate| WORTH.contains(&candidate.size));
@@ -135,7 +134,7 @@ fn halves(candidates: &[Candidate]) -> Vec<&[Candidate]> {
 type Found = Vec<(usize, Target, Made)>;
 
 struct Searcher<'a> {
-    objects: HandleArc,
+    objects: Objects,
     window: VecDeque<Slot<'a>>,
     deadline: Instant,
     waiting: &'a AtomicUsize,
@@ -223,16 +222,18 @@ struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    fn content(&mut self, objects: &HandleArc) -> Result<Arc<[u8]>, gix::Error> {
+    fn content(&mut self, objects: &Objects) -> Result<Arc<[u8]>, gix::Error> {
         if let Some(content) = &self.content {
             return Ok(Arc::clone(content));
         }
-        let content: Arc<[u8]> = Arc::from(objects.find(&self.candidate.id, &mut Vec::new())?.data);
+        let mut content = Vec::new();
+        objects.read(self.candidate.id, &mut content)?;
+        let content: Arc<[u8]> = Arc::from(content);
         self.content = Some(Arc::clone(&content));
         Ok(content)
     }
 
-    fn index(&mut self, objects: &HandleArc) -> Result<&Index, gix::Error> {
+    fn index(&mut self, objects: &Objects) -> Result<&Index, gix::Error> {
         let index = match self.index.take() {
             Some(index) => index,
             None => Index::new(&self.content(objects)?),

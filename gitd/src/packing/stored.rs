@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gix_pack::data::File as Data;
 use gix_pack::data::entry::Header;
@@ -12,8 +12,8 @@ use crate::ObjectId;
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 
-/// All packs of an object directory, mapped into memory.
-pub(super) struct Packs(Vec<Pack>);
+/// All packs of object directories, mapped into memory.
+pub(crate) struct Packs(Vec<Pack>);
 
 struct Pack {
     data: Data,
@@ -40,12 +40,11 @@ pub(super) struct Stored<'a> {
 }
 
 impl Packs {
-    pub(super) fn open(objects: &Path) -> Result<Self, gix::Error> {
+    pub(crate) fn open(directories: impl IntoIterator<Item = PathBuf>) -> Result<Self, gix::Error> {
         let mut packs = Vec::new();
-        for entry in fs::read_dir(objects.join("pack")).map_err(gix::Error::from_error)? {
-            let path = entry.map_err(gix::Error::from_error)?.path();
-            if path.extension().is_some_and(|extension| extension == "idx") {
-                packs.push(Pack::open(&path)?);
+        for directory in directories {
+            for index in indexes(&directory.join("pack")).map_err(gix::Error::from_error)? {
+                packs.push(Pack::open(&index)?);
             }
         }
         // Most of what is looked for is in the largest.
@@ -65,6 +64,13 @@ impl Packs {
         let broken = || gix::Error::from_error(io::Error::from(io::ErrorKind::InvalidData));
         self.0.get(place.pack).ok_or_else(broken)?.stored(place.offset)?.ok_or_else(broken)
     }
+}
+
+/// The paths of their indexes.
+fn indexes(packs: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(packs)?.map(|entry| Ok(entry?.path()));
+    let is_index = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "idx");
+    paths.filter(|path| path.as_ref().map_or(true, is_index)).collect()
 }
 
 impl Pack {

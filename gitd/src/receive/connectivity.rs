@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use gix::objs::{CommitRefIter, Exists, Kind, TreeRefIter};
-use gix::odb::{Handle, Header};
+use gix::objs::{CommitRefIter, Kind, TreeRefIter};
 
 use super::fsck::{self, Problem, Special};
+use crate::ObjectId;
 use crate::index_pack::Inspect;
-use crate::{ObjectId, objects};
+use crate::objects::Objects;
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 /// Objects that may be there beside those in packs.
@@ -133,8 +133,7 @@ pub(crate) fn check(
     if links.too_many() {
         return Err(ConnectivityError::Missing);
     }
-    let mut checker =
-        Checker { objects: objects::open(directory, Some(limit)).map_err(failed)?, limit, content: Vec::new() };
+    let mut checker = Checker { objects: Objects::open(directory, limit).map_err(failed)?, content: Vec::new() };
     for part in &links.any {
         if interrupt.load(Ordering::Relaxed) {
             return Err(ConnectivityError::Interrupted);
@@ -146,25 +145,23 @@ pub(crate) fn check(
 }
 
 struct Checker {
-    objects: Handle,
-    /// Bytes of one object at most.
-    limit: usize,
+    objects: Objects,
     content: Vec<u8>,
 }
 
 impl Checker {
     fn exists(&self, id: &ObjectId) -> Result<(), ConnectivityError> {
-        if self.objects.exists(id) { Ok(()) } else { Err(ConnectivityError::Missing) }
+        if self.objects.exists(*id) { Ok(()) } else { Err(ConnectivityError::Missing) }
     }
 
     fn is(&self, target: &ObjectId, kind: Kind, tag: ObjectId) -> Result<(), ConnectivityError> {
-        let header = self.objects.try_header(target).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
-        if header.kind() == kind { Ok(()) } else { Err(ConnectivityError::Unsound(tag, WRONG_TYPE)) }
+        let (found, _) = self.objects.try_header(*target).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
+        if found == kind { Ok(()) } else { Err(ConnectivityError::Unsound(tag, WRONG_TYPE)) }
     }
 
     /// Looks at a file that a tree has shown.
     fn special(&mut self, id: ObjectId, kind: Special) -> Result<(), ConnectivityError> {
-        let found = objects::read(&self.objects, id, self.limit, &mut self.content).map_err(failed)?;
+        let found = self.objects.try_read(id, &mut self.content).map_err(failed)?;
         let checked = match (found.ok_or(ConnectivityError::Missing)?, kind) {
             (Kind::Blob, Special::Submodules) => fsck::check_submodules(&self.content),
             (Kind::Blob, Special::Attributes) => fsck::check_attributes(&self.content),

@@ -7,9 +7,10 @@ use std::sync::atomic::AtomicBool;
 use super::connectivity::Links;
 use super::fsck::Problem;
 use crate::index_pack::{Bounds, IndexPackError, index_pack};
+use crate::objects::Objects;
 use crate::quarantine::Quarantine;
 use crate::repository::is_disk_full;
-use crate::{Incoming, Limits, ObjectId, objects};
+use crate::{Incoming, Limits, ObjectId};
 
 /// Why a pack was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +36,8 @@ pub(crate) fn unpack(
     interrupt: &AtomicBool,
 ) -> Result<(Incoming, Links), UnpackError> {
     let quarantine = Quarantine::new(repository).map_err(quarantine_error)?;
-    let bases = objects::open(quarantine.objects(), Some(limits.object_bytes)).map_err(quarantine_error)?;
-    let known = bases.packed_object_count().unwrap_or_default();
-    let mut links = Links::new(known);
+    let bases = Objects::open(quarantine.objects(), limits.object_bytes).map_err(quarantine_error)?;
+    let mut links = Links::new(bases.packed());
     let (directory, bounds) = (quarantine.pack(), Bounds::from(limits));
     index_pack(input, &directory, Some(&bases), bounds, &mut links, interrupt).map_err(refusal)?;
     Ok((Incoming::new(repository, Some(quarantine), limits.object_bytes), links))

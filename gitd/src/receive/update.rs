@@ -13,8 +13,7 @@ use crate::journal::Journal;
 use crate::refs::{self, PreparedRef, Refs};
 use crate::serve::{CLEANUP, within};
 use crate::upload::walk::History;
-use crate::{Incoming, ObjectId, Output, RefUpdate, Refusal, RepositoryError, Session};
-use crate::{crash, objects, tree};
+use crate::{Incoming, ObjectId, Output, RefUpdate, Refusal, RepositoryError, Session, crash};
 
 /// What the commands need.
 pub(super) struct Updates<'a> {
@@ -181,8 +180,8 @@ fn base(
 
 /// Whether the history of `new` has `now`.
 fn leads_to(incoming: &Incoming, new: ObjectId, now: ObjectId) -> Result<bool, Box<dyn std::error::Error>> {
-    let objects = objects::open(&incoming.objects(), None)?;
-    if tree::kind(&objects, new) != Some(Kind::Commit) || tree::kind(&objects, now) != Some(Kind::Commit) {
+    let objects = incoming.objects()?;
+    if objects.kind(new) != Some(Kind::Commit) || objects.kind(now) != Some(Kind::Commit) {
         return Ok(false);
     }
     Ok(History::new(&objects).leads_to(new, now)?)
@@ -195,8 +194,8 @@ fn check(incoming: &Incoming, name: &FullName, new: Option<ObjectId>) -> Result<
     if let Some(other) = refs.conflict(name).map_err(internal)? {
         return Err(format!("'{}' exists; cannot create '{}'", other.as_bstr(), name.as_bstr()));
     }
-    let objects = objects::open(&incoming.objects(), None).map_err(internal)?;
-    match tree::kind(&objects, new) {
+    let objects = incoming.objects().map_err(internal)?;
+    match objects.kind(new) {
         None => Err("missing necessary objects".to_owned()),
         Some(kind) if kind != Kind::Commit && refs::is_branch(name) => {
             Err(format!("a branch cannot point to a {kind}"))

@@ -7,10 +7,11 @@ use tokio::task::spawn_blocking;
 
 use super::request::{Fetch, RequestError, most};
 use super::{Failure, Plan, collect, plan};
+use crate::objects::Objects;
 use crate::pktline::{self, Packet};
 use crate::refs::Refs;
 use crate::server::Service;
-use crate::{Channel, Limits, ObjectId, objects};
+use crate::{Channel, Limits, ObjectId};
 
 const CAPABILITIES: &str = concat!(
     "multi_ack multi_ack_detailed side-band-64k thin-pack ofs-delta shallow deepen-since deepen-not deepen-relative no-progress ",
@@ -33,14 +34,14 @@ pub(super) async fn serve(
     version_1: bool,
     channel: &mut Channel,
 ) -> Result<(), Failure> {
-    let path = repository.to_owned();
-    let refs = spawn_blocking(move || advertise(&path, version_1)).await??;
+    let (path, limit) = (repository.to_owned(), service.limits.object_bytes);
+    let refs = spawn_blocking(move || advertise(&path, version_1, limit)).await??;
     channel.stdout.write_all(&refs).await?;
     let Some((asked, acknowledge, side_band)) = read_wants(&service.limits, &mut channel.stdin).await? else {
         return Ok(());
     };
     let deepens = asked.deepen.asked();
-    let mut plan = plan(repository, asked).await?;
+    let mut plan = plan(repository, asked, limit).await?;
     plan.side_band = side_band;
     if deepens {
         let mut lines = plan.shallow_lines();
@@ -53,9 +54,9 @@ pub(super) async fn serve(
     super::send_pack(service, repository.to_owned(), plan, channel).await
 }
 
-fn advertise(repository: &Path, version_1: bool) -> Result<Vec<u8>, Failure> {
+fn advertise(repository: &Path, version_1: bool, limit: usize) -> Result<Vec<u8>, Failure> {
     let refs = Refs::open(repository);
-    let objects = objects::open(&repository.join("objects"), None)?;
+    let objects = Objects::open(&repository.join("objects"), limit)?;
     let (all, mut lines, mut symref) = (refs.all()?, Vec::new(), String::new());
     if let Some(head) = refs.head()?
         && let Some((_, id)) = all.iter().find(|(name, _)| *name == head)
@@ -139,7 +140,7 @@ async fn negotiate(
             haves.push(ObjectId::from_hex(id).map_err(|_| RequestError::Malformed("bad object id"))?);
             continue;
         }
-        let known = known(repository, std::mem::take(&mut haves)).await?;
+        let known = known(repository, std::mem::take(&mut haves), limits.object_bytes).await?;
         let done = line == b"done";
         let answer = answer(acknowledge, &plan.common, &known, done);
         plan.common.extend(known);
@@ -185,10 +186,10 @@ fn answer(acknowledge: Acknowledge, before: &[ObjectId], known: &[ObjectId], don
     out
 }
 
-async fn known(repository: &Path, haves: Vec<ObjectId>) -> Result<Vec<ObjectId>, Failure> {
+async fn known(repository: &Path, haves: Vec<ObjectId>, limit: usize) -> Result<Vec<ObjectId>, Failure> {
     if haves.is_empty() {
         return Ok(haves);
     }
     let objects = repository.join("objects");
-    spawn_blocking(move || Ok(super::walk::History::new(&objects::open(&objects, None)?).known(&haves))).await?
+    spawn_blocking(move || Ok(super::walk::History::new(&Objects::open(&objects, limit)?).known(&haves))).await?
 }

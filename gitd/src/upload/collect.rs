@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use gix::hashtable::HashSet;
-use gix::objs::{CommitRefIter, FindExt, Kind, TagRefIter, TreeRefIter};
-use gix::odb::{Handle, HeaderExt};
+use gix::objs::{CommitRefIter, Kind, TagRefIter, TreeRefIter};
 
 use super::Plan;
 use super::walk::{Found, History};
+use crate::ObjectId;
+use crate::objects::Objects;
 use crate::packing::{Contents, name_hash};
-use crate::{ObjectId, tree};
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 /// How long new deltas are looked for.
@@ -21,19 +21,20 @@ const SPLIT: usize = 500;
 const TAGS: usize = 16;
 
 /// The object itself and, for a tag, what it leads to, one after the other.
-pub(super) fn peel(objects: &Handle, id: ObjectId) -> Result<Vec<ObjectId>, gix::Error> {
+pub(super) fn peel(objects: &Objects, id: ObjectId) -> Result<Vec<ObjectId>, gix::Error> {
     let mut chain = vec![id];
     let mut content = Vec::new();
     let mut last = id;
-    while tree::kind(objects, last) == Some(Kind::Tag) && chain.len() <= TAGS {
-        last = TagRefIter::from_bytes(objects.find(&last, &mut content)?.data, SHA1).target_id()?;
+    while objects.kind(last) == Some(Kind::Tag) && chain.len() <= TAGS {
+        objects.read(last, &mut content)?;
+        last = TagRefIter::from_bytes(&content, SHA1).target_id()?;
         chain.push(last);
     }
     Ok(chain)
 }
 
 /// Everything that `plan` needs. `tags` are all tags, for those that follow their commits.
-pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Result<Contents, gix::Error> {
+pub(super) fn missing(objects: &Objects, plan: &Plan, tags: &[ObjectId]) -> Result<Contents, gix::Error> {
     let blob_limit = plan.asked.blob_limit;
     let mut collector = Collector::new(objects.clone(), blob_limit, HashSet::default());
     for commit in plan.common.iter().chain(&plan.shallow.no_longer) {
@@ -58,7 +59,7 @@ pub(super) fn missing(objects: &Handle, plan: &Plan, tags: &[ObjectId]) -> Resul
 }
 
 struct Collector {
-    objects: Handle,
+    objects: Objects,
     blob_limit: Option<u64>,
     seen: HashSet<ObjectId>,
     /// With [`name_hash`].
@@ -67,7 +68,7 @@ struct Collector {
 }
 
 impl Collector {
-    fn new(objects: Handle, blob_limit: Option<u64>, seen: HashSet<ObjectId>) -> Self {
+    fn new(objects: Objects, blob_limit: Option<u64>, seen: HashSet<ObjectId>) -> Self {
         Self { objects, blob_limit, seen, found: Vec::new(), content: Vec::new() }
     }
 
@@ -75,7 +76,7 @@ impl Collector {
     fn add_chain(&mut self, id: ObjectId) -> Result<Option<ObjectId>, gix::Error> {
         let mut commit = None;
         for id in peel(&self.objects, id)? {
-            match tree::kind(&self.objects, id) {
+            match self.objects.kind(id) {
                 Some(Kind::Commit) => commit = Some(id),
                 Some(Kind::Tree) => self.add_tree(id)?,
                 _ => _ = self.add(id, 0),
@@ -122,8 +123,8 @@ impl Collector {
             }
             let below = if tree == root { 0 } else { name_hash(path, b"/") };
             let mut content = std::mem::take(&mut self.content);
-            let data = self.objects.find(&tree, &mut content)?.data;
-            for entry in TreeRefIter::from_bytes(data, SHA1) {
+            self.objects.read(tree, &mut content)?;
+            for entry in TreeRefIter::from_bytes(&content, SHA1) {
                 let entry = entry?;
                 // Of one commit to the next most stays as it was.
                 if self.seen.contains(entry.oid) {
@@ -146,7 +147,7 @@ impl Collector {
         let small = match self.blob_limit {
             None => true,
             Some(0) => false,
-            Some(limit) => self.objects.header(id)?.size() < limit,
+            Some(limit) => self.objects.header(id)?.1 < limit,
         };
         if small {
             self.add(id, path);
@@ -164,7 +165,8 @@ impl Collector {
     }
 
     fn tree_of(&mut self, commit: ObjectId) -> Result<ObjectId, gix::Error> {
-        CommitRefIter::from_bytes(self.objects.find(&commit, &mut self.content)?.data, SHA1).tree_id()
+        self.objects.read(commit, &mut self.content)?;
+        CommitRefIter::from_bytes(&self.content, SHA1).tree_id()
     }
 }
 
@@ -207,7 +209,7 @@ mod tests {
     fn two_threads_find_the_same_as_one_in_the_same_order() {
         let home = tempfile::tempdir().unwrap();
         import(home.path(), &history(2 * SPLIT));
-        let objects = crate::objects::open(&home.path().join("objects"), None).unwrap();
+        let objects = Objects::open(&home.path().join("objects"), usize::MAX).unwrap();
         let tip = std::fs::read_to_string(home.path().join("refs/heads/main")).unwrap().trim().parse().unwrap();
         let commits = History::new(&objects).between(&[tip], &[], &std::collections::HashSet::new()).unwrap();
         let collector = || Collector::new(objects.clone(), None, HashSet::default());

@@ -8,9 +8,10 @@ use tokio::io::AsyncWrite;
 use tokio_util::io::SyncIoBridge;
 
 use super::{Failure, Plan, collect};
+use crate::objects::Objects;
+use crate::packing;
 use crate::pktline::{self, Band};
 use crate::refs::{self, Refs};
-use crate::{objects, packing};
 
 /// Bytes sent in one packet at most.
 const BUFFER: usize = 32 * 1024;
@@ -25,13 +26,11 @@ pub(super) fn send(repository: &Path, plan: &Plan, limit: usize, stdout: Stdout)
 }
 
 fn write(repository: &Path, plan: &Plan, limit: usize, band: &mut BandWriter) -> Result<(), Failure> {
-    let directory = repository.join("objects");
-    let objects = objects::open(&directory, Some(limit))?;
+    let objects = Objects::open(&repository.join("objects"), limit)?;
     let tags = Refs::open(repository).all()?.into_iter().filter(|(name, _)| !refs::is_branch(name)).map(|(_, id)| id);
     let contents = collect::missing(&objects, plan, &tags.collect::<Vec<_>>())?;
-    drop(objects);
     let output = io::BufWriter::with_capacity(BUFFER, band);
-    Ok(packing::write(&directory, limit, &contents, output, &AtomicBool::new(false))?)
+    Ok(packing::write(&objects, &contents, output, &AtomicBool::new(false))?)
 }
 
 /// Wraps bytes into packets of the data band, if the client has bands.

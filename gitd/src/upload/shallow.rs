@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use gix::odb::Handle;
-
 use super::request::Deepen;
 use super::walk::History;
 use crate::ObjectId;
+use crate::objects::Objects;
 
 /// A depth that means everything.
 const INFINITE: u32 = 0x7fff_ffff;
@@ -27,7 +26,7 @@ pub(super) struct Shallow {
 impl Shallow {
     /// `client` are the commits at which the client's clone is cut off now. None: nothing is left to send.
     pub(super) fn find(
-        objects: &Handle,
+        objects: &Objects,
         wants: &[ObjectId],
         client: &[ObjectId],
         deepen: &Deepen,

@@ -2,16 +2,16 @@
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use gix::objs::{CommitRefIter, FindExt, Kind};
-use gix::odb::Handle;
+use gix::objs::{CommitRefIter, Kind};
 
-use crate::{ObjectId, tree};
+use crate::ObjectId;
+use crate::objects::Objects;
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 
 /// Reads commits.
 pub(crate) struct History<'a> {
-    objects: &'a Handle,
+    objects: &'a Objects,
     content: Vec<u8>,
 }
 
@@ -29,12 +29,13 @@ pub(crate) struct Found {
 }
 
 impl<'a> History<'a> {
-    pub(crate) fn new(objects: &'a Handle) -> Self {
+    pub(crate) fn new(objects: &'a Objects) -> Self {
         Self { objects, content: Vec::new() }
     }
 
     pub(super) fn commit(&mut self, id: ObjectId) -> Result<Commit, gix::Error> {
-        let data = self.objects.find(&id, &mut self.content)?.data;
+        self.objects.read(id, &mut self.content)?;
+        let data = &self.content;
         let tree = CommitRefIter::from_bytes(data, SHA1).tree_id()?;
         let parents = CommitRefIter::from_bytes(data, SHA1).parent_ids().collect();
         // What an old repository has in place of a date does not keep anybody from fetching it.
@@ -44,7 +45,7 @@ impl<'a> History<'a> {
 
     /// Those that are commits here.
     pub(super) fn known(&self, ids: &[ObjectId]) -> Vec<ObjectId> {
-        ids.iter().copied().filter(|id| tree::kind(self.objects, *id) == Some(Kind::Commit)).collect()
+        ids.iter().copied().filter(|id| self.objects.kind(*id) == Some(Kind::Commit)).collect()
     }
 
     /// Whether one commit is the other, or comes after it. Whatever their dates say.
@@ -157,7 +158,7 @@ mod tests {
             assert_eq!(ids.len(), number);
             ids.push(git(&arguments).parse().unwrap());
         }
-        let objects = crate::objects::open(&home.path().join("objects"), None).unwrap();
+        let objects = Objects::open(&home.path().join("objects"), usize::MAX).unwrap();
         let mut history = History::new(&objects);
         for (older, newer) in (0..10).flat_map(|older| (older..10).map(move |newer| (older, newer))) {
             assert!(history.leads_to(ids[newer], ids[older]).unwrap());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use gitd::Limits;
+use gitd::{Limits, ObjectId, Repository, RepositoryError};
 use tokio::process::Command;
 
 use crate::harness::{Conversation, Decision, PATIENCE, World};
@@ -389,6 +389,16 @@ async fn large_files_may_change_a_little() {
     world.stop_keeping(PATIENCE).await.assert_clean("blog").await;
 }
 
+/// Bytes of a file, read from a repository of which no object is larger than `limit` bytes.
+fn size(repository: &Path, commit: ObjectId, limit: usize, name: &[u8]) -> Result<usize, RepositoryError> {
+    let mut size = None;
+    Repository::open(repository)?.visit(commit, limit, &mut |entry| {
+        size = size.or_else(|| (entry.path == name).then_some(entry.content.len()));
+        Ok::<_, RepositoryError>(())
+    })?;
+    Ok(size.unwrap())
+}
+
 /// git sends them as a long chain of large deltas.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_files_may_change_much_and_often() {
@@ -411,6 +421,18 @@ async fn large_files_may_change_much_and_often() {
         let (copy, url) = (format!("copy-{back}"), world.url("blog"));
         world.git_ok(world.home.path(), &["clone", "-q", "--depth", "1", "--branch", &branch, &url, &copy]).await;
     }
+    // As a deploy of the branch reads it.
+    let tip = world.server_ref("blog", "refs/heads/back-9").unwrap().parse().unwrap();
+    assert_eq!(size(&world.repository("blog"), tip, 1 << 20, b"large").unwrap(), 10 * (90 << 10));
+    size(&world.repository("blog"), tip, 100 << 10, b"large").unwrap_err();
+    // Beside another one, which it is tried against.
+    world.git_ok(&work, &["checkout", "-q", "-b", "two", "main~9"]).await;
+    std::fs::write(work.join("other-large"), &noise[6 << 20..][..900 << 10]).unwrap();
+    world.git_ok(&work, &["add", "other-large"]).await;
+    world.git_ok(&work, &["commit", "-q", "-m", "two", "--no-gpg-sign"]).await;
+    world.git_ok(&work, &["push", "-q", "origin", "two"]).await;
+    let url = world.url("blog");
+    world.git_ok(world.home.path(), &["clone", "-q", "--depth", "1", "--branch", "two", &url, "copy-two"]).await;
     // As a delta to what stands at the end of the chain.
     world.git_ok(&work, &["checkout", "-q", "-b", "side", "main~9"]).await;
     let large = std::fs::read(work.join("large")).unwrap();

@@ -142,6 +142,7 @@ fn prepare(
         uses: Uses::default(),
         toolchain,
         buildpacks,
+        object_bytes: settings.git.object_bytes,
         told: Told::default(),
         address: Address::new(settings.domain.clone()),
         gate: Gate::default(),
