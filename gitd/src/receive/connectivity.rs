@@ -133,34 +133,41 @@ pub(crate) fn check(
     if links.too_many() {
         return Err(ConnectivityError::Missing);
     }
-    let mut checker = Checker { objects: Objects::open(directory, limit).map_err(failed)?, content: Vec::new() };
+    let objects = Objects::open(directory, limit).map_err(failed)?;
+    let mut checker = Checker { objects, interrupt, content: Vec::new() };
     for part in &links.any {
-        if interrupt.load(Ordering::Relaxed) {
-            return Err(ConnectivityError::Interrupted);
-        }
+        checker.heed()?;
         held(part).iter().try_for_each(|id| checker.exists(id))?;
     }
     held(&links.typed).iter().try_for_each(|(target, tag, kind)| checker.is(target, *kind, *tag))?;
     held(&links.special).iter().try_for_each(|(id, kind)| checker.special(*id, *kind))
 }
 
-struct Checker {
+struct Checker<'a> {
     objects: Objects,
+    /// Raised when the pusher goes away.
+    interrupt: &'a AtomicBool,
     content: Vec<u8>,
 }
 
-impl Checker {
+impl Checker<'_> {
+    fn heed(&self) -> Result<(), ConnectivityError> {
+        if self.interrupt.load(Ordering::Relaxed) { Err(ConnectivityError::Interrupted) } else { Ok(()) }
+    }
+
     fn exists(&self, id: &ObjectId) -> Result<(), ConnectivityError> {
         if self.objects.exists(*id) { Ok(()) } else { Err(ConnectivityError::Missing) }
     }
 
     fn is(&self, target: &ObjectId, kind: Kind, tag: ObjectId) -> Result<(), ConnectivityError> {
+        self.heed()?;
         let (found, _) = self.objects.try_header(*target).map_err(failed)?.ok_or(ConnectivityError::Missing)?;
         if found == kind { Ok(()) } else { Err(ConnectivityError::Unsound(tag, WRONG_TYPE)) }
     }
 
     /// Looks at a file that a tree has shown.
     fn special(&mut self, id: ObjectId, kind: Special) -> Result<(), ConnectivityError> {
+        self.heed()?;
         let found = self.objects.try_read(id, &mut self.content).map_err(failed)?;
         let checked = match (found.ok_or(ConnectivityError::Missing)?, kind) {
             (Kind::Blob, Special::Submodules) => fsck::check_submodules(&self.content),
@@ -191,5 +198,21 @@ impl From<io::Error> for Failure {
 impl From<gix::Error> for Failure {
     fn from(error: gix::Error) -> Self {
         Self(error.probable_cause().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_for_a_pusher_who_has_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let (id, interrupt) = (ObjectId::null(SHA1), AtomicBool::new(true));
+        let objects = Objects::open(home.path(), 100).unwrap();
+        let mut checker = Checker { objects, interrupt: &interrupt, content: Vec::new() };
+        // Looked for, it would be missing.
+        assert!(matches!(checker.is(&id, Kind::Blob, id), Err(ConnectivityError::Interrupted)));
+        assert!(matches!(checker.special(id, Special::Submodules), Err(ConnectivityError::Interrupted)));
     }
 }
