@@ -15,6 +15,7 @@ mod connection;
 mod consolidation;
 mod crash;
 mod durable;
+mod fork;
 mod forward;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;

@@ -7,7 +7,7 @@ use gix::hashtable::HashMap;
 use super::Contents;
 use super::search::Made;
 use super::stored::{Packs, Place};
-use crate::ObjectId;
+use crate::{ObjectId, fork};
 
 /// Fewer objects are not worth a second thread.
 const SPLIT: usize = 5000;
@@ -83,7 +83,7 @@ fn items(
         return part(objects);
     }
     let (some, others) = objects.split_at(objects.len() / 2);
-    let (some, others) = gix::parallel::join(|| part(some), || part(others));
+    let (some, others) = fork::join(|| part(some), || part(others));
     let mut items = some?;
     items.extend(others?);
     Ok(items)

@@ -13,8 +13,8 @@ use gix::objs::Kind;
 use super::delta::Index;
 use super::plan::{How, Item, Target};
 use super::{compress, stored::Packs};
-use crate::ObjectId;
 use crate::objects::Objects;
+use crate::{ObjectId, fork};
 
 /// How many objects before it one is tried against.
 const WINDOW: usize = 10;
@@ -51,23 +51,11 @@ pub(super) fn search(
 ) -> Result<(), gix::Error> {
     let candidates = candidates(items, known, packs, objects)?;
     let (deadline, waiting) = (Instant::now() + bounds.time, AtomicUsize::new(0));
-    let parts = if candidates.len() < SPLIT { vec![candidates.as_slice()] } else { halves(&candidates) };
-    let found = std::thread::scope(|scope| {
-        let threads: Vec<_> = parts
-            .into_iter()
-            .map(|part| {
-                let (objects, window) = (objects.clone(), VecDeque::new());
-                let searcher = Searcher { objects, window, deadline, waiting: &waiting, interrupt: bounds.interrupt };
-                scope.spawn(|| searcher.run(part))
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Ok(Vec::new()))).collect::<Vec<_>>()
-    });
-    for found in found {
-        for (number, target, made) in found? {
-            if let Some(item) = items.get_mut(number) {
-                item.how = How::Delta(target, made);
-            }
+    let (objects, window) = (objects.clone(), VecDeque::new());
+    let searcher = Searcher { objects, window, deadline, waiting: &waiting, interrupt: bounds.interrupt };
+    for (number, target, made) in searcher.run_all(&candidates)? {
+        if let Some(item) = items.get_mut(number) {
+            item.how = How::Delta(target, made);
         }
     }
     Ok(())
@@ -122,12 +110,11 @@ fn candidates(
 }
 
 /// Cut where the name changes.
-fn halves(candidates: &[Candidate]) -> Vec<&[Candidate]> {
+fn halves(candidates: &[Candidate]) -> (&[Candidate], &[Candidate]) {
     let middle = candidates.len() / 2;
     let name = candidates.get(middle).map(|candidate| (candidate.kind, candidate.name));
     let cut = candidates.partition_point(|candidate| Some((candidate.kind, candidate.name)) < name);
-    let (one, other) = candidates.split_at(cut);
-    vec![one, other]
+    candidates.split_at(cut)
 }
 
 /// Found: the number of an item, the base, and the delta.
@@ -142,7 +129,20 @@ struct Searcher<'a> {
 }
 
 impl<'a> Searcher<'a> {
-    fn run(mut self, candidates: &'a [Candidate]) -> Result<Found, gix::Error> {
+    /// Many on two threads.
+    fn run_all(mut self, candidates: &'a [Candidate]) -> Result<Found, gix::Error> {
+        if candidates.len() < SPLIT {
+            return self.run(candidates);
+        }
+        let (some, others) = halves(candidates);
+        let mut other = Searcher { objects: self.objects.clone(), window: VecDeque::new(), ..self };
+        let (found, others) = fork::join(|| self.run(some), || other.run(others));
+        let mut found = found?;
+        found.extend(others?);
+        Ok(found)
+    }
+
+    fn run(&mut self, candidates: &'a [Candidate]) -> Result<Found, gix::Error> {
         let mut found = Vec::new();
         for candidate in candidates {
             if self.is_enough() {

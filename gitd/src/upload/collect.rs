@@ -8,9 +8,9 @@ use gix::objs::{CommitRefIter, Kind, TagRefIter, TreeRefIter};
 
 use super::Plan;
 use super::walk::{Found, History};
-use crate::ObjectId;
 use crate::objects::Objects;
 use crate::packing::{Contents, name_hash};
+use crate::{ObjectId, fork};
 
 const SHA1: gix::hash::Kind = gix::hash::Kind::Sha1;
 /// How long new deltas are looked for.
@@ -98,7 +98,7 @@ impl Collector {
         }
         let (newer, older) = commits.split_at(commits.len() / 2);
         let mut other = Collector::new(self.objects.clone(), self.blob_limit, self.seen.clone());
-        let (done, others) = gix::parallel::join(|| self.add_each(newer), || other.add_each(older));
+        let (done, others) = fork::join(|| self.add_each(newer), || other.add_each(older));
         done.and(others)?;
         for (id, path) in other.found {
             self.add(id, path);
