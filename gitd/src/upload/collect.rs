@@ -118,26 +118,31 @@ impl Collector {
     fn add_tree(&mut self, root: ObjectId) -> Result<(), gix::Error> {
         let mut waiting = vec![(root, 0)];
         while let Some((tree, path)) = waiting.pop() {
-            if !self.add(tree, path) {
+            if self.add(tree, path) {
+                let below = if tree == root { 0 } else { name_hash(path, b"/") };
+                let mut content = std::mem::take(&mut self.content);
+                self.objects.read(tree, &mut content)?;
+                self.add_entries(&content, below, &mut waiting)?;
+                self.content = content;
+            }
+        }
+        Ok(())
+    }
+
+    /// The blobs of a tree whose path has this hash; its trees are put to those that wait.
+    fn add_entries(&mut self, tree: &[u8], below: u32, waiting: &mut Vec<(ObjectId, u32)>) -> Result<(), gix::Error> {
+        for entry in TreeRefIter::from_bytes(tree, SHA1) {
+            let entry = entry?;
+            // Of one commit to the next most stays as it was.
+            if self.seen.contains(entry.oid) {
                 continue;
             }
-            let below = if tree == root { 0 } else { name_hash(path, b"/") };
-            let mut content = std::mem::take(&mut self.content);
-            self.objects.read(tree, &mut content)?;
-            for entry in TreeRefIter::from_bytes(&content, SHA1) {
-                let entry = entry?;
-                // Of one commit to the next most stays as it was.
-                if self.seen.contains(entry.oid) {
-                    continue;
-                }
-                let path = name_hash(below, entry.filename);
-                match entry.mode {
-                    mode if mode.is_tree() => waiting.push((entry.oid.to_owned(), path)),
-                    mode if mode.is_commit() => {}
-                    _ => self.add_blob(entry.oid.to_owned(), path)?,
-                }
+            let path = name_hash(below, entry.filename);
+            match entry.mode {
+                mode if mode.is_tree() => waiting.push((entry.oid.to_owned(), path)),
+                mode if mode.is_commit() => {}
+                _ => self.add_blob(entry.oid.to_owned(), path)?,
             }
-            self.content = content;
         }
         Ok(())
     }

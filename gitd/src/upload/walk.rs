@@ -80,7 +80,7 @@ impl<'a> History<'a> {
         }
         let (mut found, mut oldest) = (Vec::new(), i64::MAX);
         // Those of the same second may be each other's parents.
-        while let Some((seconds, id, tree, parents)) = walk.queue.pop()
+        while let Some(Queued { seconds, id, tree, parents }) = walk.queue.pop()
             && (!walk.wanted.is_empty() || seconds >= oldest)
         {
             let hidden = walk.hidden.get(&id).copied().unwrap_or_default();
@@ -98,10 +98,19 @@ impl<'a> History<'a> {
     }
 }
 
+/// A commit whose turn is to come. Ordered by its time, above all.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Queued {
+    seconds: i64,
+    id: ObjectId,
+    tree: ObjectId,
+    parents: Vec<ObjectId>,
+}
+
 struct Walk<'a, 'b> {
     history: &'a mut History<'b>,
-    /// Their time, name, tree and parents.
-    queue: BinaryHeap<(i64, ObjectId, ObjectId, Vec<ObjectId>)>,
+    /// The newest first.
+    queue: BinaryHeap<Queued>,
     /// All that have been seen, and whether they are hidden.
     hidden: HashMap<ObjectId, bool>,
     /// Those in the queue that are not hidden.
@@ -121,8 +130,8 @@ impl Walk<'_, '_> {
         } else {
             self.wanted.insert(id);
         }
-        let commit = self.history.commit(id)?;
-        self.queue.push((commit.seconds, id, commit.tree, commit.parents));
+        let Commit { tree, parents, seconds } = self.history.commit(id)?;
+        self.queue.push(Queued { seconds, id, tree, parents });
         Ok(())
     }
 }
