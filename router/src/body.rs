@@ -170,6 +170,7 @@ impl Drop for Passing {
 }
 
 /// The body of a request, as it is sent to the app. Most requests have none: they pay for a pointer.
+#[derive(Default)]
 pub(crate) struct RequestBody(Option<Box<Coming>>);
 
 struct Coming {
@@ -199,7 +200,7 @@ pub(crate) enum BodyError {
 impl RequestBody {
     pub(crate) fn new(incoming: hyper::body::Incoming, expects: bool, stall: Duration) -> Self {
         if incoming.is_end_stream() {
-            return Self::empty();
+            return Self::default();
         }
         let progress = Progress::new();
         Self(Some(Box::new(Coming { incoming, expects, stall, limit: None, meter: None, timer: None, progress })))
@@ -212,10 +213,6 @@ impl RequestBody {
             coming.meter = Some(Arc::clone(meter));
         }
         self
-    }
-
-    pub(crate) fn empty() -> Self {
-        Self(None)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

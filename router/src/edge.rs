@@ -99,7 +99,7 @@ impl Edge {
     pub(crate) async fn answer(&self, client: &Client, heard: &mut Heard) -> Response<Seen> {
         let Heard { asked, body, switch } = heard;
         let mut sight = Sight::new();
-        let body = std::mem::replace(body, RequestBody::empty());
+        let body = std::mem::take(body);
         let passed = self.pass(asked.client(client), asked, body, switch.take(), &mut sight).await;
         finish(asked, passed, sight)
     }
@@ -313,7 +313,7 @@ mod tests {
         let began = Instant::now();
         let client = Client::new(([192, 0, 2, 1], 5).into(), HeaderValue::from(80), HeaderValue::from_static("http"));
         let host = HeaderValue::from_static(APP);
-        let mut onward = Onward::new(asked, &client, RequestBody::empty(), &host, None);
+        let mut onward = Onward::new(asked, &client, RequestBody::default(), &host, None);
         let mut sight = Sight::new();
         let service = edge.service(&host).unwrap();
         let outcome = match edge.send(service, &mut onward, &mut sight).await {

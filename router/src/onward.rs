@@ -106,7 +106,7 @@ impl<'a> Onward<'a> {
 
     /// The same in HTTP/2: the authority in the target, in place of `Host`. It takes the body.
     pub(crate) fn take_as_http2(&mut self) -> Request<RequestBody> {
-        let mut request = Request::new(std::mem::replace(&mut self.body, RequestBody::empty()));
+        let mut request = Request::new(std::mem::take(&mut self.body));
         *request.version_mut() = Version::HTTP_2;
         request.method_mut().clone_from(self.method());
         let headers = request.headers_mut();
@@ -221,7 +221,7 @@ mod tests {
         join_cookies(&mut parts.headers);
         let asked = Asked { has: Has::of(&parts.headers), parts, id: HeaderValue::from_static("7"), behind: None };
         let host = HeaderValue::from_static("app:80");
-        let onward = Onward::new(&asked, &client, RequestBody::empty(), &host, None);
+        let onward = Onward::new(&asked, &client, RequestBody::default(), &host, None);
         let mut out = Vec::new();
         onward.lay_out(&mut out, Some(0));
         String::from_utf8(out).unwrap().replace(

@@ -60,7 +60,7 @@ pub fn rewriting(data: &[u8]) {
     let Ok(host) = head::check(parts, has) else { return };
     let client =
         Client::new(([192, 0, 2, 1], 5).into(), HeaderValue::from_static("80"), HeaderValue::from_static("http"));
-    let onward = Onward::new(&asked, &client, RequestBody::empty(), &host, None);
+    let onward = Onward::new(&asked, &client, RequestBody::default(), &host, None);
     let mut out = Vec::new();
     onward.lay_out(&mut out, Some(0));
     let again = request(&out).expect("it is a head");

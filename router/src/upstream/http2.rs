@@ -42,7 +42,7 @@ impl Shared {
         asked.map_err(|mut error| {
             let unsent = error.take_message();
             let is_unsent = unsent.is_some();
-            onward.body = unsent.map_or_else(RequestBody::empty, Request::into_body);
+            onward.body = unsent.map_or_else(RequestBody::default, Request::into_body);
             (error.into_error(), is_unsent)
         })
     }

@@ -32,7 +32,7 @@ pub(super) struct Sending {
     written: usize,
     /// To be written after it.
     large: Bytes,
-    body: Option<RequestBody>,
+    body: RequestBody,
     chunked: bool,
     /// Announced trailers.
     trailers: Vec<HeaderName>,
@@ -42,12 +42,11 @@ pub(super) struct Sending {
 impl Sending {
     /// Lays out the head of a request, and takes its body. What was sent before has been finished.
     pub(super) fn begin(&mut self, onward: &mut Onward<'_>) {
-        let body = std::mem::replace(&mut onward.body, RequestBody::empty());
-        let length = body.size_hint().exact();
-        self.chunked = !body.is_empty() && length.is_none();
-        onward.lay_out(&mut self.out, if self.chunked { None } else { length.or(Some(0)) });
+        self.body = std::mem::take(&mut onward.body);
+        let length = self.body.size_hint().exact();
+        self.chunked = length.is_none();
+        onward.lay_out(&mut self.out, length);
         self.trailers = if self.chunked { announced(&onward.parts().headers) } else { Vec::new() };
-        self.body = (!body.is_empty()).then_some(body);
     }
 
     /// Sends all that can be sent; ready when everything has been.
@@ -59,7 +58,7 @@ impl Sending {
         loop {
             let filled = self.poll_fill(cx)?;
             ready!(self.poll_write(cx, stream));
-            if self.body.is_none() {
+            if self.body.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             ready!(filled);
@@ -68,7 +67,7 @@ impl Sending {
 
     /// Whether another request may follow: this one was written to its end.
     pub(super) fn finish(&mut self) -> bool {
-        let complete = self.body.is_none() && self.out.is_empty() && !self.large.has_remaining();
+        let complete = self.body.is_empty() && self.out.is_empty() && !self.large.has_remaining();
         self.trailers = Vec::new();
         if self.out.capacity() > KEPT {
             self.out = Vec::new();
@@ -78,16 +77,13 @@ impl Sending {
 
     /// Ready when there is as much to write as should be written at once, or no more will come.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while let Some(body) = &mut self.body
-            && self.large.is_empty()
-            && self.out.len() < FULL
-        {
-            match ready!(Pin::new(body).poll_frame(cx)).transpose()? {
+        while !self.body.is_empty() && self.large.is_empty() && self.out.len() < FULL {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()? {
                 Some(frame) => self.add(frame),
                 None => self.end(&HeaderMap::new()),
             }
-            if self.body.as_ref().is_some_and(|body| !self.chunked && body.is_end_stream()) {
-                self.body = None;
+            if !self.chunked && self.body.is_end_stream() {
+                self.body = RequestBody::default();
             }
         }
         Poll::Ready(Ok(()))
@@ -118,7 +114,7 @@ impl Sending {
     }
 
     fn end(&mut self, trailers: &HeaderMap) {
-        self.body = None;
+        self.body = RequestBody::default();
         if self.chunked {
             self.out.extend_from_slice(b"0\r\n");
             for (name, value) in trailers.iter().filter(|(name, _)| self.trailers.contains(name)) {
